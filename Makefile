@@ -1,0 +1,52 @@
+# build, data, tests and templates are folders: every target is phony and none has such a name.
+.DEFAULT_GOAL := help
+.PHONY: help atlas test check lint types browser bench audit serve demo-data clean
+SHELL := /bin/bash
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+BROWSER ?= auto
+READY := .venv/.ready
+BIN := .venv/bin
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON); install Python 3.11 or newer, or name one: make PYTHON=python3.12 atlas" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 atlas" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks venv; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@# torch first and by itself: as another package's requirement it would be the newest build, with gigabytes of CUDA.
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	$(BIN)/python -m pip install --quiet '$(TORCH)' --editable '.[all]' --group dev
+	@touch $(READY)
+
+atlas: $(READY) ## Build the demo atlas: build/demo/site/index.html
+	$(BIN)/atlas build data/demo/atlas.toml
+
+test: $(READY) ## Run every test that a machine without a GPU can run
+	BROWSER=$(BROWSER) $(BIN)/python -m pytest -m 'not gpu'
+
+check: lint types test ## Lint, types and tests: clean before each commit
+
+lint: $(READY) ## Style of code, checked and never changed
+	$(BIN)/ruff check atlas tests
+	$(BIN)/ruff format --check atlas tests
+
+types: $(READY) ## Types of the package
+	$(BIN)/mypy
+
+bench: $(READY) ## Benchmarks, as ratios against a baseline in the same run
+	$(BIN)/python -m tests.benchmarks.bench_lookup
+
+serve: $(READY) ## Look at the demo atlas on http://localhost:8000
+	$(BIN)/atlas serve
+
+demo-data: $(READY) ## Remake all of data/demo from the packages it comes from
+	$(BIN)/python -m atlas.demo
+
+clean: ## Remove everything that can be made again
+	find build -mindepth 1 ! -name README.md -delete

@@ -1,0 +1,26 @@
+"""Feature atlas: from a sparse autoencoder's features to a site that anyone can browse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from atlas.lookup import Atlas
+
+__version__ = "0.1.0"
+
+
+def open(path: str | PathLike[str] = "build/demo") -> Atlas:
+    """Open a built atlas for look-ups.
+
+    Args:
+        path: Folder of the atlas, as `out_dir` in its configuration.
+
+    Raises:
+        MissingError: There is no built atlas in the folder.
+    """
+    from atlas.lookup import Atlas
+
+    return Atlas(path)

@@ -1,0 +1,212 @@
+"""Sparse activations on disk: how they are packed, and how one feature or image is read.
+
+A packed list of rows holds ascending ids as differences: the low 16 bits of each, and a
+short list of the few that need more. The first id of a row counts from 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import InputError, MissingError
+from atlas.files import read_json
+
+BY_FEATURE = "by_feature.safetensors"
+SCAN = "scan.json"
+HALF_SMALLEST = np.float32(2.0**-24)
+"""Least positive float16; weaker activations are stored as this, never as 0."""
+HALF_LARGEST = np.float32(65504.0)
+"""Greatest float16; stronger activations are stored as this."""
+DTYPES = {
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "I32": np.int32,
+    "I64": np.int64,
+    "U16": np.uint16,
+    "U32": np.uint32,
+}
+"""Names in a safetensors header -> numpy dtypes."""
+
+
+def to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Round activations to float16 for storage; all stay greater than 0 and finite.
+
+    What is lost: from 6.1e-5 to 65504 at most 0.05 % of a value; below that at most 6e-8;
+    above it the excess. Statistics and top images are made from float32, before this.
+    """
+    return np.clip(values, HALF_SMALLEST, HALF_LARGEST).astype(np.float16)
+
+
+def pack_ids(
+    starts: NDArray[np.int64], ids: NDArray[np.int64], name: str
+) -> dict[str, NDArray[Any]]:
+    """Pack rows of ascending ids.
+
+    Args:
+        starts: (row + 1,) where each row begins in ids, and its end.
+        ids: (entry,) ascending within a row, at least 0.
+        name: Prefix of the arrays' names.
+
+    Returns:
+        <name>_low (entry,) low 16 bits of each difference; <name>_overflow_at (few,) entries
+        whose difference is larger; <name>_overflow (few,) its higher bits.
+    """
+    steps = np.diff(ids, prepend=0)
+    firsts = starts[:-1][starts[:-1] < starts[1:]]
+    steps[firsts] = ids[firsts]
+    far = np.flatnonzero(steps > 0xFFFF)
+    return {
+        f"{name}_low": (steps & 0xFFFF).astype(np.uint16),
+        f"{name}_overflow_at": far.astype(np.int64),
+        f"{name}_overflow": (steps[far] >> 16).astype(np.uint32),
+    }
+
+
+def unpack_ids(
+    tensors: Mapping[str, NDArray[Any]], name: str, start: int, stop: int
+) -> NDArray[np.int64]:
+    """Return the ids of the one row that lies in entries start to stop."""
+    steps = tensors[f"{name}_low"][start:stop].astype(np.int64)
+    at = tensors[f"{name}_overflow_at"]
+    if len(at):
+        first, last = np.searchsorted(at, [start, stop])
+        steps[at[first:last] - start] += tensors[f"{name}_overflow"][first:last].astype(
+            np.int64
+        ) << np.int64(16)
+    ids: NDArray[np.int64] = np.cumsum(steps)
+    return ids
+
+
+def unpack_all_ids(
+    tensors: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the ids of all rows; starts as in pack_ids."""
+    steps = tensors[f"{name}_low"].astype(np.int64)
+    steps[tensors[f"{name}_overflow_at"]] += tensors[f"{name}_overflow"].astype(
+        np.int64
+    ) << np.int64(16)
+    sums = np.cumsum(steps)
+    before = np.concatenate([[0], sums])[starts[:-1]]
+    ids: NDArray[np.int64] = sums - np.repeat(before, np.diff(starts))
+    return ids
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as one safetensors file; equal arrays give equal bytes."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    path.chmod(0o644)  # the library leaves it readable by its owner only
+
+
+def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a safetensors file, mapped not loaded.
+
+    Raises:
+        MissingError: There is no such file.
+        InputError: The file is damaged.
+    """
+    if not path.is_file():
+        raise MissingError(f"no file at {path}; build the scan stage again")
+    try:
+        data = np.memmap(path, np.uint8, mode="r")
+        header_bytes = int(data[:8].view(np.uint64)[0])
+        header = json.loads(data[8 : 8 + header_bytes].tobytes())
+        header.pop("__metadata__", None)
+        found = {}
+        for name, entry in header.items():
+            first, last = entry["data_offsets"]
+            raw = data[8 + header_bytes + first : 8 + header_bytes + last]
+            found[name] = raw.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
+        raise InputError(f"{path} is damaged ({error}); build the scan stage again") from error
+    return found
+
+
+class FeatureActivations:
+    """The images on which each feature fires, read by memory map from a scan's folder."""
+
+    def __init__(self, scan_dir: Path) -> None:
+        """Map by_feature.safetensors in the folder."""
+        self._tensors = map_tensors(scan_dir / BY_FEATURE)
+        self._starts = self._tensors["start"]
+
+    def __len__(self) -> int:
+        """Return the number of features, dead ones included."""
+        return len(self._starts) - 1
+
+    def __getitem__(self, feature: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return (images ascending, activations rounded to float16) of one feature."""
+        start, stop = int(self._starts[feature]), int(self._starts[feature + 1])
+        images = unpack_ids(self._tensors, "image", start, stop)
+        return images, self._tensors["activation"][start:stop].astype(np.float32)
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return (feature,) the number of images on which each fires."""
+        return np.diff(self._starts)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBlock:
+    """The activations of some consecutive images."""
+
+    first_image: int
+    starts: NDArray[np.int64]
+    """(image + 1,) where each image begins in the arrays below, and its end."""
+    features: NDArray[np.int64]
+    """(firing,) ascending within an image."""
+    activations: NDArray[np.float32]
+    """(firing,) greater than 0."""
+
+
+class ImageActivations:
+    """The features that fire on each image, read by memory map from a scan's parts."""
+
+    def __init__(self, scan_dir: Path) -> None:
+        """Read the list of parts in the folder; parts are mapped when they are needed."""
+        parts = read_json(scan_dir / SCAN)["parts"]
+        self._paths = [scan_dir / part["path"] for part in parts]
+        self._firsts = np.array([part["first_image"] for part in parts] or [0], np.int64)
+        self._images = sum(int(part["images"]) for part in parts)
+        self._open: tuple[int, dict[str, NDArray[Any]], NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return self._images
+
+    def __getitem__(self, image: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return (features ascending, activations) of one image."""
+        if not 0 <= image < self._images:
+            raise IndexError(image)
+        index = int(np.searchsorted(self._firsts, image, side="right")) - 1
+        tensors, starts = self._part(index)
+        row = image - int(self._firsts[index])
+        start, stop = int(starts[row]), int(starts[row + 1])
+        features = unpack_ids(tensors, "feature", start, stop)
+        return features, np.asarray(tensors["activation"][start:stop])
+
+    def blocks(self) -> Iterator[ImageBlock]:
+        """Yield all images, a part at a time, in order."""
+        for index in range(len(self._paths)):
+            tensors, starts = self._part(index)
+            yield ImageBlock(
+                first_image=int(self._firsts[index]),
+                starts=starts,
+                features=unpack_all_ids(tensors, "feature", starts),
+                activations=np.asarray(tensors["activation"]),
+            )
+
+    def _part(self, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+        if self._open is None or self._open[0] != index:
+            tensors = map_tensors(self._paths[index])
+            starts = np.concatenate([[0], np.cumsum(tensors["l0"], dtype=np.int64)])
+            self._open = (index, tensors, starts)
+        return self._open[1], self._open[2]

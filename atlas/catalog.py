@@ -1,0 +1,400 @@
+"""The catalog stage: everything the other stages found, as tables that people can query.
+
+Writes atlas.duckdb, parquet/<table>.parquet (identical bytes for identical input; the
+DuckDB file itself never is) and search/, which is what look-ups by meaning need.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas import __version__
+from atlas.activations import ImageActivations
+from atlas.checkpoints import load_sae
+from atlas.embeddings import EmbeddingSet, read_embeddings
+from atlas.files import digest_json, draft, read_json, read_parquet, write_json, write_parquet
+from atlas.layout import lay_out, trustworthiness
+from atlas.paths import DATABASE
+from atlas.records import TABLE, TABLES, create_sql
+from atlas.sae import SAE
+from atlas.stage import Job
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+STORAGE_VERSION = "v1.4.0"
+"""DuckDB 2 writes files that DuckDB 1 can't open unless told to."""
+SENSITIVE_SHARE = 0.1
+"""A feature is sensitive when this share of its top images is."""
+LABELS_KEPT = 3
+FEWEST_IMAGES_FOR_A_LABEL = 3
+"""A term in fewer top images than this says nothing about the feature."""
+FEATURES_JUDGED_ON_MAP = 4000
+
+
+def run(job: Job) -> None:
+    """Write the catalog."""
+    import duckdb
+
+    sae = load_sae(job.inputs["sae"])
+    alive = _alive(job.inputs["scan"])
+    map_file = job.part(
+        "map", ".parquet", _map_key(job), lambda path: _write_map(path, job, sae, alive)
+    )
+    database = job.out_dir / DATABASE
+    with duckdb.connect() as db:
+        db.execute(f"ATTACH '{database}' AS atlas (STORAGE_VERSION '{STORAGE_VERSION}')")
+        db.execute("USE atlas")
+        for table in TABLES:
+            db.execute(create_sql(table))
+        _insert_tables(db, job, map_file)
+        _insert_labels(db)
+        _insert_decompositions(db, job)
+        _insert_metrics(db, job, sae, map_file)
+        _insert_provenance(db, job, sae)
+        export(db, job.out_dir / "parquet")
+        db.execute("CHECKPOINT")
+    write_search(job, alive)
+
+
+def _alive(scan_dir: Path) -> NDArray[np.int64]:
+    """Return the live features' numbers, ascending."""
+    table = read_parquet(scan_dir / "features.parquet", ["feature", "alive"])
+    feature = table["feature"].to_numpy()
+    found: NDArray[np.int64] = feature[table["alive"].to_numpy()].astype(np.int64)
+    return found
+
+
+def _map_key(job: Job) -> dict[str, Any]:
+    settings = job.settings
+    return {
+        "sae": job.digests["sae"],
+        "scan": job.digests["scan"],
+        "map": [settings.map_neighbors, settings.map_min_dist, settings.map_seed],
+    }
+
+
+def _write_map(path: Path, job: Job, sae: SAE, alive: NDArray[np.int64]) -> None:
+    import pyarrow as pa
+
+    settings = job.settings
+    job.progress.say(f"  map: placing {len(alive):,} live features")
+    directions = sae.W_dec[alive]
+    places = lay_out(
+        directions,
+        neighbors=settings.map_neighbors,
+        min_dist=settings.map_min_dist,
+        seed=settings.map_seed,
+    )
+    table = pa.table(
+        {"feature": alive.astype(np.int32), "map_x": places[:, 0], "map_y": places[:, 1]}
+    )
+    write_parquet(path, table)
+
+
+def _insert(db: DuckDBPyConnection, table: str, select: str) -> None:
+    """Fill a table from a query that yields its columns by name, in its documented order."""
+    columns = ", ".join(f'"{column.name}"' for column in TABLE[table].columns)
+    db.execute(
+        f"INSERT INTO {table} SELECT {columns} FROM ({select}) ORDER BY {TABLE[table].order}"
+    )
+
+
+def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
+    scan, neighbors, embed = job.inputs["scan"], job.inputs["neighbors"], job.inputs["embed"]
+    _insert(
+        db,
+        "images",
+        f"SELECT * FROM '{embed}/images.parquet' JOIN '{scan}/images.parquet' USING (image)",
+    )
+    _insert(db, "top_images", f"SELECT * FROM '{scan}/top_images.parquet'")
+    sensitive = f"""
+        SELECT feature, avg(i.sensitive::INTEGER) >= {SENSITIVE_SHARE} AS sensitive
+        FROM top_images JOIN images i USING (image) GROUP BY feature"""
+    _insert(
+        db,
+        "features",
+        f"""SELECT f.*, m.map_x, m.map_y, coalesce(s.sensitive, false) AS sensitive
+            FROM '{scan}/features.parquet' f
+            LEFT JOIN '{map_file}' m USING (feature) LEFT JOIN ({sensitive}) s USING (feature)""",
+    )
+    for table in ("quantile_images", "activation_histogram"):
+        _insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
+    for table in ("feature_neighbors", "coactivations", "near_misses"):
+        _insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
+    _insert(
+        db,
+        "icons",
+        "SELECT feature, image, 'top image' AS source FROM top_images WHERE rank = 0",
+    )
+
+
+def _insert_labels(db: DuckDBPyConnection) -> None:
+    """Label each feature with the terms that hold most of its top images' activation.
+
+    A term counts only where it holds a larger share than it has among all images.
+    """
+    terms = "SELECT image, unnest(list_distinct(terms)) AS label FROM images"
+    _insert(
+        db,
+        "labels",
+        f"""
+        WITH term AS ({terms}),
+        common AS (SELECT label, count(*) / (SELECT count(*) FROM images) AS null_score
+                   FROM term GROUP BY label),
+        whole AS (SELECT feature, sum(activation::DOUBLE ORDER BY rank) AS total FROM top_images GROUP BY feature),
+        held AS (
+            SELECT feature, label, count(*) AS images,
+                   sum(activation::DOUBLE ORDER BY rank) / any_value(total) AS score
+            FROM top_images JOIN term USING (image) JOIN whole USING (feature)
+            GROUP BY feature, label),
+        placed AS (
+            SELECT *, row_number() OVER (PARTITION BY feature ORDER BY score DESC, label) - 1 AS rank
+            FROM held JOIN common USING (label)
+            WHERE images >= {FEWEST_IMAGES_FOR_A_LABEL} AND score > null_score)
+        SELECT feature, rank, label, 'captions' AS source, score, null_score
+        FROM placed WHERE rank < {LABELS_KEPT}""",
+    )
+
+
+def _insert_decompositions(db: DuckDBPyConnection, job: Job) -> None:
+    """Keep the features of the images that top the most features, as their pages show them."""
+    chosen = f"""
+        SELECT image FROM (SELECT image, count(*) AS tops FROM top_images WHERE rank = 0 GROUP BY image)
+        ORDER BY tops DESC, image LIMIT {job.settings.decomposed_images}"""
+    wanted = np.sort(np.array([row[0] for row in db.execute(chosen).fetchall()], dtype=np.int64))
+    for batch in _decomposed(job.inputs["scan"], wanted):
+        db.register("batch", batch)
+        _insert(db, "decompositions", "SELECT * FROM batch")
+        db.unregister("batch")
+
+
+def _decomposed(scan_dir: Path, wanted: NDArray[np.int64]) -> Iterator[Any]:
+    import pyarrow as pa
+
+    images, ranks, features, values = [], [], [], []
+    reader = ImageActivations(scan_dir)
+    for image in wanted.tolist():
+        found, strength = reader[image]
+        order = np.lexsort((found, -strength))
+        images.append(np.full(len(order), image, np.int64))
+        ranks.append(np.arange(len(order), dtype=np.int32))
+        features.append(found[order].astype(np.int32))
+        values.append(strength[order].astype(np.float32))
+    if images:
+        yield pa.table(
+            {
+                "image": np.concatenate(images),
+                "rank": np.concatenate(ranks),
+                "feature": np.concatenate(features),
+                "activation": np.concatenate(values),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure with what to hold it against; a row of the table metrics."""
+
+    name: str
+    value: float
+    unit: str
+    n: int
+    null_value: float | None = None
+    null_name: str = ""
+    command: str = "atlas report"
+    note: str = ""
+
+
+def _insert_metrics(db: DuckDBPyConnection, job: Job, sae: SAE, map_file: Path) -> None:
+    figures = [
+        *scan_figures(read_json(job.inputs["scan"] / "scan.json")),
+        _map_figure(job, sae, map_file),
+    ]
+    for path in job.files.get("figures", ()):
+        figures += [Figure(**row) for row in read_json(path)["figures"]]
+    rows = [
+        [f.name, f.value, f.unit, f.n, f.null_value, f.null_name, f.command, f.note]
+        for f in figures
+    ]
+    db.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows))
+
+
+def scan_figures(found: Mapping[str, Any]) -> list[Figure]:
+    """Return the scan's global figures for the report."""
+    images, features = found["images"], found["features"]
+    figures = [
+        Figure("images", images, "images", images),
+        Figure("features", features, "features", features),
+        Figure(
+            "alive",
+            found["alive"],
+            "features",
+            images,
+            note="fires on at least one of the n images",
+        ),
+        Figure("dead_share", 1 - found["alive"] / features, "share", features),
+        Figure("l0_mean", found["l0_mean"], "features an image", images),
+        Figure("l0_median", found["l0_median"], "features an image", images),
+        Figure("mass_median", found["mass_median"], "activation an image", images),
+        Figure(
+            "mean_cosine",
+            found["mean_cosine"],
+            "cosine",
+            images,
+            found.get("mean_cosine_null"),
+            "the mean embedding for every image",
+        ),
+        Figure(
+            "explained_variance",
+            found["explained_variance"],
+            "share",
+            images,
+            0.0,
+            "the mean embedding for every image",
+        ),
+    ]
+    if found.get("heldout_images"):
+        figures.append(
+            Figure(
+                "explained_variance_heldout",
+                found["heldout_explained_variance"],
+                "share",
+                found["heldout_images"],
+                0.0,
+                "the mean embedding for every image",
+                note="images whose pictures trained nothing",
+            )
+        )
+    return figures
+
+
+def _map_figure(job: Job, sae: SAE, map_file: Path) -> Figure:
+    table = read_parquet(map_file)
+    places = np.stack([table["map_x"].to_numpy(), table["map_y"].to_numpy()], axis=1)
+    directions = sae.W_dec[table["feature"].to_numpy()]
+    judged = {"neighbors": 10, "most": FEATURES_JUDGED_ON_MAP, "seed": job.settings.map_seed}
+    shuffled = np.random.default_rng(job.settings.map_seed).permutation(places)
+    return Figure(
+        "map_trustworthiness",
+        trustworthiness(directions, places, **judged),
+        "share",
+        min(len(places), FEATURES_JUDGED_ON_MAP),
+        trustworthiness(directions, shuffled, **judged),
+        "the same places, shuffled",
+        note="10 neighbors; 1 if all neighbors on the map are neighbors by decoder cosine",
+    )
+
+
+def atlas_id(sae_digest: str, shard_digests: list[str]) -> str:
+    """Return the identity of an atlas: what a citation of one of its features rests on."""
+    return "atlas:" + digest_json([sae_digest, shard_digests])[:12]
+
+
+def _insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
+    embeddings = read_embeddings(job.inputs["embed"])
+    encoder = embeddings.encoder
+    counts = db.execute("SELECT count(*), count(*) FILTER (alive) FROM features").fetchone()
+    assert counts is not None
+    facts = {
+        "id": atlas_id(sae.digest(), [shard.sha256 for shard in embeddings.shards]),
+        "title": job.settings.title,
+        "note": job.settings.note,
+        "synthetic": str(job.settings.synthetic).lower(),
+        "owner_url": job.settings.owner_url,
+        "encoder": str(encoder.get("id", "unknown")),
+        "d": str(embeddings.width),
+        "n_images": str(embeddings.rows),
+        "n_features": str(counts[0]),
+        "n_alive": str(counts[1]),
+        "sae_digest": sae.digest(),
+        "sae": json.dumps(dict(sae.provenance), sort_keys=True),
+        "made_with": f"feature-atlas {__version__}",
+    }
+    db.executemany("INSERT INTO provenance VALUES (?, ?)", sorted(facts.items()))
+
+
+def export(db: DuckDBPyConnection, folder: Path) -> None:
+    """Write each table as Parquet, sorted; the same rows give the same bytes."""
+    for table in TABLES:
+        rows = db.execute(f"SELECT * FROM {table.name} ORDER BY {table.order}").to_arrow_table()
+        write_parquet(folder / f"{table.name}.parquet", rows)
+
+
+def write_search(job: Job, alive: NDArray[np.int64]) -> None:
+    """Write what look-ups by meaning need: a prototype a live feature, and the vocabulary.
+
+    A feature's prototype is the mean of its top images' embeddings, weighted by activation,
+    each embedding at unit length and centered; decoder directions themselves are known to
+    lie off the directions of text.
+    """
+    folder = job.out_dir / "search"
+    folder.mkdir(parents=True, exist_ok=True)
+    embeddings = read_embeddings(job.inputs["embed"])
+    top = read_parquet(job.inputs["scan"] / "top_images.parquet")
+    prototypes, center = make_prototypes(embeddings, top, alive)
+    with draft(folder / "prototypes.npy") as path, path.open("wb") as file:
+        np.save(file, prototypes.astype(np.float16))
+    with draft(folder / "features.npy") as path, path.open("wb") as file:
+        np.save(file, alive.astype(np.int32))
+    with draft(folder / "center.npy") as path, path.open("wb") as file:
+        np.save(file, center.astype(np.float32))
+    if "vocabulary" in job.inputs:
+        shutil.copytree(job.inputs["vocabulary"], folder / "vocabulary", dirs_exist_ok=True)
+    write_json(folder / "search.json", {"width": embeddings.width, "features": len(alive)})
+
+
+def make_prototypes(
+    embeddings: EmbeddingSet, top: Any, alive: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return each live feature's prototype and the mean unit embedding.
+
+    Args:
+        embeddings: The scanned set; each shard is read once.
+        top: Table with columns feature, image, activation.
+        alive: (feature,) numbers of the live features, ascending.
+
+    Returns:
+        (live feature, d) unit rows, and (d,) the mean of all unit embeddings.
+    """
+    place = np.searchsorted(alive, top["feature"].to_numpy())
+    image = top["image"].to_numpy()
+    weight = top["activation"].to_numpy().astype(np.float64)
+    by_image = np.argsort(image, kind="stable")
+    place, image, weight = place[by_image], image[by_image], weight[by_image]
+    sums = np.zeros((len(alive), embeddings.width))
+    total = np.zeros(embeddings.width)
+    for shard in embeddings.shards:
+        rows = np.asarray(embeddings.read_shard(shard), dtype=np.float32)
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        total += rows.sum(axis=0, dtype=np.float64)
+        low, high = np.searchsorted(image, [shard.first_image, shard.first_image + shard.rows])
+        picked = rows[image[low:high] - shard.first_image]
+        _add_rows(sums, place[low:high], picked, weight[low:high])
+    center = total / embeddings.rows
+    mass = np.bincount(place, weights=weight, minlength=len(alive))
+    sums -= mass[:, None] * center
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    return (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32), center
+
+
+def _add_rows(
+    sums: NDArray[np.float64],
+    place: NDArray[np.int64],
+    rows: NDArray[np.float32],
+    weight: NDArray[np.float64],
+) -> None:
+    """Add weight * row to sums[place], in place, in the order given within each place."""
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    if len(order):
+        weighted = rows[order] * weight[order][:, None]
+        sums[place[order][starts]] += np.add.reduceat(weighted, starts, axis=0)

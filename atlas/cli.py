@@ -1,0 +1,354 @@
+"""The atlas command: parse, call, print, exit. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from atlas.errors import AtlasError, ConfigError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from atlas.lookup import Feature
+
+app = typer.Typer(
+    name="atlas",
+    help="Turn a sparse autoencoder into an atlas of its features, and look features up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigArg = Annotated[Path, typer.Argument(help="The atlas's TOML file.", metavar="CONFIG")]
+AtlasOpt = Annotated[Path, typer.Option("--atlas", help="Folder of a built atlas.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting: section.key=value. May be repeated."),
+]
+DEMO = Path("build/demo")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        0 done; 1 an error that the user can fix, told in one line; 2 wrong usage;
+        130 or 143 ended by a signal.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    try:
+        app(list(arguments))
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except AtlasError as error:
+        print(f"atlas: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, head for instance, has seen enough
+        sys.stdout = None  # nothing more can be printed
+        return 0
+    return 0
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    print("\natlas: stopped; the same command goes on from here", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from atlas import __version__
+
+        print(f"feature-atlas {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def build(
+    config: ConfigArg,
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(help="Last stages wanted; all by default.", metavar="[STAGE...]"),
+    ] = None,
+    changes: SetOpt = None,
+    force: Annotated[bool, typer.Option("--force", help="Build even what is current.")] = False,
+) -> None:
+    """Build what is stale of an atlas; go on where an earlier build was stopped."""
+    from atlas.config import load_config
+    from atlas.pipeline import build_atlas
+    from atlas.progress import Progress
+
+    loaded = load_config(config, changes or [])
+    outcomes = build_atlas(loaded, tuple(stages or ()), force=force, progress=Progress())
+    built = [outcome.stage for outcome in outcomes if outcome.reasons]
+    out_dir = _short(loaded.out_dir)
+    if built:
+        print(f"built {', '.join(built)} in {out_dir}")
+    else:
+        print(f"{out_dir} is up to date: nothing to do")
+    page = loaded.out_dir / "site" / "index.html"
+    if page.exists():
+        print(f"open {_short(page)}, or run: atlas serve --atlas {out_dir}")
+
+
+@app.command()
+def status(
+    config: Annotated[
+        Path, typer.Argument(help="The atlas's TOML file.", metavar="[CONFIG]")
+    ] = Path("data/demo/atlas.toml"),
+    changes: SetOpt = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file again, trusting no date.")
+    ] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Say which stages a build would run, and why."""
+    from atlas.config import load_config
+    from atlas.pipeline import status as stage_status
+
+    rows = dict(stage_status(load_config(config, changes or []), verify=verify))
+    if as_json:
+        _print_json(
+            {name: {"current": not reasons, "reasons": reasons} for name, reasons in rows.items()}
+        )
+        return
+    for name, reasons in rows.items():
+        print(f"{name}: {'; '.join(reasons) or 'current'}")
+
+
+@app.command()
+def plan(config: ConfigArg, changes: SetOpt = None, as_json: JsonOpt = False) -> None:
+    """Say what a build would need before anything runs: time, disk, memory, and what is missing."""
+    from atlas.config import load_config
+    from atlas.plan import make_plan
+
+    estimate = make_plan(load_config(config, changes or []))
+    if as_json:
+        _print_json(estimate.as_json())
+    else:
+        _table(("stage", "time", "disk", "memory", "basis"), estimate.rows())
+        for line in estimate.notes:
+            print(line)
+    if estimate.missing:
+        raise ConfigError("; ".join(estimate.missing))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="Check this atlas's inputs too.", metavar="[CONFIG]")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Torch device to check.")] = "cpu",
+    as_json: JsonOpt = False,
+) -> None:
+    """Check this machine: packages, device, and that a small scan is exact on it."""
+    from atlas.doctor import examine
+
+    findings = examine(config, device)
+    if as_json:
+        _print_json(
+            [{"what": f.what, "ok": f.ok, "found": f.found, "mend": f.mend} for f in findings]
+        )
+    else:
+        for f in findings:
+            print(
+                f"{'ok  ' if f.ok else 'FAIL'}  {f.what}: {f.found}"
+                + ("" if f.ok else f"; {f.mend}")
+            )
+    if any(not f.ok for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    atlas: AtlasOpt = DEMO,
+    port: Annotated[
+        int, typer.Option("--port", help="Port on 127.0.0.1; 0 picks a free one.")
+    ] = 8000,
+) -> None:
+    """Show an atlas's site on this machine, until stopped."""
+    from atlas.serve import serve_folder
+
+    serve_folder(atlas / "site", port, announce=print)
+
+
+@app.command()
+def check(
+    site: Annotated[Path, typer.Argument(help="Folder of a finished site.", metavar="SITE")] = DEMO
+    / "site",
+) -> None:
+    """Check a finished site: links, anchors, scripts, sizes."""
+    from atlas.check import check_site
+
+    print(check_site(site).summary())
+
+
+@app.command()
+def feature(
+    number: Annotated[int, typer.Argument(help="Number of the feature.", metavar="ID", min=0)],
+    atlas: AtlasOpt = DEMO,
+    as_json: JsonOpt = False,
+) -> None:
+    """Show what is known of one feature."""
+    from atlas.lookup import Atlas
+    from atlas.lookup import as_json as plain
+
+    with Atlas(atlas) as opened:
+        found = opened.feature(number)
+        if as_json:
+            _print_json(plain(found))
+            return
+        for line in _describe(found):
+            print(line)
+
+
+@app.command()
+def search(
+    text: Annotated[list[str], typer.Argument(help="A number, a label, or words.", metavar="TEXT")],
+    atlas: AtlasOpt = DEMO,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Features shown.")] = 10,
+    as_json: JsonOpt = False,
+) -> None:
+    """Find features by number, label or meaning."""
+    from atlas.lookup import Atlas
+    from atlas.lookup import as_json as plain
+
+    with Atlas(atlas) as opened:
+        hits = opened.search(" ".join(text), limit)
+    if as_json:
+        _print_json(plain(hits))
+        return
+    _table(
+        ("feature", "label", "score", "found by", "density"),
+        [
+            (f"{h.feature}", h.label or "no name", f"{h.score:.3f}", h.why, f"{h.density:.2%}")
+            for h in hits
+        ],
+    )
+
+
+@app.command()
+def neighbors(
+    number: Annotated[int, typer.Argument(help="Number of the feature.", metavar="ID", min=0)],
+    atlas: AtlasOpt = DEMO,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Neighbors shown.")] = 8,
+    as_json: JsonOpt = False,
+) -> None:
+    """List the features whose decoder directions are most like one feature's."""
+    from atlas.lookup import Atlas
+    from atlas.lookup import as_json as plain
+
+    with Atlas(atlas) as opened:
+        found = opened.neighbors(number, limit)
+    if as_json:
+        _print_json(plain(found))
+        return
+    _table(
+        ("neighbor", "label", "cosine"),
+        [(f"{n.feature}", n.label or "no name", f"{n.cosine:.3f}") for n in found],
+    )
+
+
+@app.command()
+def report(atlas: AtlasOpt = DEMO, as_json: JsonOpt = False) -> None:
+    """Print the figures of the whole, each beside its baseline."""
+    from atlas.lookup import Atlas
+    from atlas.lookup import as_json as plain
+
+    with Atlas(atlas) as opened:
+        figures = opened.report()
+        note = opened.provenance["note"]
+    if as_json:
+        _print_json(plain(figures))
+        return
+    _table(
+        ("figure", "value", "unit", "n", "baseline", "what the baseline is"),
+        [
+            (
+                f.name,
+                f"{f.value:,.4g}",
+                f.unit,
+                f"{f.n:,}",
+                "" if f.null_value is None else f"{f.null_value:,.4g}",
+                f.null_name,
+            )
+            for f in figures
+        ],
+    )
+    print(note)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SQL query.", metavar="QUERY")],
+    atlas: AtlasOpt = DEMO,
+    as_json: JsonOpt = False,
+) -> None:
+    """Ask the catalog anything, in SQL; build/README.md lists the tables."""
+    from atlas.lookup import Atlas
+
+    with Atlas(atlas) as opened:
+        names, rows = opened.sql(query)
+    if as_json:
+        _print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        _table(names, [tuple("" if cell is None else str(cell) for cell in row) for row in rows])
+
+
+def _describe(found: Feature) -> Iterable[str]:
+    """Yield the lines that a person reads about a feature."""
+    name = ", ".join(label.label for label in found.labels) or "no name"
+    yield f"{found.citation}  {name}"
+    if not found.alive:
+        yield "dead: fires on none of the scanned images"
+        return
+    yield (
+        f"fires on {found.count:,} images ({found.density:.3%}); strongest {found.max:.3g}, "
+        f"median {found.median:.3g}, share of mass {found.mass_share:.3%}"
+    )
+    if found.sensitive:
+        yield "sensitive: its images are withheld"
+    for top in found.top_images:
+        yield f"  {top.activation:8.3f}  image {top.image}  {top.caption}"
+    near = ", ".join(f"{n.feature} {n.label} ({n.cosine:.2f})" for n in found.neighbors)
+    yield f"neighbors: {near}"
+    yield f"page: {found.page}"
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: aligned for a terminal, tab-separated for a pipe."""
+    if not sys.stdout.isatty():
+        for row in (names, *rows):
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in names:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def _short(path: Path) -> Path:
+    """Return the path as seen from here, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,319 @@
+"""What to build: one TOML file, read once and checked before anything runs.
+
+Settings that decide bytes sit in the section of the stage they change and enter its plan.
+Settings that only decide speed or place sit in [runtime], or are named by `places()`,
+and never do. Paths are relative to the file that names them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from atlas.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are; their content is digested instead."""
+        return set()
+
+
+class EmbedSettings(Section):
+    """Pictures to embed, or embeddings that somebody else made."""
+
+    vectors: str | None = Field(
+        default=None,
+        description="Embeddings from outside: a glob of .npy shards of (image, d), float16 or float32, raw. They are read where they lie, never copied. Without it the stage embeds the pictures itself.",
+    )
+    images: Path | None = Field(
+        default=None,
+        description="Parquet table of the images, a row a vector, in the order of the shards: name, caption, and if known url, tags, terms, split, sensitive.",
+    )
+    pictures: Path | None = Field(
+        default=None,
+        description="Parquet table of pictures (column webp), or of the constituents that compositions are made of.",
+    )
+    compositions: Path | None = Field(
+        default=None,
+        description="Parquet table of recipes: each image is composed from the pictures when it is needed.",
+    )
+    encoder: Path | None = Field(
+        default=None,
+        description="Folder of the encoder that made the vectors, or that is to make them (open_clip local folder with encoder.json).",
+    )
+    thumbnail_px: int = Field(
+        default=128, ge=16, le=512, description="Side of the square thumbnails, in pixels."
+    )
+    thumbnail_quality: int = Field(
+        default=80, ge=1, le=100, description="WebP quality of the thumbnails, 1 to 100."
+    )
+    images_per_shard: int = Field(
+        default=8192, ge=1, description="Images in a shard, where this stage makes the shards."
+    )
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"vectors", "images", "pictures", "compositions", "encoder"}
+
+
+class TrainSettings(Section):
+    """A new SAE; used when [sae] names no checkpoint."""
+
+    n_features: int = Field(default=4096, ge=1, description="Features of the new SAE.")
+    steps: int = Field(default=4000, ge=1, description="Steps of the optimizer.")
+    batch_images: int = Field(
+        default=512, ge=1, description="Images in a step; part of the loss, which sums over them."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's learning rate.")
+    warmup_steps: int = Field(
+        default=200, ge=0, description="Steps over which the learning rate rises from zero."
+    )
+    decay_steps: int = Field(
+        default=800, ge=0, description="Last steps, over which the learning rate falls to zero."
+    )
+    l1: float = Field(
+        default=4e-5,
+        ge=0,
+        description="Weight of the sparsity term: the sum over batch and features of activation times decoder norm.",
+    )
+    l1_warmup_steps: int = Field(
+        default=400, ge=0, description="Steps over which the sparsity weight rises from zero."
+    )
+    tied: bool = Field(
+        default=False, description="True keeps the decoder equal to the transposed encoder."
+    )
+    resample_steps: tuple[int, ...] = Field(
+        default=(),
+        description="Steps at which features that have not fired since the step before are given new directions.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of directions and of the order of images.")
+    storage: Literal["float16", "float32"] = Field(
+        default="float32", description="Precision in which the weights are kept."
+    )
+
+
+class SaeSettings(Section):
+    """The SAE whose features the atlas shows."""
+
+    path: Path | None = Field(
+        default=None, description="Checkpoint folder. Without it the train stage makes one."
+    )
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"path"}
+
+
+class ScanSettings(Section):
+    """What to keep of every feature."""
+
+    top_images: int = Field(
+        default=64, ge=1, le=4096, description="Images kept of each feature, strongest first."
+    )
+    quantiles: int = Field(
+        default=10, ge=1, le=100, description="Equal parts a feature's own firings are cut into."
+    )
+    quantile_images: int = Field(
+        default=8, ge=0, description="Images picked from each of these parts, at most."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of these picks.")
+
+
+class NeighborsSettings(Section):
+    """How many neighbors to keep of every feature."""
+
+    feature_neighbors: int = Field(
+        default=32, ge=1, description="Live features kept nearest to each, by decoder direction."
+    )
+    coactivations: int = Field(
+        default=32, ge=1, description="Features kept that fire most often together with each."
+    )
+    near_misses: int = Field(
+        default=8, ge=0, description="Similar images kept on which the feature does not fire."
+    )
+    near_miss_top_images: int = Field(
+        default=16, ge=1, description="Top images of a feature whose surroundings are searched."
+    )
+    near_miss_pool: int = Field(
+        default=64, ge=1, description="Nearest images of a top image that are considered."
+    )
+
+
+class CatalogSettings(Section):
+    """The tables, the map and the words of search."""
+
+    title: str = Field(default="Feature atlas", description="Title on every page.")
+    note: str = Field(
+        default="",
+        description="One or two sentences, shown on every page, on what was measured and what not to conclude.",
+    )
+    vocabulary: Path | None = Field(
+        default=None,
+        description="Folder of the vocabulary (words and their vectors in the joint space), for search by meaning. Without it search knows captions only.",
+    )
+    figures: tuple[Path, ...] = Field(
+        default=(),
+        description="JSON files of figures measured elsewhere (encoder, search), each with its null, n and command; shown on the report page.",
+    )
+    synthetic: bool = Field(
+        default=False, description="True puts a SYNTHETIC banner and noindex on every page."
+    )
+    owner_url: str = Field(
+        default="", description="Address for feedback and take-down, http or https."
+    )
+    decomposed_images: int = Field(
+        default=2000, ge=0, description="Images that get a page with their features."
+    )
+    map_neighbors: int = Field(
+        default=15, ge=2, description="Neighbors that UMAP considers for a feature."
+    )
+    map_min_dist: float = Field(
+        default=0.05, ge=0, le=1, description="UMAP's least distance between points, 0 to 1."
+    )
+    map_seed: int = Field(default=0, ge=0, description="Seed of the map's layout.")
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"vocabulary", "figures"}
+
+
+class SiteSettings(Section):
+    """What the pages show."""
+
+
+class Runtime(Section):
+    """How to run. Nothing here changes a byte of what is built."""
+
+    device: str = Field(default="cpu", description="Torch device, for instance cpu or cuda:0.")
+    threads: int = Field(
+        default=0, ge=0, description="Threads a process may compute with; 0 leaves it to torch."
+    )
+    workers: int = Field(
+        default=0, ge=0, description="Worker processes for pictures; 0 means one a core."
+    )
+    batch_images: int = Field(default=1024, ge=8, description="Images in memory at once.")
+
+
+class Config(Section):
+    """One atlas."""
+
+    out_dir: Path = Field(default=Path("build/atlas"), description="Folder of the finished atlas.")
+    embed: EmbedSettings = Field(default_factory=EmbedSettings, description="Stage embed.")
+    sae: SaeSettings = Field(default_factory=SaeSettings, description="The SAE.")
+    train: TrainSettings = Field(default_factory=TrainSettings, description="Stage train.")
+    scan: ScanSettings = Field(default_factory=ScanSettings, description="Stage scan.")
+    neighbors: NeighborsSettings = Field(
+        default_factory=NeighborsSettings, description="Stage neighbors."
+    )
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="Stage catalog.")
+    site: SiteSettings = Field(default_factory=SiteSettings, description="Stage site.")
+    runtime: Runtime = Field(default_factory=Runtime, description="How to run.")
+
+
+def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: The TOML file.
+        changes: Settings that override the file's, each as "section.key=value" with the
+            value in TOML, or a bare word for text.
+
+    Raises:
+        ConfigError: The file is missing or malformed, or a setting is unknown or impossible.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration at {path}; name a .toml file") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a folder; name the .toml file in it") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for change in changes:
+        _apply(raw, change)
+    try:
+        # By way of JSON, in which strict still lets text be a path and a list be a tuple.
+        config = Config.model_validate_json(json.dumps(raw, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{_explain(error)}; see {path}") from error
+    return _resolve(config, path.resolve().parent)
+
+
+def _apply(raw: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set takes section.key=value, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = raw
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {change}: {key} is not a section")
+    table[keys[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """Return the first problem in one line, with a suggestion for a misspelt key."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = setting_names() if "." in name else list(Config.model_fields)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        return f"unknown setting {name}" + (f"; did you mean {near[0]}?" if near else "")
+    if first["type"] == "model_type":
+        return f"{name} must be a section, got {first['input']!r}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{name}: {message}, got {first['input']!r}"
+
+
+def setting_names() -> list[str]:
+    """Return every setting's full name, in the order of the sections."""
+    names = []
+    for key, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            names += [f"{key}.{inner}" for inner in kind.model_fields]
+        else:
+            names.append(key)
+    return names
+
+
+def _resolve(config: Config, base: Path) -> Config:
+    """Make every path absolute, counted from the configuration's folder."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, Path):
+            return base / value
+        if isinstance(value, tuple):
+            return tuple(absolute(item) for item in value)
+        return value
+
+    changed: dict[str, Any] = {"out_dir": absolute(config.out_dir)}
+    for name in Config.model_fields:
+        section = getattr(config, name)
+        if not isinstance(section, Section):
+            continue
+        update = {key: absolute(getattr(section, key)) for key in section.places()}
+        if isinstance(section, EmbedSettings) and section.vectors is not None:
+            update["vectors"] = str(base / section.vectors)
+        changed[name] = section.model_copy(update=update)
+    return config.model_copy(update=changed)

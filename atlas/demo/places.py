@@ -1,0 +1,20 @@
+"""Where the steps read and write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DEMO = Path(__file__).parents[2] / "data" / "demo"
+CACHE = Path(__file__).parents[2] / "data" / "raw"
+"""Packages as fetched, and features that take minutes to compute; never committed."""
+
+PICTURES = DEMO / "pictures.parquet"
+RECIPES = DEMO / "compositions.parquet"
+IMAGES = DEMO / "images.parquet"
+ENCODER = DEMO / "encoder"
+VECTORS = DEMO / "embeddings"
+VOCABULARY = DEMO / "vocabulary"
+SAE = DEMO / "sae"
+QUERIES = DEMO / "queries.toml"
+FIGURES = DEMO / "figures.json"
+MANIFEST = DEMO / "manifest.json"

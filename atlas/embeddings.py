@@ -1,0 +1,228 @@
+"""Embedding shards: where they lie, and the checks that every row passes before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import InputError
+from atlas.files import read_json
+
+INDEX = "embeddings.json"
+ROWS_PER_BLOCK = 8192
+"""Rows looked at together, so that a shard larger than memory can be read."""
+PAIRS_PER_BLOCK = 16384
+"""Pairs of rows multiplied together; small enough to stay in the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One .npy file of embeddings."""
+
+    name: str
+    path: Path
+    rows: int
+    first_image: int
+    """Number of the image in row 0; the numbers run on through the shards."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSet:
+    """All embeddings that an atlas is made from."""
+
+    width: int
+    """Dimensions of an embedding."""
+    rows: int
+    """Images in all shards together."""
+    encoder: Mapping[str, Any]
+    """What made the vectors, as the embed stage recorded it."""
+    normalized: bool
+    """True where every row has unit length; the length is lost then."""
+    shards: tuple[Shard, ...]
+
+    def read_shard(self, shard: Shard) -> NDArray[np.floating[Any]]:
+        """Return a shard's (row, dimension) embeddings, float16 or float32, mapped not loaded.
+
+        Raises:
+            InputError: The file is not what the index says, or a row is not finite or zero.
+        """
+        return check_vectors(shard.path, self.width, shard.rows)
+
+    def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (number of the first image, (row, dimension) embeddings) in order."""
+        for shard in self.shards:
+            vectors = self.read_shard(shard)
+            for start in range(0, shard.rows, rows):
+                block = np.asarray(vectors[start : start + rows], dtype=np.float32)
+                yield shard.first_image + start, block
+
+    def read_all(self) -> NDArray[np.float32]:
+        """Return every embedding as one (image, dimension) array, in memory."""
+        everything = np.empty((self.rows, self.width), np.float32)
+        for first, block in self.blocks():
+            everything[first : first + len(block)] = block
+        return everything
+
+
+def read_embeddings(folder: Path) -> EmbeddingSet:
+    """Read the index that the embed stage wrote.
+
+    Args:
+        folder: The embed stage's folder.
+
+    Raises:
+        MissingError: There is no index.
+        InputError: The index contradicts itself.
+    """
+    path = folder / INDEX
+    raw = read_json(path)
+    try:
+        shards = tuple(
+            Shard(
+                name=str(item["name"]),
+                path=folder / item["path"],
+                rows=int(item["rows"]),
+                first_image=int(item["first_image"]),
+                sha256=str(item["sha256"]),
+            )
+            for item in raw["shards"]
+        )
+        found = EmbeddingSet(
+            width=int(raw["width"]),
+            rows=int(raw["rows"]),
+            encoder=dict(raw["encoder"]),
+            normalized=bool(raw["normalized"]),
+            shards=shards,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} lacks or garbles {error}; build the embed stage again") from error
+    _check_numbering(found, path)
+    return found
+
+
+def _check_numbering(found: EmbeddingSet, path: Path) -> None:
+    expected = 0
+    for shard in found.shards:
+        if shard.first_image != expected:
+            raise InputError(
+                f"{path}: shard {shard.name} starts at image {shard.first_image}, expected "
+                f"{expected}; build the embed stage again"
+            )
+        expected += shard.rows
+    if expected != found.rows:
+        raise InputError(
+            f"{path}: the shards hold {expected} rows, the index says {found.rows}; "
+            "build the embed stage again"
+        )
+
+
+def check_vectors(
+    path: Path, width: int | None = None, rows: int | None = None
+) -> NDArray[np.floating[Any]]:
+    """Return the (row, dimension) vectors of a .npy file, mapped, after checking each of them.
+
+    Args:
+        path: The file.
+        width: Dimensions that it must have; None accepts any.
+        rows: Rows that it must have; None accepts any.
+
+    Raises:
+        InputError: The file is missing, damaged, of another kind or size, or has a row that
+            is not finite or has no direction.
+    """
+    vectors = _map_array(path)
+    if vectors.dtype not in (np.float16, np.float32):
+        raise InputError(
+            f"{path} holds {vectors.dtype}, expected float16 or float32; convert the file"
+        )
+    if vectors.ndim != 2:
+        raise InputError(
+            f"{path} has shape {vectors.shape}, expected (rows, dimensions); convert the file"
+        )
+    if width is not None and vectors.shape[1] != width:
+        raise InputError(
+            f"{path} has {vectors.shape[1]} columns, expected {width}; "
+            "use embeddings of the encoder that the SAE was trained on"
+        )
+    if rows is not None and len(vectors) != rows:
+        raise InputError(
+            f"{path} has {len(vectors)} rows, expected {rows}; restore it or build embed again"
+        )
+    for start in range(0, len(vectors), ROWS_PER_BLOCK):
+        _check_rows(path, start, vectors[start : start + ROWS_PER_BLOCK])
+    return vectors
+
+
+def _map_array(path: Path) -> NDArray[Any]:
+    try:
+        # Never np.load: for a file that isn't .npy its error advises to unpickle it.
+        return cast(NDArray[Any], np.lib.format.open_memmap(path, mode="r"))
+    except FileNotFoundError as error:
+        raise InputError(f"no embeddings at {path}; restore the file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, expected a .npy file") from error
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(
+            f"{path} is not a whole .npy file of numbers ({path.stat().st_size} bytes); "
+            "replace the file"
+        ) from error
+
+
+def _check_rows(path: Path, first: int, block: NDArray[np.floating[Any]]) -> None:
+    finite = np.isfinite(block)
+    if not finite.all():
+        row, column = (int(index) for index in np.argwhere(~finite)[0])
+        raise InputError(
+            f"{path}: row {first + row} has {block[row, column]} in column {column}, expected a "
+            "finite number; embed that image again or drop it"
+        )
+    zero = ~block.any(axis=1)
+    if zero.any():
+        raise InputError(
+            f"{path}: row {first + int(np.argmax(zero))} has length 0, expected more; "
+            "embed that image again or drop it"
+        )
+
+
+def inner_products(
+    left: NDArray[np.float32],
+    left_rows: NDArray[np.int64],
+    right: NDArray[np.float32],
+    right_rows: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return the inner products of chosen pairs of rows.
+
+    Every product of two float32 is exact in float64 and each pair is summed by itself, in one
+    order, so that a result never depends on threads, batches or the other pairs.
+
+    Args:
+        left: (row, dimension).
+        left_rows: (pair,) rows of left.
+        right: (row, dimension).
+        right_rows: (pair,) rows of right.
+
+    Returns:
+        (pair,) inner products.
+    """
+    found = np.empty(len(left_rows), np.float64)
+    for start in range(0, len(found), PAIRS_PER_BLOCK):
+        pairs = slice(start, start + PAIRS_PER_BLOCK)
+        found[pairs] = np.einsum(
+            "pd,pd->p",
+            left[left_rows[pairs]].astype(np.float64),
+            right[right_rows[pairs]].astype(np.float64),
+        )
+    return found
+
+
+def squared_lengths(block: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return each row's squared length, summed in float64."""
+    wide = block.astype(np.float64)
+    found: NDArray[np.float64] = np.einsum("rd,rd->r", wide, wide)
+    return found

@@ -1,0 +1,329 @@
+"""Questions to a built atlas: a feature, its neighbors, a search, the figures, any SQL.
+
+Nothing here imports torch, faiss, diffusers or pyarrow: a look-up answers in a fraction of
+a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas.errors import AtlasError, InputError, MissingError
+from atlas.paths import database_path, require_atlas
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TOP_IMAGES_SHOWN = 9
+NEIGHBORS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TopImage:
+    """An image that a feature fires on."""
+
+    image: int
+    activation: float
+    caption: str
+    """Text from the image's source; withheld where the image is sensitive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A feature near another one."""
+
+    feature: int
+    label: str
+    """Empty where it has none."""
+    cosine: float
+    """Of the decoder directions, -1 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Words for a feature."""
+
+    label: str
+    source: str
+    score: float
+    null_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """All that is known of one feature."""
+
+    feature: int
+    citation: str
+    """For instance atlas:4f1c09ab77e2/f17; stays true as long as SAE and images do."""
+    alive: bool
+    sensitive: bool
+    count: int
+    density: float
+    mean: float | None
+    median: float | None
+    max: float | None
+    mass_share: float
+    decoder_norm: float
+    selectivity: float | None
+    labels: tuple[Label, ...]
+    top_images: tuple[TopImage, ...]
+    neighbors: tuple[Neighbor, ...]
+    page: str
+    """Path of its page inside the site; empty where dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One feature that a search found."""
+
+    feature: int
+    label: str
+    why: str
+    """id, label, caption or meaning: which kind of match put it here."""
+    score: float
+    """Larger is better; comparable only among hits of one kind."""
+    density: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure of the report, with what to hold it against."""
+
+    name: str
+    value: float
+    unit: str
+    n: int
+    null_value: float | None
+    null_name: str
+    command: str
+    note: str
+
+
+class Atlas:
+    """A built atlas, open for reading. Closing is optional; it may be used in a with block."""
+
+    def __init__(self, path: str | PathLike[str] = "build/demo") -> None:
+        """Open the catalog.
+
+        Args:
+            path: The atlas folder.
+
+        Raises:
+            MissingError: There is no built atlas in it.
+            InputError: The catalog is damaged, or of a version that can't be read.
+        """
+        import duckdb
+
+        self.path = require_atlas(Path(path))
+        try:
+            self._db: DuckDBPyConnection = duckdb.connect(
+                str(database_path(self.path)),
+                read_only=True,
+                config={"enable_external_access": "false", "autoload_known_extensions": "false"},
+            )
+            facts = self._db.execute("SELECT key, value FROM provenance").fetchall()
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"cannot read the catalog of {self.path}: {reason}; build it again with: atlas build CONFIG catalog"
+            ) from error
+        self.provenance: dict[str, str] = dict(facts)
+        self.id = self.provenance["id"]
+
+    def __enter__(self) -> Atlas:
+        """Return the atlas itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the catalog."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalog; look-ups after this fail."""
+        self._db.close()
+
+    @cached_property
+    def n_features(self) -> int:
+        """Features of the SAE, dead ones included."""
+        return int(self._rows("SELECT count(*) FROM features")[0][0])
+
+    def feature(self, feature: int) -> Feature:
+        """Return what is known of a feature.
+
+        Raises:
+            MissingError: The SAE has no such feature.
+        """
+        self._require(feature)
+        columns = "alive, sensitive, count, density, mean, median, max, mass_share, decoder_norm, selectivity"
+        (row,) = self._rows(f"SELECT {columns} FROM features WHERE feature = ?", [feature])
+        facts = dict(zip(columns.split(", "), row, strict=True))
+        alive = bool(facts["alive"])
+        return Feature(
+            feature=feature,
+            citation=f"{self.id}/f{feature}",
+            **facts,
+            labels=self._labels(feature),
+            top_images=() if facts["sensitive"] else self.top_images(feature),
+            neighbors=self.neighbors(feature) if alive else (),
+            page=f"feature/{feature // 1000}/{feature}.html" if alive else "",
+        )
+
+    def top_images(self, feature: int, limit: int = TOP_IMAGES_SHOWN) -> tuple[TopImage, ...]:
+        """Return the images that activate a feature most, strongest first."""
+        self._require(feature)
+        rows = self._rows(
+            """SELECT image, activation, CASE WHEN sensitive THEN '' ELSE caption END
+               FROM top_images JOIN images USING (image) WHERE feature = ? ORDER BY rank LIMIT ?""",
+            [feature, limit],
+        )
+        return tuple(TopImage(*row) for row in rows)
+
+    def neighbors(self, feature: int, limit: int = NEIGHBORS_SHOWN) -> tuple[Neighbor, ...]:
+        """Return the live features whose decoder directions are most like this one's."""
+        self._require(feature)
+        rows = self._rows(
+            """SELECT n.neighbor, coalesce(l.label, ''), n.cosine FROM feature_neighbors n
+               LEFT JOIN labels l ON l.feature = n.neighbor AND l.rank = 0
+               WHERE n.feature = ? ORDER BY n.rank LIMIT ?""",
+            [feature, limit],
+        )
+        return tuple(Neighbor(*row) for row in rows)
+
+    def search(self, text: str, limit: int = 10) -> tuple[Hit, ...]:
+        """Return live features for a number, a label, or a meaning, best kind of match first.
+
+        Features with exactly the label come first, then meaning (through the images that
+        activate each feature, where the atlas has a vocabulary), then words of captions.
+
+        Raises:
+            InputError: The text is empty, or nothing of it is known.
+        """
+        text = " ".join(text.split())
+        if not text:
+            raise InputError("nothing to search for; give a word, a few words, or a number")
+        if re.fullmatch(r"f?\d+", text) and int(text.lstrip("f")) < self.n_features:
+            found = self._hits([(int(text.lstrip("f")), 1.0)], "id")
+        else:
+            found = self._by_label(text)
+            try:
+                found += self._by_meaning(text, limit)
+            except InputError:
+                found += self._by_caption(text, limit)
+                if not found:
+                    raise
+        unique = {hit.feature: hit for hit in reversed(found)}
+        return tuple(hit for hit in found if unique[hit.feature] is hit)[:limit]
+
+    def report(self) -> tuple[Metric, ...]:
+        """Return the figures of the whole, each with its baseline."""
+        return tuple(Metric(*row) for row in self._rows("SELECT * FROM metrics ORDER BY name"))
+
+    def sql(self, query: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return the column names and rows of a query; the catalog can't be changed by it.
+
+        Raises:
+            InputError: DuckDB refuses the query.
+        """
+        import duckdb
+
+        try:
+            cursor = self._db.execute(query)
+        except duckdb.Error as error:
+            raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
+        names = tuple(column[0] for column in cursor.description or ())
+        return names, cursor.fetchall()
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self._db.execute(query, values).fetchall()
+
+    def _require(self, feature: int) -> None:
+        if not 0 <= feature < self.n_features:
+            raise MissingError(
+                f"no feature {feature}; {self.path} has features 0 to {self.n_features - 1}"
+            )
+
+    def _labels(self, feature: int) -> tuple[Label, ...]:
+        rows = self._rows(
+            "SELECT label, source, score, null_score FROM labels WHERE feature = ? ORDER BY rank",
+            [feature],
+        )
+        return tuple(Label(*row) for row in rows)
+
+    def _hits(self, scored: Sequence[tuple[int, float]], why: str) -> list[Hit]:
+        """Add label and density to (feature, score) pairs, keeping their order."""
+        if not scored:
+            return []
+        numbers = [feature for feature, _ in scored]
+        rows = self._rows(
+            """SELECT f.feature, coalesce(l.label, ''), f.density FROM features f
+               LEFT JOIN labels l ON l.feature = f.feature AND l.rank = 0
+               WHERE f.feature IN (SELECT unnest(?)) AND NOT f.sensitive""",
+            [numbers],
+        )
+        known = {row[0]: row for row in rows}
+        return [
+            Hit(feature, known[feature][1], why, round(score, 6), known[feature][2])
+            for feature, score in scored
+            if feature in known
+        ]
+
+    def _by_label(self, text: str) -> list[Hit]:
+        rows = self._rows(
+            "SELECT feature, score FROM labels WHERE lower(label) = lower(?) ORDER BY rank, score DESC, feature",
+            [text],
+        )
+        return self._hits(rows, "label")
+
+    def _by_meaning(self, text: str, limit: int) -> list[Hit]:
+        """Rank features by the cosine of their prototype and the text's vector."""
+        folder = self.path / "catalog" / "search"
+        if not (folder / "vocabulary").is_dir():
+            raise InputError(f"no label, number or caption matches {text!r}; try another word")
+        import numpy as np
+
+        from atlas.vocabulary import read_vocabulary
+
+        query = read_vocabulary(folder / "vocabulary").encode_text(text)
+        prototypes = np.load(folder / "prototypes.npy", mmap_mode="r", allow_pickle=False)
+        scores = prototypes.astype(np.float32) @ query
+        numbers = np.load(folder / "features.npy", allow_pickle=False)
+        best = np.lexsort((numbers, -scores))[: 2 * limit]
+        return self._hits([(int(numbers[i]), float(scores[i])) for i in best], "meaning")
+
+    def _by_caption(self, text: str, limit: int) -> list[Hit]:
+        rows = self._rows(
+            """SELECT feature, sum(activation) AS score FROM top_images JOIN images USING (image)
+               WHERE rank < ? AND contains(lower(caption), lower(?)) AND NOT sensitive
+               GROUP BY feature ORDER BY score DESC, feature LIMIT ?""",
+            [TOP_IMAGES_SHOWN, text, limit],
+        )
+        return self._hits(rows, "caption")
+
+
+def as_json(value: object) -> Any:
+    """Return a record, or a tuple of records, as plain lists and dictionaries."""
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)  # type: ignore[call-overload]  # any record of this module
+    return value
+
+
+__all__ = [
+    "Atlas",
+    "AtlasError",
+    "Feature",
+    "Hit",
+    "Label",
+    "Metric",
+    "Neighbor",
+    "TopImage",
+    "as_json",
+]

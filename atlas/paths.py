@@ -1,0 +1,68 @@
+"""Where things are: the folders of an atlas, and the files it is made from."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from atlas.config import Config
+from atlas.errors import MissingError
+
+DATABASE = "atlas.duckdb"
+
+
+def database_path(atlas_dir: Path) -> Path:
+    """Return the catalog's DuckDB file."""
+    return atlas_dir / "catalog" / DATABASE
+
+
+def parquet_path(atlas_dir: Path, table: str) -> Path:
+    """Return the Parquet file of one catalog table."""
+    return atlas_dir / "catalog" / "parquet" / f"{table}.parquet"
+
+
+def site_dir(atlas_dir: Path) -> Path:
+    """Return the folder of the static site."""
+    return atlas_dir / "site"
+
+
+def require_atlas(atlas_dir: Path) -> Path:
+    """Return the atlas folder if it holds a catalog.
+
+    Raises:
+        MissingError: It does not.
+    """
+    if not database_path(atlas_dir).exists():
+        raise MissingError(f"no atlas at {atlas_dir}; build one with: atlas build CONFIG")
+    return atlas_dir
+
+
+def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
+    """Return what the configuration reads from outside: name -> (path, files, sorted)."""
+    found: dict[str, tuple[Path, tuple[Path, ...]]] = {}
+    embed = config.embed
+    if embed.vectors is not None:
+        matches = tuple(Path(name) for name in sorted(glob.glob(embed.vectors)))  # noqa: PTH207 - an absolute pattern
+        found["vectors"] = (Path(embed.vectors).parent, matches)
+    named = {
+        "images": embed.images,
+        "pictures": embed.pictures,
+        "compositions": embed.compositions,
+        "encoder": embed.encoder,
+        "sae": config.sae.path,
+        "vocabulary": config.catalog.vocabulary,
+    }
+    found |= {name: (path, _below(path)) for name, path in named.items() if path is not None}
+    if config.catalog.figures:
+        figures = config.catalog.figures
+        found["figures"] = (
+            figures[0].parent,
+            tuple(path for path in figures if path.exists()),
+        )
+    return found
+
+
+def _below(path: Path) -> tuple[Path, ...]:
+    if path.is_dir():
+        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+    return (path,) if path.exists() else ()

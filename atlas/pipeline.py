@@ -1,0 +1,139 @@
+"""The program on one screen: which stages there are, and what each of them reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from atlas.config import Config
+from atlas.errors import ConfigError
+from atlas.files import DigestCache
+from atlas.paths import DATABASE, outside_files
+from atlas.progress import Progress
+from atlas.stage import (
+    Outcome,
+    Source,
+    Stage,
+    build,
+    hold,
+    make_plan,
+    outside_source,
+    stage_source,
+    why_damaged,
+    why_stale,
+)
+
+STAGES = (
+    Stage("embed", version=1, needs=("vectors", "images", "pictures", "compositions", "encoder")),
+    Stage("train", version=1, needs=("embed",)),
+    Stage("scan", version=1, needs=("embed", "sae")),
+    Stage("neighbors", version=1, needs=("embed", "sae", "scan")),
+    Stage(
+        "catalog",
+        version=1,
+        needs=("embed", "sae", "scan", "neighbors", "vocabulary", "figures"),
+        unstable=(DATABASE,),
+    ),
+    Stage("site", version=1, needs=("embed", "catalog")),
+)
+
+
+def stages_of(config: Config) -> tuple[Stage, ...]:
+    """Return the stages that this configuration runs: train only where no SAE is given."""
+    return tuple(stage for stage in STAGES if stage.name != "train" or config.sae.path is None)
+
+
+def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, Source]:
+    """Return the stage's inputs, digested. Stages that it needs must have been built."""
+    outside = outside_files(config)
+    names = {made.name for made in stages_of(config)}
+    sources = {}
+    for need in stage.needs:
+        if need == "sae" and "train" in names:
+            sources[need] = stage_source(config.out_dir / "train")
+        elif need in names:
+            sources[need] = stage_source(config.out_dir / need)
+        elif need in outside:
+            sources[need] = outside_source(need, *outside[need], cache)
+    return sources
+
+
+def build_atlas(
+    config: Config, only: tuple[str, ...] = (), *, force: bool = False, progress: Progress
+) -> list[Outcome]:
+    """Build what is stale, in order.
+
+    Args:
+        config: What to build.
+        only: Names of the last stages wanted; what they need is built too. Empty for all.
+        force: Build the named stages (or all) even if they are current.
+        progress: Told what is going on.
+
+    Raises:
+        ConfigError: A name in only is not a stage of this configuration.
+        BusyError: Another build is running.
+    """
+    wanted = wanted_stages(config, only)
+    outcomes = []
+    with hold(config.out_dir):
+        cache = DigestCache(config.out_dir / ".digests.json")
+        for stage in wanted:
+            outcomes.append(
+                build(
+                    stage,
+                    import_module(f"atlas.{stage.name}").run,
+                    settings=getattr(config, stage.name),
+                    runtime=config.runtime,
+                    sources=sources_of(stage, config, cache),
+                    root=config.out_dir,
+                    progress=progress,
+                    force=force and (not only or stage.name in only),
+                )
+            )
+            cache.save()
+    return outcomes
+
+
+def wanted_stages(config: Config, only: tuple[str, ...]) -> list[Stage]:
+    """Return the named stages and all that they need, in the table's order."""
+    stages = {stage.name: stage for stage in stages_of(config)}
+    for name in only:
+        if name not in stages:
+            raise ConfigError(f"no stage {name}; the stages are {', '.join(stages)}")
+    wanted = set(only or stages)
+    for stage in reversed(list(stages.values())):
+        if stage.name in wanted:
+            wanted |= {"train" if need == "sae" else need for need in stage.needs} & set(stages)
+    return [stage for stage in stages.values() if stage.name in wanted]
+
+
+def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """Yield each stage's name with the reasons why it would run, none where it is current.
+
+    Args:
+        config: What would be built.
+        verify: Read every input and output again instead of trusting sizes and times.
+    """
+    cache = DigestCache(config.out_dir / ".digests.json")
+    if verify:
+        cache.forget()
+    stale: set[str] = set()
+    for stage in stages_of(config):
+        folder = config.out_dir / stage.name
+        needs = {"train" if need == "sae" else need for need in stage.needs}
+        reasons = [f"waits for {name}" for name in sorted(needs & stale)]
+        if not reasons:
+            sources = sources_of(stage, config, cache)
+            plan = make_plan(stage, getattr(config, stage.name), sources)
+            reasons = why_stale(plan, folder)
+        if verify and not reasons:
+            reasons = [f"{name} is damaged" for name in why_damaged(folder)[:1]]
+        if reasons:
+            stale.add(stage.name)
+        yield stage.name, reasons
+
+
+def atlas_dir_of(config: Config) -> Path:
+    """Return the folder that the configuration builds."""
+    return config.out_dir

@@ -1,0 +1,271 @@
+"""The catalog's tables: every column, its type and what it means.
+
+The DuckDB file, the Parquet export, the site's data page and build/README.md all follow
+this one list; a test holds the README to it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """One column of a catalog table."""
+
+    name: str
+    type: str
+    """DuckDB type."""
+    meaning: str
+    """One line: meaning, unit, range."""
+
+
+class Table(NamedTuple):
+    """One catalog table."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    order: str
+    """The columns that sort it, in SQL; unique together."""
+
+
+FEATURE = Column("feature", "INTEGER", "the SAE's feature, numbered from 0")
+IMAGE = Column("image", "BIGINT", "row of the image in the embedding shards taken together")
+RANK = Column("rank", "INTEGER", "place, from 0")
+ACTIVATION = Column("activation", "FLOAT", "activation of the feature on the image, unitless")
+
+TABLES = (
+    Table(
+        "features",
+        "one row for every feature, dead ones included",
+        (
+            FEATURE,
+            Column("alive", "BOOLEAN", "fires on at least one of the scanned images"),
+            Column("count", "BIGINT", "images on which it fires (activation > 0)"),
+            Column("density", "DOUBLE", "count over all scanned images, 0 to 1"),
+            Column("sum", "DOUBLE", "sum of its activations"),
+            Column("sum_squares", "DOUBLE", "sum of its squared activations"),
+            Column("mean", "DOUBLE", "mean activation over the images on which it fires"),
+            Column("median", "FLOAT", "median activation over the images on which it fires"),
+            Column("max", "FLOAT", "largest activation"),
+            Column("mass_share", "DOUBLE", "its sum over the sum of all features, 0 to 1"),
+            Column("decoder_norm", "FLOAT", "length of its decoder direction"),
+            Column("sum_weighted", "DOUBLE", "sum times decoder_norm; free of the SAE's scaling"),
+            Column("max_weighted", "FLOAT", "max times decoder_norm; free of the SAE's scaling"),
+            Column(
+                "selectivity",
+                "DOUBLE",
+                "sum^2 / (count * sum_squares), 0 to 1: 1 if equally strong wherever it fires, near 0 if a few images hold it all",
+            ),
+            Column("map_x", "FLOAT", "place on the map, 0 to 1; null where dead"),
+            Column("map_y", "FLOAT", "place on the map, 0 to 1; null where dead"),
+            Column("sensitive", "BOOLEAN", "a tenth or more of its top images are sensitive"),
+        ),
+        "feature",
+    ),
+    Table(
+        "images",
+        "one row for every scanned image",
+        (
+            IMAGE,
+            Column("name", "VARCHAR", "file name or key in its source"),
+            Column(
+                "caption", "VARCHAR", "text that came with it; from the open web, not to be trusted"
+            ),
+            Column("url", "VARCHAR", "where it was found; null if unknown"),
+            Column("tags", "VARCHAR[]", "keywords that came with it"),
+            Column(
+                "terms",
+                "VARCHAR[]",
+                "names of what is in it; its caption where nothing better is known",
+            ),
+            Column(
+                "split", "VARCHAR", "train or heldout for models trained here; empty if unknown"
+            ),
+            Column("l0", "INTEGER", "features that fire on it"),
+            Column("mass", "DOUBLE", "sum of its activations"),
+            Column("squared_error", "DOUBLE", "squared distance of embedding and reconstruction"),
+            Column("norm", "FLOAT", "length of its raw embedding"),
+            Column("sensitive", "BOOLEAN", "withheld from pages and search"),
+        ),
+        "image",
+    ),
+    Table(
+        "top_images",
+        "the images that activate a feature most; equal activations by image number",
+        (FEATURE, RANK, IMAGE, ACTIVATION),
+        "feature, rank",
+    ),
+    Table(
+        "quantile_images",
+        "seeded picks from each tenth of a feature's firing images, by activation",
+        (
+            FEATURE,
+            Column("quantile", "INTEGER", "0 the weakest tenth, 9 the strongest"),
+            RANK,
+            IMAGE,
+            ACTIVATION,
+        ),
+        "feature, quantile, rank",
+    ),
+    Table(
+        "near_misses",
+        "images most like a top image on which the feature stays silent",
+        (
+            FEATURE,
+            RANK,
+            IMAGE,
+            Column("top_image", "BIGINT", "the top image that it resembles"),
+            Column("similarity", "FLOAT", "cosine of the two centered embeddings, -1 to 1"),
+            Column(
+                "pre_activation", "FLOAT", "what the nonlinearity silenced; not above 0 for ReLU"
+            ),
+        ),
+        "feature, rank",
+    ),
+    Table(
+        "activation_histogram",
+        "how often a feature fires how strongly; bins of a quarter octave, empty ones left out",
+        (
+            FEATURE,
+            Column("bin", "INTEGER", "number of the bin"),
+            Column("low", "DOUBLE", "least activation in the bin"),
+            Column("high", "DOUBLE", "activation at which the next bin begins"),
+            Column("count", "BIGINT", "images"),
+        ),
+        "feature, bin",
+    ),
+    Table(
+        "feature_neighbors",
+        "live features whose decoder directions are most alike",
+        (
+            FEATURE,
+            RANK,
+            Column("neighbor", "INTEGER", "the other feature"),
+            Column("cosine", "FLOAT", "cosine of the decoder directions, -1 to 1"),
+        ),
+        "feature, rank",
+    ),
+    Table(
+        "coactivations",
+        "features that fire on the same images, most shared images first",
+        (
+            FEATURE,
+            RANK,
+            Column("other", "INTEGER", "the other feature"),
+            Column("count", "BIGINT", "images on which both fire"),
+            Column(
+                "p_other_given_feature",
+                "DOUBLE",
+                "share of the feature's images on which the other fires",
+            ),
+            Column(
+                "p_feature_given_other",
+                "DOUBLE",
+                "share of the other's images on which the feature fires",
+            ),
+            Column("lift", "DOUBLE", "count over the count expected if the two were independent"),
+        ),
+        "feature, rank",
+    ),
+    Table(
+        "labels",
+        "words for a feature, and where they come from",
+        (
+            FEATURE,
+            RANK,
+            Column("label", "VARCHAR", "the word or words"),
+            Column("source", "VARCHAR", "captions: a term that recurs in its top images"),
+            Column(
+                "score", "DOUBLE", "share of the top images' activation on images with the term"
+            ),
+            Column("null_score", "DOUBLE", "share of all images with the term: what chance gives"),
+        ),
+        "feature, rank",
+    ),
+    Table(
+        "icons",
+        "the picture that stands for a live feature",
+        (
+            FEATURE,
+            IMAGE,
+            Column("source", "VARCHAR", "top image: its strongest picture, nothing rendered"),
+        ),
+        "feature",
+    ),
+    Table(
+        "decompositions",
+        "the features of the images that have a page, strongest first",
+        (IMAGE, RANK, FEATURE, ACTIVATION),
+        "image, rank",
+    ),
+    Table(
+        "concepts",
+        "groups of one image's features; empty until concepts are computed",
+        (
+            IMAGE,
+            Column("tau", "VARCHAR", "coarse or fine"),
+            Column("concept", "INTEGER", "number of the group in its image, by mass"),
+            Column("mass", "DOUBLE", "sum of its features' activations"),
+            Column("mass_share", "DOUBLE", "mass over the image's mass, 0 to 1"),
+        ),
+        "image, tau, concept",
+    ),
+    Table(
+        "concept_features",
+        "which features a concept holds; empty until concepts are computed",
+        (
+            IMAGE,
+            Column("tau", "VARCHAR", "coarse or fine"),
+            Column("concept", "INTEGER", "number of the group in its image"),
+            FEATURE,
+            ACTIVATION,
+        ),
+        "image, tau, concept, feature",
+    ),
+    Table(
+        "metrics",
+        "figures of the whole, each beside what chance or a baseline gives",
+        (
+            Column("name", "VARCHAR", "what was measured"),
+            Column("value", "DOUBLE", "the figure"),
+            Column("unit", "VARCHAR", "its unit; share means 0 to 1"),
+            Column("n", "BIGINT", "how many things were measured"),
+            Column(
+                "null_value", "DOUBLE", "the same figure for the baseline; null where none applies"
+            ),
+            Column("null_name", "VARCHAR", "what the baseline is"),
+            Column("command", "VARCHAR", "command that prints the figure again"),
+            Column("note", "VARCHAR", "what the figure does not say"),
+        ),
+        "name",
+    ),
+    Table(
+        "provenance",
+        "what the atlas was made from",
+        (
+            Column("key", "VARCHAR", "name of the fact"),
+            Column("value", "VARCHAR", "the fact"),
+        ),
+        "key",
+    ),
+)
+
+TABLE = {table.name: table for table in TABLES}
+
+
+def create_sql(table: Table) -> str:
+    """Return the statement that creates an empty table."""
+    columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
+    return f"CREATE TABLE {table.name} ({columns})"
+
+
+def markdown() -> str:
+    """Return the section of build/README.md that documents every table and column."""
+    lines = []
+    for table in TABLES:
+        lines += [f"### `{table.name}`", "", f"{table.meaning[0].upper()}{table.meaning[1:]}.", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{c.name}` | {c.type} | {c.meaning} |" for c in table.columns]
+        lines += ["", f"Sorted by {table.order}.", ""]
+    return "\n".join(lines)

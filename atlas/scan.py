@@ -1,0 +1,722 @@
+"""The scan stage: run every image through the SAE and record what each feature does.
+
+A part is what one shard gives: aggregates of every feature, figures of every image, and the
+activations themselves. Parts merge in shard order, so that a new shard extends an old scan.
+
+A part's file (safetensors), F features, n images, with a number for each firing:
+  count (F,) int64, sum and sum_squares (F,) float64
+  histogram_cell (few,) int64, feature * BINS + bin, ascending; histogram_count (few,) int64
+  top_key int64: min(count, top_images) of each feature in turn, largest first; a key is the
+    bits of the float32 activation << 32 | (0xFFFFFFFF - row of the image in its shard)
+  l0 (n,) int32; mass, squared_error, cosine (n,) float64; norm (n,) float32
+  feature_low, feature_overflow_at, feature_overflow: see atlas.activations; image after image
+  activation float32: kept whole, as medians and quantiles are taken from it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.activations import (
+    BY_FEATURE,
+    SCAN,
+    ImageActivations,
+    map_tensors,
+    pack_ids,
+    to_half,
+    write_tensors,
+)
+from atlas.checkpoints import load_sae
+from atlas.config import ScanSettings
+from atlas.embeddings import EmbeddingSet, Shard, read_embeddings, squared_lengths
+from atlas.errors import InputError
+from atlas.files import draft, read_parquet, write_json, write_parquet
+from atlas.sae import SAE, Encoder, decoder_norms, limit_threads, make_encoder, prepare, reconstruct
+from atlas.stage import Job
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LAST_IMAGE = 0xFFFFFFFF
+"""Greatest image number that a key can hold."""
+CHUNK_IMAGES = 8192
+"""Images whose sums are taken together. Never a setting: it decides the last digits of sums."""
+LOWEST_OCTAVE, OCTAVES, BINS_AN_OCTAVE = -16, 32, 4
+BINS = OCTAVES * BINS_AN_OCTAVE + 2
+"""Histogram bins: one below 2^-16, four in each octave up to 2^16, one above."""
+FIRINGS_PER_BLOCK = 4_000_000
+"""Firings sorted at once when the feature side is finished."""
+MERGED_AT_ONCE = 16
+SCRATCH = "firings.tmp"
+TRAIN_SPLIT = "train"
+"""Images in any other named split were held out of training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What some images say about every feature; tallies of other images can be added."""
+
+    count: NDArray[np.int64]
+    """(feature,) images on which it fires."""
+    sum: NDArray[np.float64]
+    """(feature,) of its activations."""
+    sum_squares: NDArray[np.float64]
+    """(feature,) of its activations' squares."""
+    histogram_cell: NDArray[np.int64]
+    """(few,) feature * BINS + bin of each nonempty bin, ascending."""
+    histogram_count: NDArray[np.int64]
+    """(few,) activations in that bin."""
+    top_key: NDArray[np.int64]
+    """Keys of each feature's top images, features in turn, largest key first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one run of consecutive images gave."""
+
+    tally: Tally
+    l0: NDArray[np.int32]
+    mass: NDArray[np.float64]
+    squared_error: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    norm: NDArray[np.float32]
+    feature: NDArray[np.int64]
+    """(firing,) image after image, ascending within an image."""
+    activation: NDArray[np.float32]
+    """(firing,)."""
+
+
+def run(job: Job) -> None:
+    """Write a part a shard, then the tables over all of them.
+
+    Raises:
+        InputError: Embeddings and SAE do not fit each other, or a file is damaged.
+    """
+    limit_threads(job.runtime.threads)
+    sae = load_sae(job.inputs["sae"])
+    embeddings = read_embeddings(job.inputs["embed"])
+    check_fit(sae, embeddings, job.inputs["embed"])
+    settings: ScanSettings = job.settings
+    digest = sae.digest()
+    encoder = make_encoder(sae, job.runtime.device)
+    job.progress.start("scan", total=embeddings.rows, unit="images")
+    paths = []
+    for shard in embeddings.shards:
+        key = {"sae": digest, "shard": shard.sha256, "top_images": settings.top_images}
+        making = _PartMaker(job, encoder, embeddings, shard)
+        paths.append(job.part(shard.name, ".safetensors", key, making.write))
+        if not making.made:
+            job.progress.advance(shard.rows)
+    parts = _list_parts(job.out_dir, paths, embeddings)
+    _finish(job, sae, digest, embeddings, parts)
+
+
+def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
+    """Refuse embeddings that this SAE can't have been trained on.
+
+    Raises:
+        InputError: The widths differ, or one is of unit length and the other is not.
+    """
+    if embeddings.width != sae.width:
+        raise InputError(
+            f"embeddings have {embeddings.width} columns, the SAE expects {sae.width}: {where}; "
+            "use embeddings of the encoder that the SAE was trained on"
+        )
+    if embeddings.rows - 1 > LAST_IMAGE:
+        raise InputError(
+            f"{embeddings.rows} images are too many, expected at most {LAST_IMAGE + 1}: {where}"
+        )
+    trained_on = float(sae.provenance.get("median_norm", 1.0))
+    if embeddings.normalized and sae.input.kind == "raw" and not 0.5 < trained_on < 2:
+        raise InputError(
+            f"embeddings are normalized to length 1, the SAE was trained on raw ones of length "
+            f"{trained_on:.1f}: {where}; encode the images again without normalizing"
+        )
+
+
+@dataclass
+class _PartMaker:
+    """Writes the part of one shard, and remembers whether it had to."""
+
+    job: Job
+    encoder: Encoder
+    embeddings: EmbeddingSet
+    shard: Shard
+    made: bool = False
+
+    def write(self, path: Path) -> None:
+        """Scan the shard into a file."""
+        self.made = True
+        vectors = self.embeddings.read_shard(self.shard)
+        chunks = []
+        for start in range(0, self.shard.rows, CHUNK_IMAGES):
+            block = vectors[start : start + CHUNK_IMAGES]
+            batches = self._batches(block)
+            chunks.append(_join_batches(batches, start, self.job.settings.top_images))
+        tensors = part_tensors(chunks, self.job.settings.top_images)
+        write_tensors(path, tensors)
+
+    def _batches(self, block: NDArray[np.floating[Any]]) -> Iterator[Batch]:
+        step = self.job.runtime.batch_images
+        for start in range(0, len(block), step):
+            yield scan_batch(self.encoder, block[start : start + step])
+            self.job.progress.advance(min(step, len(block) - start))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one call of the encoder gave; its size is of no consequence to any byte."""
+
+    n_features: int
+    l0: NDArray[np.int32]
+    squared_error: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    norm: NDArray[np.float32]
+    feature: NDArray[np.int64]
+    activation: NDArray[np.float32]
+
+
+def scan_batch(encoder: Encoder, x: NDArray[np.floating[Any]]) -> Batch:
+    """Encode and decode some embeddings (image, dimension)."""
+    sae = encoder.sae
+    firings = encoder.fire(x)
+    inputs = prepare(sae, x).astype(np.float64)
+    decoded = reconstruct(sae, firings, len(x), encoder.device).astype(np.float64)
+    off = inputs - decoded
+    lengths = np.sqrt(_dots(inputs, inputs) * _dots(decoded, decoded))
+    return Batch(
+        n_features=sae.n_features,
+        l0=np.bincount(firings.image, minlength=len(x)).astype(np.int32),
+        squared_error=_dots(off, off),
+        cosine=_dots(inputs, decoded) / np.where(lengths > 0, lengths, 1.0),
+        norm=np.sqrt(squared_lengths(x.astype(np.float32))).astype(np.float32),
+        feature=firings.feature,
+        activation=firings.activation,
+    )
+
+
+def _dots(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.einsum("rd,rd->r", left, np.broadcast_to(right, left.shape))
+    return found
+
+
+def _join_batches(batches: Iterator[Batch], first_row: int, top_images: int) -> Chunk:
+    """Return the chunk that these batches make up, from its first row in the shard on."""
+    every = list(batches)
+    l0 = np.concatenate([batch.l0 for batch in every])
+    feature = np.concatenate([batch.feature for batch in every])
+    activation = np.concatenate([batch.activation for batch in every])
+    row = np.repeat(np.arange(len(l0), dtype=np.int64), l0)
+    return Chunk(
+        tally=tally(every[0].n_features, feature, row + first_row, activation, top_images),
+        l0=l0,
+        mass=_sums(row, activation.astype(np.float64), len(l0)),
+        squared_error=np.concatenate([batch.squared_error for batch in every]),
+        cosine=np.concatenate([batch.cosine for batch in every]),
+        norm=np.concatenate([batch.norm for batch in every]),
+        feature=feature,
+        activation=activation,
+    )
+
+
+def tally(
+    n_features: int,
+    feature: NDArray[np.int64],
+    image: NDArray[np.int64],
+    activation: NDArray[np.float32],
+    top_images: int,
+) -> Tally:
+    """Return the aggregates of some firings.
+
+    Args:
+        n_features: Features there are.
+        feature: (firing,).
+        image: (firing,) ascending: it decides the order in which sums are taken.
+        activation: (firing,) greater than 0.
+        top_images: Images to keep of each feature.
+    """
+    # float64: a billion small activations lose digits in float32.
+    wide = activation.astype(np.float64)
+    cells, cell_counts = np.unique(feature * BINS + histogram_bins(activation), return_counts=True)
+    key = top_keys(activation, image)
+    _, top_key = _cut(feature, key, top_images)
+    return Tally(
+        count=np.bincount(feature, minlength=n_features).astype(np.int64),
+        sum=_sums(feature, wide, n_features),
+        sum_squares=_sums(feature, wide * wide, n_features),
+        histogram_cell=cells,
+        histogram_count=cell_counts.astype(np.int64),
+        top_key=top_key,
+    )
+
+
+def _sums(
+    group: NDArray[np.int64], values: NDArray[np.float64], n_groups: int
+) -> NDArray[np.float64]:
+    """Return the sum of each group's values, added in their order."""
+    return np.bincount(group, weights=values, minlength=n_groups).astype(np.float64)
+
+
+def top_keys(activation: NDArray[np.float32], image: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one number a firing that orders by activation, then by lower image."""
+    return (activation.view(np.int32).astype(np.int64) << np.int64(32)) | (LAST_IMAGE - image)
+
+
+def read_keys(key: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return (activation, image) of keys."""
+    return (key >> np.int64(32)).astype(np.int32).view(np.float32), LAST_IMAGE - (key & LAST_IMAGE)
+
+
+def histogram_bins(activation: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the bin of each activation, from its float32 bits: exact, no logarithm.
+
+    Within an octave the four bins are equally wide: 1 to 1.25, 1.5, 1.75 and 2 times its power.
+    """
+    quarter = (activation.view(np.int32) >> 21).astype(np.int64)
+    lowest = (127 + LOWEST_OCTAVE) * BINS_AN_OCTAVE
+    found: NDArray[np.int64] = np.clip(quarter - lowest + 1, 0, BINS - 1)
+    return found
+
+
+def bin_edges() -> NDArray[np.float64]:
+    """Return (BINS + 1,) the lower edge of each bin, then infinity; bins are closed below."""
+    octave = np.repeat(np.arange(LOWEST_OCTAVE, LOWEST_OCTAVE + OCTAVES), BINS_AN_OCTAVE)
+    quarter = np.tile(np.arange(BINS_AN_OCTAVE), OCTAVES)
+    inner = 2.0**octave * (1 + quarter / BINS_AN_OCTAVE)
+    return np.concatenate([[0.0], inner, [2.0 ** (LOWEST_OCTAVE + OCTAVES), np.inf]])
+
+
+def merge(tallies: Sequence[Tally], top_images: int) -> Tally:
+    """Return the tally of all their images together.
+
+    Counts, histograms and top images do not depend on order or grouping. Sums are taken from
+    left to right, so that equal lists give equal bytes.
+    """
+    n_features = len(tallies[0].count)
+    cells, inverse = np.unique(
+        np.concatenate([one.histogram_cell for one in tallies]), return_inverse=True
+    )
+    counts = np.zeros(len(cells), np.int64)
+    np.add.at(counts, inverse, np.concatenate([one.histogram_count for one in tallies]))
+    every = np.arange(n_features)
+    owner = np.concatenate([np.repeat(every, np.minimum(one.count, top_images)) for one in tallies])
+    _, top_key = _cut(owner, np.concatenate([one.top_key for one in tallies]), top_images)
+    count, total, squares = tallies[0].count, tallies[0].sum, tallies[0].sum_squares
+    for one in tallies[1:]:
+        count, total, squares = count + one.count, total + one.sum, squares + one.sum_squares
+    return Tally(count, total, squares, cells, counts, top_key)
+
+
+def _cut(
+    feature: NDArray[np.int64], key: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (feature, key) ordered by feature, then largest key, at most so many a feature."""
+    order = np.lexsort((-key, feature))
+    feature, key = feature[order], key[order]
+    kept = _places(feature) < most
+    return feature[kept], key[kept]
+
+
+def _places(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each entry's place, from 0, in its run of equal group numbers."""
+    places = np.arange(len(group), dtype=np.int64)
+    if not len(group):
+        return places
+    begins = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
+    return places - np.repeat(begins, np.diff(begins, append=len(group)))
+
+
+def part_tensors(chunks: Sequence[Chunk], top_images: int) -> dict[str, NDArray[Any]]:
+    """Return what a part's file holds; the module's head says what each array is."""
+    whole = merge([chunk.tally for chunk in chunks], top_images)
+    l0 = np.concatenate([chunk.l0 for chunk in chunks])
+    starts = np.concatenate([[0], np.cumsum(l0, dtype=np.int64)])
+    feature = np.concatenate([chunk.feature for chunk in chunks])
+    return {
+        "count": whole.count,
+        "sum": whole.sum,
+        "sum_squares": whole.sum_squares,
+        "histogram_cell": whole.histogram_cell,
+        "histogram_count": whole.histogram_count,
+        "top_key": whole.top_key,
+        "l0": l0,
+        "mass": np.concatenate([chunk.mass for chunk in chunks]),
+        "squared_error": np.concatenate([chunk.squared_error for chunk in chunks]),
+        "cosine": np.concatenate([chunk.cosine for chunk in chunks]),
+        "norm": np.concatenate([chunk.norm for chunk in chunks]),
+        "activation": np.concatenate([chunk.activation for chunk in chunks]),
+        **pack_ids(starts, feature, "feature"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One finished part."""
+
+    path: Path
+    first_image: int
+    n_images: int
+
+    def tally(self) -> Tally:
+        """Return its aggregates, with the atlas's image numbers."""
+        tensors = map_tensors(self.path)
+        return Tally(
+            count=tensors["count"],
+            sum=tensors["sum"],
+            sum_squares=tensors["sum_squares"],
+            histogram_cell=tensors["histogram_cell"],
+            histogram_count=tensors["histogram_count"],
+            # The low half counts down from the last possible image: no borrow can occur.
+            top_key=tensors["top_key"] - self.first_image,
+        )
+
+
+def _list_parts(out_dir: Path, paths: Sequence[Path], embeddings: EmbeddingSet) -> list[Part]:
+    """Write scan.json's list of parts, so that the parts can be read, and return them."""
+    parts = [
+        Part(path, shard.first_image, shard.rows)
+        for path, shard in zip(paths, embeddings.shards, strict=True)
+    ]
+    write_json(out_dir / SCAN, {"parts": _parts_json(out_dir, parts)})
+    return parts
+
+
+def _parts_json(out_dir: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": part.path.relative_to(out_dir).as_posix(),
+            "first_image": part.first_image,
+            "images": part.n_images,
+        }
+        for part in parts
+    ]
+
+
+def _finish(
+    job: Job, sae: SAE, digest: str, embeddings: EmbeddingSet, parts: Sequence[Part]
+) -> None:
+    """Merge the parts into the stage's tables."""
+    settings: ScanSettings = job.settings
+    whole = _merge_parts(parts, settings.top_images)
+    images = _image_columns(parts)
+    medians, picks = _finish_features(job.out_dir, whole, settings)
+    write_parquet(job.out_dir / "top_images.parquet", _top_table(whole, settings.top_images))
+    write_parquet(job.out_dir / "quantile_images.parquet", picks)
+    write_parquet(job.out_dir / "activation_histogram.parquet", _histogram_table(whole))
+    norms = decoder_norms(sae)
+    features = _feature_table(whole, medians, norms, embeddings.rows, settings.top_images)
+    write_parquet(job.out_dir / "features.parquet", features)
+    write_parquet(job.out_dir / "images.parquet", _image_table(images))
+    heldout = _heldout(job.inputs["embed"], embeddings.rows)
+    figures = {
+        "sae": digest,
+        "parts": _parts_json(job.out_dir, parts),
+        "features": sae.n_features,
+        "alive": int((whole.count > 0).sum()),
+        "dead_share": float((whole.count == 0).mean()),
+        **_figures(sae, embeddings, images, np.ones(embeddings.rows, bool)),
+    }
+    if heldout.any():
+        found = _figures(sae, embeddings, images, heldout)
+        figures |= {f"heldout_{name}": value for name, value in found.items()}
+    write_json(job.out_dir / SCAN, figures)
+
+
+def _merge_parts(parts: Sequence[Part], top_images: int) -> Tally:
+    whole = parts[0].tally()
+    for start in range(1, len(parts), MERGED_AT_ONCE):
+        more = [part.tally() for part in parts[start : start + MERGED_AT_ONCE]]
+        whole = merge([whole, *more], top_images)
+    return whole
+
+
+def _image_columns(parts: Sequence[Part]) -> dict[str, NDArray[Any]]:
+    names = ("l0", "mass", "squared_error", "cosine", "norm")
+    tensors = [map_tensors(part.path) for part in parts]
+    return {name: np.concatenate([one[name] for one in tensors]) for name in names}
+
+
+def _heldout(embed_dir: Path, n_images: int) -> NDArray[np.bool_]:
+    """Return (image,) whether it was held out of training."""
+    table = read_parquet(embed_dir / "images.parquet", ["image", "split"])
+    if table.num_rows != n_images:
+        raise InputError(
+            f"{embed_dir / 'images.parquet'} has {table.num_rows} rows, the embeddings "
+            f"{n_images}; build the embed stage again"
+        )
+    splits = np.array([split or "" for split in table["split"].to_pylist()])
+    heldout: NDArray[np.bool_] = (splits != TRAIN_SPLIT) & (splits != "")
+    return heldout
+
+
+def _figures(
+    sae: SAE, embeddings: EmbeddingSet, images: dict[str, NDArray[Any]], chosen: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Return the figures over chosen images, at least one.
+
+    explained_variance is 1 - sum |x - x'|^2 / sum |x - mean|^2, x being what the SAE reads and
+    the mean being taken over the same images; null where all of them are equal.
+    mean_cosine_null is what the mean in place of every reconstruction would give.
+    """
+    variance, null = _baseline(sae, embeddings, chosen)
+    error = float(images["squared_error"][chosen].sum())
+    return {
+        "images": int(chosen.sum()),
+        "explained_variance": 1.0 - error / variance if variance > 0 else None,
+        "mean_cosine": float(images["cosine"][chosen].mean()),
+        "mean_cosine_null": null,
+        "l0_mean": float(images["l0"][chosen].mean()),
+        "l0_median": float(np.median(images["l0"][chosen])),
+        "mass_median": float(np.median(images["mass"][chosen])),
+    }
+
+
+def _baseline(sae: SAE, embeddings: EmbeddingSet, chosen: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return (sum of |x - mean|^2, mean cosine of x and mean) over chosen images."""
+    n = int(chosen.sum())
+    mean = np.zeros(sae.width)
+    for wide in _chosen_inputs(sae, embeddings, chosen):
+        mean += wide.sum(axis=0) / n
+    variance, cosines, length = 0.0, 0.0, float(np.sqrt(mean @ mean))
+    for wide in _chosen_inputs(sae, embeddings, chosen):
+        variance += float(_dots(wide - mean, wide - mean).sum())
+        lengths = np.sqrt(_dots(wide, wide)) * length
+        cosines += float((_dots(wide, mean[None]) / np.where(lengths > 0, lengths, 1.0)).sum())
+    return variance, cosines / n
+
+
+def _chosen_inputs(
+    sae: SAE, embeddings: EmbeddingSet, chosen: NDArray[np.bool_]
+) -> Iterator[NDArray[np.float64]]:
+    """Yield what the SAE reads of chosen images, in fixed blocks (image, dimension)."""
+    for start, block in embeddings.blocks(CHUNK_IMAGES):
+        kept = block[chosen[start : start + len(block)]]
+        if len(kept):
+            yield prepare(sae, kept).astype(np.float64)
+
+
+def _finish_features(
+    out_dir: Path, whole: Tally, settings: ScanSettings
+) -> tuple[NDArray[np.float32], pa.Table]:
+    """Write the activations feature by feature; return (feature,) medians and the picks."""
+    starts = np.concatenate([[0], np.cumsum(whole.count)]).astype(np.int64)
+    scratch = out_dir / SCRATCH
+    image, activation = _by_feature(ImageActivations(out_dir), starts, scratch)
+    medians = np.full(len(whole.count), np.nan, np.float32)
+    picks: list[pa.Table] = []
+    for first, last in _feature_blocks(starts):
+        block = slice(int(starts[first]), int(starts[last]))
+        owner = np.repeat(np.arange(first, last), whole.count[first:last])
+        images = image[block].astype(np.int64)
+        medians[first:last] = _medians(owner, activation[block], whole.count[first:last])
+        picks.append(pick_quantiles(owner, images, activation[block], settings))
+    packed = pack_ids(starts, image.astype(np.int64), "image")
+    with draft(out_dir / BY_FEATURE) as unfinished:
+        write_tensors(unfinished, {"start": starts, "activation": to_half(activation), **packed})
+    del image, activation
+    scratch.unlink()
+    return medians, _concat(picks)
+
+
+def _concat(tables: list[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _by_feature(
+    by_image: ImageActivations, starts: NDArray[np.int64], scratch: Path
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Return (image, activation) of every firing, features in turn, images ascending.
+
+    The arrays lie in a scratch file: with billions of firings they exceed the memory.
+    """
+    n = int(starts[-1])
+    scratch.unlink(missing_ok=True)
+    table = np.memmap(scratch, np.uint32, mode="w+", shape=(2, max(n, 1)))
+    image, activation = table[0, :n], table[1, :n].view(np.float32)
+    free = starts[:-1].copy()
+    for block in by_image.blocks():
+        n_images = len(block.starts) - 1
+        row = np.repeat(np.arange(n_images, dtype=np.int64), np.diff(block.starts))
+        order = np.argsort(block.features, kind="stable")
+        feature = block.features[order]
+        place = free[feature] + _places(feature)
+        image[place] = (row[order] + block.first_image).astype(np.uint32)
+        activation[place] = block.activations[order]
+        free += np.bincount(feature, minlength=len(free))
+    return image, activation
+
+
+def _feature_blocks(starts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield (first, last + 1) features that have about as many firings as fit in memory."""
+    n_features = len(starts) - 1
+    goals = np.arange(0, starts[-1], FIRINGS_PER_BLOCK)
+    edges = np.unique([0, *(np.searchsorted(starts, goals, side="right") - 1), n_features])
+    yield from pairwise(int(edge) for edge in edges)
+
+
+def _medians(
+    owner: NDArray[np.int64], activation: NDArray[np.float32], counts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return each feature's median activation where it fires; NaN for dead ones."""
+    ordered = activation[np.lexsort((activation, owner))].astype(np.float64)
+    ordered = np.append(ordered, np.nan)
+    begins = np.cumsum(counts) - counts
+    low = np.where(counts > 0, begins + (counts - 1) // 2, len(ordered) - 1)
+    high = np.where(counts > 0, begins + counts // 2, len(ordered) - 1)
+    return ((ordered[low] + ordered[high]) / 2).astype(np.float32)
+
+
+def pick_quantiles(
+    owner: NDArray[np.int64],
+    image: NDArray[np.int64],
+    activation: NDArray[np.float32],
+    settings: ScanSettings,
+) -> pa.Table:
+    """Return images picked from equal parts of each feature's own firings.
+
+    A feature's c firings are ranked from weak to strong (of equal activations the lower image
+    is the stronger); rank r belongs to quantile floor(r * quantiles / c). Picks are the images
+    with the least hash of seed, feature and image, so that they do not depend on the others.
+
+    Args:
+        owner: (firing,) feature, ascending.
+        image: (firing,).
+        activation: (firing,).
+        settings: How many quantiles and picks.
+
+    Returns:
+        feature, quantile, rank, image, activation; rank 0 is the strongest of the picks.
+    """
+    import pyarrow as pa
+
+    order = np.lexsort((image, -activation, owner))
+    owner, image, activation = owner[order], image[order], activation[order]
+    place = _places(owner)
+    counts = np.bincount(owner)[owner] if len(owner) else place
+    quantile = (counts - 1 - place) * settings.quantiles // np.maximum(counts, 1)
+    cell = owner * settings.quantiles + quantile
+    drawn = np.lexsort((image, _hash(settings.seed, owner, image), cell))
+    kept = np.sort(drawn[_places(cell[drawn]) < settings.quantile_images])
+    # Strongest first within a feature, so quantiles fall: reorder by quantile, keep the rest.
+    kept = kept[np.argsort(cell[kept], kind="stable")]
+    return pa.table(
+        {
+            "feature": owner[kept].astype(np.int32),
+            "quantile": quantile[kept].astype(np.int32),
+            "rank": _places(cell[kept]).astype(np.int32),
+            "image": image[kept],
+            "activation": activation[kept],
+        }
+    )
+
+
+def _hash(seed: int, feature: NDArray[np.int64], image: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return SplitMix64 of each (seed, feature, image)."""
+    start = (seed * 0x9E3779B97F4A7C15 + 0x1234567) & 0xFFFFFFFFFFFFFFFF
+    word = (feature.astype(np.uint64) << np.uint64(32)) | image.astype(np.uint64)
+    word = word + np.uint64(start)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        word = (word ^ (word >> np.uint64(shift))) * np.uint64(factor)
+    return word ^ (word >> np.uint64(31))
+
+
+def _top_table(whole: Tally, top_images: int) -> pa.Table:
+    import pyarrow as pa
+
+    kept = np.minimum(whole.count, top_images)
+    feature = np.repeat(np.arange(len(kept), dtype=np.int64), kept)
+    activation, image = read_keys(whole.top_key)
+    return pa.table(
+        {
+            "feature": feature.astype(np.int32),
+            "rank": _places(feature).astype(np.int32),
+            "image": image,
+            "activation": activation,
+        }
+    )
+
+
+def _histogram_table(whole: Tally) -> pa.Table:
+    import pyarrow as pa
+
+    feature, cell = np.divmod(whole.histogram_cell, BINS)
+    edges = bin_edges()
+    return pa.table(
+        {
+            "feature": feature.astype(np.int32),
+            "bin": cell.astype(np.int32),
+            "low": edges[cell],
+            "high": edges[cell + 1],
+            "count": whole.histogram_count,
+        }
+    )
+
+
+def _feature_table(
+    whole: Tally,
+    medians: NDArray[np.float32],
+    norms: NDArray[np.float32],
+    n_images: int,
+    top_images: int,
+) -> pa.Table:
+    """Return one row a feature; figures that a dead feature can't have are null.
+
+    selectivity is the participation ratio (sum a)^2 / (count * sum a^2) over the images on
+    which the feature fires: 1 where it is equally strong on all of them, near 0 where a few
+    hold nearly all of its activation. Columns named *_weighted are times the decoder norm.
+    """
+    import pyarrow as pa
+
+    alive = whole.count > 0
+    divisor = np.maximum(whole.count, 1)
+    strongest = np.zeros(len(alive), np.float32)
+    kept = np.minimum(whole.count, top_images)
+    firsts = (np.cumsum(kept) - kept)[alive]
+    strongest[alive] = read_keys(whole.top_key)[0][firsts]
+    mass = float(whole.sum.sum())
+    squares = np.where(alive, whole.sum_squares, 1.0)
+
+    def known(values: NDArray[Any]) -> pa.Array:
+        return pa.array(values, mask=~alive)
+
+    return pa.table(
+        {
+            "feature": np.arange(len(alive), dtype=np.int32),
+            "alive": alive,
+            "count": whole.count,
+            "density": whole.count / n_images,
+            "sum": whole.sum,
+            "sum_squares": whole.sum_squares,
+            "mean": known(whole.sum / divisor),
+            "median": known(np.nan_to_num(medians)),
+            "max": known(strongest),
+            "mass_share": whole.sum / mass if mass > 0 else whole.sum,
+            "decoder_norm": norms,
+            "sum_weighted": whole.sum * norms,
+            "max_weighted": known(strongest * norms),
+            "selectivity": known(whole.sum * whole.sum / (divisor * squares)),
+        }
+    )
+
+
+def _image_table(images: dict[str, NDArray[Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "image": np.arange(len(images["l0"]), dtype=np.int64),
+            "l0": images["l0"],
+            "mass": images["mass"],
+            "squared_error": images["squared_error"],
+            "norm": images["norm"],
+        }
+    )

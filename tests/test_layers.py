@@ -1,0 +1,104 @@
+"""Imports point one way: each module may use only the rows above its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "atlas"
+LAYERS = [
+    {"errors"},
+    {"files", "links", "records", "progress"},
+    {"config"},
+    {"paths"},
+    {"embeddings", "vocabulary", "compositions", "layout"},
+    {"stage", "activations", "sae", "clip"},
+    {"checkpoints.own"},
+    {"checkpoints"},
+    {"pages", "render", "search_index", "map", "check", "serve"},
+    {"embed", "train", "scan", "neighbors", "catalog", "site"},
+    {"lookup"},
+    {"pipeline"},
+    {"plan", "doctor"},
+    {"demo"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+HOMES = {
+    "duckdb": {"catalog", "lookup", "site", "pages"},
+    "faiss": {"neighbors"},
+    "jinja2": {"render"},
+    "open_clip": {"clip"},
+    "timm": {"clip"},
+    "sklearn": {"layout"},
+    "torch": {"clip", "neighbors", "sae", "scan", "train"},
+    "torchvision": {"clip"},
+    "umap": {"layout"},
+}
+RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def place(path):
+    """The name by which LAYERS knows a file: demo and its steps are one."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts[0] == "demo":
+        return "demo"
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts = parts[:-1]
+    return ".".join(parts)
+
+
+def imported(source):
+    modules = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            base = ("atlas." if node.level else "") + (node.module or "")
+            modules += [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    return [module.split(".") for module in modules]
+
+
+def ours(path):
+    """Our own modules that a file imports, as LAYERS names them."""
+    for name in imported(path.read_text()):
+        if name[0] == "atlas" and name[1:]:
+            longest = ".".join(name[1:3])
+            yield longest if longest in RANK else name[1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import atlas.scan",
+        "from atlas import scan",
+        "from atlas.scan import run",
+        "from . import scan",
+        "def later():\n    from .scan import run",
+    ],
+)
+def test_the_reader_sees_every_form_of_import(source):
+    assert [name[:2] for name in imported(source)] == [["atlas", "scan"]]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=place)
+def test_imports_point_up(path):
+    name = place(path)
+    assert name in RANK, f"place {path.name} in LAYERS"
+    same = {name} if name == "demo" else set()
+    wrong = {
+        other
+        for other in ours(path)
+        if other in RANK and RANK[other] >= RANK[name] and other not in same
+    }
+    assert name == "__init__" or not wrong, f"{path.name} may not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=place)
+def test_heavy_libraries_stay_home(path):
+    name = place(path)
+    if name in {"demo", "doctor"}:  # makes the demo's models; asks what is installed
+        return
+    away = {n[0] for n in imported(path.read_text()) if name not in HOMES.get(n[0], {name})}
+    assert not away, f"{path.name} may not import {sorted(away)}"
