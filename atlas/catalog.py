@@ -35,6 +35,8 @@ STORAGE_VERSION = "v1.4.0"
 SENSITIVE_SHARE = 0.1
 """A feature is sensitive when this share of its top images is."""
 LABELS_KEPT = 3
+STAND_IN_SHARE = 0.5
+"""An image of one thing stands for a feature if it has this share of the largest activation."""
 FEWEST_IMAGES_FOR_A_LABEL = 3
 """A term in fewer top images than this says nothing about the feature."""
 FEATURES_JUDGED_ON_MAP = 4000
@@ -113,7 +115,7 @@ def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
     _insert(
         db,
         "images",
-        f"SELECT * FROM '{embed}/images.parquet' JOIN '{scan}/images.parquet' USING (image)",
+        f"SELECT * FROM '{embed}/images.parquet' e JOIN '{scan}/images.parquet' s USING (image)",
     )
     _insert(db, "top_images", f"SELECT * FROM '{scan}/top_images.parquet'")
     sensitive = f"""
@@ -130,11 +132,23 @@ def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
         _insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
     for table in ("feature_neighbors", "coactivations", "near_misses"):
         _insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
-    _insert(
-        db,
-        "icons",
-        "SELECT feature, image, 'top image' AS source FROM top_images WHERE rank = 0",
-    )
+    _insert(db, "icons", stand_ins())
+
+
+def stand_ins() -> str:
+    """Return the query for the picture that stands for a feature while it has no icon.
+
+    The strongest image that shows one thing, if it is not much weaker than the strongest of
+    all; else that one. An image of four things is a poor sign for what one of them excites.
+    """
+    return f"""
+        WITH judged AS (
+            SELECT feature, image, rank,
+                   len(terms) <= 1 AND activation >= {STAND_IN_SHARE} * max(activation) OVER (PARTITION BY feature) AS clear
+            FROM top_images JOIN images USING (image)),
+        placed AS (
+            SELECT *, row_number() OVER (PARTITION BY feature ORDER BY clear DESC, rank) AS place FROM judged)
+        SELECT feature, image, 'top image' AS source FROM placed WHERE place = 1"""
 
 
 def _insert_labels(db: DuckDBPyConnection) -> None:
@@ -229,51 +243,50 @@ def _insert_metrics(db: DuckDBPyConnection, job: Job, sae: SAE, map_file: Path) 
 
 
 def scan_figures(found: Mapping[str, Any]) -> list[Figure]:
-    """Return the scan's global figures for the report."""
+    """Return the scan's global figures for the report.
+
+    Args:
+        found: What scan.json holds; keys beginning with heldout_ only where there is a split.
+    """
     images, features = found["images"], found["features"]
+    mean_instead = "the mean embedding in place of every reconstruction"
     figures = [
         Figure("images", images, "images", images),
         Figure("features", features, "features", features),
         Figure(
-            "alive",
-            found["alive"],
-            "features",
-            images,
-            note="fires on at least one of the n images",
+            "alive", found["alive"], "features", images, note="fires on one or more of n images"
         ),
-        Figure("dead_share", 1 - found["alive"] / features, "share", features),
-        Figure("l0_mean", found["l0_mean"], "features an image", images),
-        Figure("l0_median", found["l0_median"], "features an image", images),
+        Figure("dead_share", found["dead_share"], "share", features),
         Figure("mass_median", found["mass_median"], "activation an image", images),
-        Figure(
-            "mean_cosine",
-            found["mean_cosine"],
-            "cosine",
-            images,
-            found.get("mean_cosine_null"),
-            "the mean embedding for every image",
-        ),
-        Figure(
-            "explained_variance",
-            found["explained_variance"],
-            "share",
-            images,
-            0.0,
-            "the mean embedding for every image",
-        ),
     ]
-    if found.get("heldout_images"):
-        figures.append(
+    for prefix, suffix, note in (
+        ("", "", ""),
+        ("heldout_", "_heldout", "images whose pictures trained nothing"),
+    ):
+        if f"{prefix}images" not in found:
+            continue
+        n = found[f"{prefix}images"]
+        figures += [
+            Figure(f"l0_mean{suffix}", found[f"{prefix}l0_mean"], "features an image", n, note=note),
+            Figure(f"l0_median{suffix}", found[f"{prefix}l0_median"], "features an image", n, note=note),
             Figure(
-                "explained_variance_heldout",
-                found["heldout_explained_variance"],
-                "share",
-                found["heldout_images"],
-                0.0,
-                "the mean embedding for every image",
-                note="images whose pictures trained nothing",
+                f"mean_cosine{suffix}", found[f"{prefix}mean_cosine"], "cosine", n,
+                found[f"{prefix}mean_cosine_null"], mean_instead, note=note,
+            ),
+        ]  # fmt: skip
+        explained = found[f"{prefix}explained_variance"]
+        if explained is not None:  # null where all images are equal
+            figures.append(
+                Figure(
+                    f"explained_variance{suffix}",
+                    explained,
+                    "share",
+                    n,
+                    0.0,
+                    mean_instead,
+                    note=note,
+                )
             )
-        )
     return figures
 
 
@@ -308,6 +321,7 @@ def _insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
         "id": atlas_id(sae.digest(), [shard.sha256 for shard in embeddings.shards]),
         "title": job.settings.title,
         "note": job.settings.note,
+        "credit": job.settings.credit,
         "synthetic": str(job.settings.synthetic).lower(),
         "owner_url": job.settings.owner_url,
         "encoder": str(encoder.get("id", "unknown")),
@@ -325,7 +339,7 @@ def _insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
 def export(db: DuckDBPyConnection, folder: Path) -> None:
     """Write each table as Parquet, sorted; the same rows give the same bytes."""
     for table in TABLES:
-        rows = db.execute(f"SELECT * FROM {table.name} ORDER BY {table.order}").to_arrow_table()
+        rows = db.sql(f"SELECT * FROM {table.name} ORDER BY {table.order}").to_arrow_table()
         write_parquet(folder / f"{table.name}.parquet", rows)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -169,6 +170,10 @@ class CatalogSettings(Section):
         default=(),
         description="JSON files of figures measured elsewhere (encoder, search), each with its null, n and command; shown on the report page.",
     )
+    credit: str = Field(
+        default="",
+        description="Who made the pictures and under which license; at the foot of every page.",
+    )
     synthetic: bool = Field(
         default=False, description="True puts a SYNTHETIC banner and noindex on every page."
     )
@@ -193,7 +198,7 @@ class CatalogSettings(Section):
 
 
 class SiteSettings(Section):
-    """What the pages show."""
+    """What the pages show: all of it comes from the catalog."""
 
 
 class Runtime(Section):
@@ -302,7 +307,7 @@ def _resolve(config: Config, base: Path) -> Config:
 
     def absolute(value: Any) -> Any:
         if isinstance(value, Path):
-            return base / value
+            return Path(os.path.normpath(base / value))  # as people would write it
         if isinstance(value, tuple):
             return tuple(absolute(item) for item in value)
         return value
@@ -314,6 +319,6 @@ def _resolve(config: Config, base: Path) -> Config:
             continue
         update = {key: absolute(getattr(section, key)) for key in section.places()}
         if isinstance(section, EmbedSettings) and section.vectors is not None:
-            update["vectors"] = str(base / section.vectors)
+            update["vectors"] = os.path.normpath(base / section.vectors)
         changed[name] = section.model_copy(update=update)
     return config.model_copy(update=changed)

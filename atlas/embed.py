@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -271,6 +272,19 @@ def _open_in_worker(pictures: Path, compositions: Path | None) -> None:
     _source = open_pictures(pictures, compositions)
 
 
+def _start_worker(pictures: Path, compositions: Path | None) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    _open_in_worker(pictures, compositions)
+
+
+def _end_with_parent() -> None:
+    """Leave once the build is gone: a killed one can't tell its workers, and they'd wait forever."""
+    build = parent_process()
+    assert build is not None
+    build.join()
+    os._exit(1)
+
+
 def _in_workers(
     job: Job, draw: Callable[[range], list[bytes]], tasks: list[range]
 ) -> Iterator[list[bytes]]:
@@ -282,7 +296,7 @@ def _in_workers(
         yield from map(draw, tasks)
         return
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_open_in_worker, initargs=opening
+        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=opening
     ) as pool:
         yield from pool.map(draw, tasks)
 

@@ -36,14 +36,15 @@ def lay_out(
     if n < FEWEST_FOR_UMAP:
         row = (np.arange(n, dtype=np.float32) + 0.5) / max(n, 1)
         return np.stack([row, np.full(n, 0.5, np.float32)], axis=1)
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise MissingError(
-            "the map needs umap-learn, which is not installed: pip install 'feature-atlas[map]'"
-        ) from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # UMAP remarks on its seed costing parallelism
+        # UMAP remarks on TensorFlow's absence, and on its seed costing parallelism.
+        warnings.simplefilter("ignore")
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise MissingError(
+                "the map needs umap-learn, which is not installed: pip install 'feature-atlas[map]'"
+            ) from error
         reducer = UMAP(
             n_neighbors=min(neighbors, n - 1),
             min_dist=min_dist,

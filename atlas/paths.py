@@ -9,6 +9,7 @@ from atlas.config import Config
 from atlas.errors import MissingError
 
 DATABASE = "atlas.duckdb"
+PACKAGE = Path(__file__).parent
 
 
 def database_path(atlas_dir: Path) -> Path:
@@ -37,6 +38,18 @@ def require_atlas(atlas_dir: Path) -> Path:
     return atlas_dir
 
 
+def template_root() -> Path:
+    """Return the folder of the templates: in the wheel inside the package, else beside it.
+
+    Raises:
+        MissingError: The installation lacks it.
+    """
+    for folder in (PACKAGE / "_templates", PACKAGE.parent / "templates"):
+        if (folder / "base.html.jinja").exists():
+            return folder
+    raise MissingError("the templates are missing; install again: pip install feature-atlas")
+
+
 def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
     """Return what the configuration reads from outside: name -> (path, files, sorted)."""
     found: dict[str, tuple[Path, tuple[Path, ...]]] = {}
@@ -51,6 +64,7 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
         "encoder": embed.encoder,
         "sae": config.sae.path,
         "vocabulary": config.catalog.vocabulary,
+        "templates": template_root(),
     }
     found |= {name: (path, _below(path)) for name, path in named.items() if path is not None}
     if config.catalog.figures:

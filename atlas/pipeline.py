@@ -35,7 +35,7 @@ STAGES = (
         needs=("embed", "sae", "scan", "neighbors", "vocabulary", "figures"),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=1, needs=("embed", "catalog")),
+    Stage("site", version=1, needs=("embed", "catalog", "templates")),
 )
 
 

@@ -189,7 +189,11 @@ TABLES = (
         (
             FEATURE,
             IMAGE,
-            Column("source", "VARCHAR", "top image: its strongest picture, nothing rendered"),
+            Column(
+                "source",
+                "VARCHAR",
+                "top image: a picture on which it fires, nothing rendered; the strongest one, or the strongest that shows one thing if that has half its activation",
+            ),
         ),
         "feature",
     ),

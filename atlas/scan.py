@@ -55,6 +55,8 @@ FIRINGS_PER_BLOCK = 4_000_000
 """Firings sorted at once when the feature side is finished."""
 MERGED_AT_ONCE = 16
 SCRATCH = "firings.tmp"
+NORM_RATIO = 2.0
+"""Median lengths of embeddings that differ by more are not of one encoder."""
 TRAIN_SPLIT = "train"
 """Images in any other named split were held out of training."""
 
@@ -122,7 +124,7 @@ def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
     """Refuse embeddings that this SAE can't have been trained on.
 
     Raises:
-        InputError: The widths differ, or one is of unit length and the other is not.
+        InputError: The widths differ, or the lengths do, as when one of them is normalized.
     """
     if embeddings.width != sae.width:
         raise InputError(
@@ -133,11 +135,16 @@ def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
         raise InputError(
             f"{embeddings.rows} images are too many, expected at most {LAST_IMAGE + 1}: {where}"
         )
-    trained_on = float(sae.provenance.get("median_norm", 1.0))
-    if embeddings.normalized and sae.input.kind == "raw" and not 0.5 < trained_on < 2:
+    trained_on = sae.provenance.get("median_norm")
+    if trained_on is None or sae.input.kind not in ("raw", "affine"):
+        return
+    _, block = next(embeddings.blocks())
+    length = float(np.median(np.sqrt(squared_lengths(block))))
+    if not 1 / NORM_RATIO < length / float(trained_on) < NORM_RATIO:
         raise InputError(
-            f"embeddings are normalized to length 1, the SAE was trained on raw ones of length "
-            f"{trained_on:.1f}: {where}; encode the images again without normalizing"
+            f"embeddings have median length {length:.3g}, the SAE was trained on "
+            f"{float(trained_on):.3g}: {where}; use raw embeddings, not normalized ones, of the "
+            "encoder that the SAE was trained on"
         )
 
 

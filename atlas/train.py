@@ -335,46 +335,62 @@ def evaluate(
         return {"figures": []}
     firings, error = _encode_all(sae, heldout)
     l0 = np.bincount(firings.image, minlength=len(heldout))
-    variance = float(((heldout - heldout.mean(axis=0, dtype=np.float64)) ** 2).sum())
-    counts = np.bincount(firings.feature, minlength=sae.n_features)
-    anything = _distinct_terms(firings, terms, sae.n_features)
-    alone = _distinct_terms(firings, [t if len(t) == 1 else [] for t in terms], sae.n_features)
-    live = counts > 0
-    components = max(1, round(float(l0.mean())))
-    n, command = len(heldout), "atlas build CONFIG train"
-    pca = f"{components} principal components of the training images, the mean L0"
-    rows: list[tuple[str, float, str, int, float | None, str]] = [
-        (
-            "sae_heldout_explained_variance",
-            1 - error / variance,
-            "share",
-            n,
-            _pca_explained(train, heldout, components),
-            pca,
-        ),
-        ("sae_heldout_l0_mean", float(l0.mean()), "features an image", n, None, ""),
-        ("sae_heldout_l0_median", float(np.median(l0)), "features an image", n, None, ""),
-        ("sae_heldout_alive", int(live.sum()), "features", n, None, ""),
-        (
-            "sae_heldout_pictures_a_feature",
-            float(np.median(anything[live])) if live.any() else 0.0,
-            "distinct terms, median over live features",
-            n,
-            None,
-            "",
-        ),
-        (
-            "sae_heldout_single_pictures_a_feature",
-            float(np.median(alone[live])) if live.any() else 0.0,
-            "distinct terms of single pictures, median over live features",
-            sum(len(one) == 1 for one in terms),
-            None,
-            "",
-        ),
+    figures = [
+        *_error_figures(train, heldout, error, components=max(1, round(float(l0.mean())))),
+        _figure("l0_mean", float(l0.mean()), "features an image", len(heldout)),
+        _figure("l0_median", float(np.median(l0)), "features an image", len(heldout)),
+        *_picture_figures(firings, terms, sae.n_features),
     ]
-    names = ("name", "value", "unit", "n", "null_value", "null_name")
-    extra = {"command": command, "note": "images that the SAE was not trained on"}
-    return {"figures": [dict(zip(names, row, strict=True)) | extra for row in rows]}
+    return {"figures": figures}
+
+
+def _figure(name: str, value: float, unit: str, n: int) -> dict[str, Any]:
+    """Return a row of the report without a baseline."""
+    return {
+        "name": f"sae_heldout_{name}",
+        "value": value,
+        "unit": unit,
+        "n": n,
+        "null_value": None,
+        "null_name": "",
+        "command": "atlas build CONFIG train",
+        "note": "images that the SAE was not trained on",
+    }
+
+
+def _error_figures(
+    train: NDArray[np.float32], heldout: NDArray[np.float32], error: float, components: int
+) -> list[dict[str, Any]]:
+    """Return the explained variance beside that of principal components; none if all are equal."""
+    variance = float(((heldout - heldout.mean(axis=0, dtype=np.float64)) ** 2).sum())
+    if variance <= 0:
+        return []
+    row = _figure("explained_variance", 1 - error / variance, "share", len(heldout))
+    return [
+        row
+        | {
+            "null_value": _pca_explained(train, heldout, components),
+            "null_name": f"{components} principal components of the training images",
+        }
+    ]
+
+
+def _picture_figures(
+    firings: Firings, terms: list[list[str]], n_features: int
+) -> list[dict[str, Any]]:
+    """Return how many features live, and on how many different pictures the median one fires."""
+    live = np.bincount(firings.feature, minlength=n_features) > 0
+    single = [one if len(one) == 1 else [] for one in terms]
+    figures = [_figure("alive", int(live.sum()), "features", len(terms))]
+    for name, kind, chosen in (
+        ("pictures_a_feature", "different pictures", terms),
+        ("single_pictures_a_feature", "different pictures shown alone", single),
+    ):
+        counts = _distinct_terms(firings, chosen, n_features)[live]
+        median = float(np.median(counts)) if len(counts) else 0.0
+        n = sum(bool(one) for one in chosen)
+        figures.append(_figure(name, median, f"{kind}, median over live features", n))
+    return figures
 
 
 def _encode_all(sae: SAE, x: NDArray[np.float32]) -> tuple[Firings, float]:

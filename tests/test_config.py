@@ -54,7 +54,7 @@ def test_paths_count_from_the_configuration(tmp_path):
         'out_dir = "../out"\n[embed]\nvectors = "v/*.npy"\nimages = "i.parquet"\n[sae]\npath = "s"'
     )
     config = load_config(path)
-    assert config.out_dir == tmp_path / "deep" / "../out"
+    assert config.out_dir == tmp_path / "out"
     assert config.embed.vectors == str(tmp_path / "deep" / "v/*.npy")
     assert config.sae.path == tmp_path / "deep" / "s"
 

@@ -81,6 +81,20 @@ def test_encoding_is_float64_rounded_once():
     assert np.allclose(found, expected, rtol=2.0**-23, atol=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_firing_that_float32_would_round_away_is_found(kind):
+    rng = np.random.default_rng(0)
+    # Each row sums to 0.5, but in float32 the half is lost beside 2^24 in most orders.
+    x = np.array([rng.permutation([2.0**24, 0.5, -(2.0**24), 0, 0, 0]) for _ in range(40)])
+    ones = np.ones((3, 6), np.float32)
+    nothing = np.zeros(6, np.float32)
+    threshold = np.full(3, 0.25, np.float32) if kind in ("jumprelu", "batchtopk") else None
+    activation = Activation(kind, 3 if kind == "topk" else None, threshold)
+    sae = SAE(ones, np.zeros(3, np.float32), ones.copy(), nothing, nothing, activation)
+    assert (encode(sae, x.astype(np.float32)) == 0.5).all()
+    assert (x.astype(np.float32).cumsum(axis=1, dtype=np.float32)[:, -1] != 0.5).any()
+
+
 def test_pre_activations_are_what_the_activation_sees():
     rng = np.random.default_rng(3)
     sae = exact_sae(rng, "jumprelu")

@@ -356,12 +356,24 @@ def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_in
 
 def test_sums_are_taken_in_fixed_chunks(tmp_path, planted_inputs, monkeypatch):
     sae, embed = planted_inputs
+    whole = all_bytes(run_scan(tmp_path / "whole", sae, embed, ScanSettings()))
     monkeypatch.setattr(scan, "CHUNK_IMAGES", 24)
     found = [
         all_bytes(run_scan(tmp_path / str(batch), sae, embed, ScanSettings(), batch_images=batch))
         for batch in (9, 24, 100)
     ]
     assert found[0] == found[1] == found[2]
+    for table in ("top_images", "quantile_images", "activation_histogram"):
+        assert found[0][f"{table}.parquet"] == whole[f"{table}.parquet"]
+
+
+def test_a_setting_that_changes_a_part_makes_new_parts(tmp_path, planted_inputs):
+    sae, embed = planted_inputs
+    run_scan(tmp_path / "one", sae, embed, ScanSettings(top_images=2))
+    out = run_scan(tmp_path / "one", sae, embed, ScanSettings(top_images=9))
+    fresh = run_scan(tmp_path / "fresh", sae, embed, ScanSettings(top_images=9))
+    table = "top_images.parquet"
+    assert (out / table).read_bytes() == (fresh / table).read_bytes()
 
 
 def test_quantile_picks_follow_their_seed(tmp_path, planted_inputs):
@@ -405,14 +417,17 @@ def test_embeddings_of_another_width_are_refused(tmp_path, planted_inputs):
     assert list_files(tmp_path / "scan") == []
 
 
-def test_normalized_embeddings_for_an_sae_of_raw_ones_are_refused(tmp_path, planted_inputs):
+def test_embeddings_of_another_length_are_refused(tmp_path, planted_inputs):
     sae, embed = planted_inputs
-    copy = shutil.copytree(embed, tmp_path / "embed")
-    index = read_json(copy / "embeddings.json")
-    write_json(copy / "embeddings.json", index | {"normalized": True})
-    raw = replace(sae, provenance={"median_norm": 43.6})
-    with pytest.raises(InputError, match="normalized to length 1, the SAE was trained on raw"):
-        run_scan(tmp_path, raw, copy, ScanSettings())
+    raw = replace(sae, provenance={"median_norm": 1.0})
+    with pytest.raises(InputError) as caught:
+        run_scan(tmp_path, raw, embed, ScanSettings())
+    shard = np.load(read_json(embed / "embeddings.json")["shards"][0]["path"])
+    length = np.median(np.linalg.norm(shard.astype(np.float64), axis=1))
+    assert str(caught.value) == (
+        f"embeddings have median length {length:.3g}, the SAE was trained on 1: {embed}; "
+        "use raw embeddings, not normalized ones, of the encoder that the SAE was trained on"
+    )
 
 
 def test_a_table_of_other_images_is_refused(tmp_path, planted_inputs):

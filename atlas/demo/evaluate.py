@@ -1,0 +1,194 @@
+"""Step evaluate: how good the encoder and the search are, each figure beside its baseline."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.demo import head, trunk
+from atlas.demo.places import DEMO, FIGURES, PICTURES, QUERIES
+from atlas.files import read_json, read_parquet, write_json
+from atlas.lookup import Atlas
+from atlas.vocabulary import plain_words
+
+ATLAS_DIR = DEMO.parents[1] / "build" / "demo"
+HITS = 10
+RELEVANT_SHARE = 0.5
+"""A feature answers when images with this share of its top images' activation do."""
+
+
+def run() -> None:
+    """Write figures.json: what the report page shows of the encoder and of search."""
+    figures = [*encoder_figures(), *sae_figures()]
+    if (ATLAS_DIR / "catalog" / "atlas.duckdb").exists():
+        figures += search_figures()
+    write_json(FIGURES, {"figures": figures})
+    for figure in figures:
+        print(
+            f"{figure['name']}: {figure['value']:.3f} (baseline {figure['null_value']}), n {figure['n']}"
+        )
+
+
+def _figure(
+    name: str,
+    value: float,
+    n: int,
+    null: float | None,
+    null_name: str,
+    note: str = "",
+    unit: str = "share",
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "unit": unit,
+        "n": n,
+        "null_value": None if null is None else round(null, 4),
+        "null_name": null_name,
+        "command": "python -m atlas.demo evaluate",
+        "note": note,
+    }
+
+
+def encoder_figures() -> list[dict[str, Any]]:
+    """Return retrieval figures on held-out pictures without skin tone, and ImageNet's top-1."""
+    pictures = read_parquet(PICTURES).drop_columns(["webp"]).to_pylist()
+    judged = [p for p in pictures if p["split"] == "heldout" and not p["skin_tone"]]
+    rows = [p["picture"] for p in judged]
+    heads = head.read_heads()
+    features = trunk.read_features()
+    seen = head.embed_features(heads, features[rows])
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    read = head.embed_texts(heads, [p["caption"] for p in judged])
+    scores = seen @ read.T
+    n = len(judged)
+    note = "held-out base pictures, no variant of which was trained on; captions only, no tags"
+    figures = []
+    for k in (1, 10):
+        for name, table in (("image_to_text", scores), ("text_to_image", scores.T)):
+            value = _recall(table, k)
+            figures.append(
+                _figure(f"encoder_{name}_recall_at_{k}", value, n, k / n, "chance", note)
+            )
+    return [*figures, _imagenet_figure(pictures, features)]
+
+
+def _recall(scores: NDArray[np.float32], k: int) -> float:
+    """Return how often the right column is among the k best; ties count against us."""
+    right = np.diagonal(scores)[:, None]
+    return float(((scores >= right).sum(axis=1) <= k).mean())
+
+
+def _imagenet_figure(
+    pictures: list[dict[str, Any]], features: NDArray[np.float32]
+) -> dict[str, Any]:
+    names = [name.lower() for name in head.class_names()]
+    known = [(p["picture"], names.index(p["caption"])) for p in pictures if p["caption"] in names]
+    weights = trunk.weights()
+    logits = features[[row for row, _ in known]] @ weights["classifier.weight"].numpy().T
+    found = (logits + weights["classifier.bias"].numpy()).argmax(axis=1)
+    value = float((found == np.array([label for _, label in known])).mean())
+    return _figure(
+        "encoder_imagenet_top_1",
+        value,
+        len(known),
+        1 / 1000,
+        "chance",
+        "pictures whose name is an ImageNet class name; the network before our head",
+    )
+
+
+def sae_figures() -> list[dict[str, Any]]:
+    """Return the trained SAE's held-out figures, as the train stage wrote them beside it."""
+    path = DEMO / "sae" / "figures.json"
+    if not path.exists():
+        return []
+    found = read_json(path)
+    return list(found.get("figures", []))
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search, and what makes a picture an answer to it."""
+
+    text: str
+    all: tuple[frozenset[str], ...]
+    """Of each set of words the picture must have one."""
+
+
+def read_queries(path: Path = QUERIES) -> list[Query]:
+    """Read the committed list of queries."""
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))["query"]
+    return [Query(row["text"], tuple(frozenset(words) for words in row["all"])) for row in raw]
+
+
+def search_figures() -> list[dict[str, Any]]:
+    """Return precision at 10 of the demo's search over the queries, beside random live features."""
+    queries, words = read_queries(), term_words()
+    with Atlas(ATLAS_DIR) as opened:
+        shown = top_images(opened)
+        values, nulls = [], []
+        for query in queries:
+            relevant = relevant_features(query, words, shown)
+            hits = [hit.feature for hit in opened.search(query.text, HITS)]
+            values.append(sum(relevant[hit] for hit in hits) / HITS)
+            nulls.append(float(np.mean(list(relevant.values()))))
+    note = (
+        "a feature answers if half or more of the activation of its top nine images lies on images "
+        "that show something whose name or tags answer the query"
+    )
+    n, null_name = len(queries), "random live features"
+    return [
+        _figure(
+            "search_precision_at_10",
+            float(np.mean(values)),
+            n,
+            float(np.mean(nulls)),
+            null_name,
+            note,
+        )
+    ]
+
+
+def term_words() -> dict[str, frozenset[str]]:
+    """Return the words of the name, tags, group and subgroup of everything that is shown."""
+    rows = read_parquet(PICTURES, ["term", "tags", "group", "subgroup"]).to_pylist()
+    found: dict[str, frozenset[str]] = {}
+    for row in rows:
+        text = " ".join([row["term"], *row["tags"], row["group"], row["subgroup"]])
+        words = frozenset(plain_words(text.replace("-", " ")))
+        found[row["term"]] = found.get(row["term"], frozenset()) | words
+    return found
+
+
+TopImage = tuple[float, list[str]]
+"""The activation on an image, and the terms of what it shows."""
+
+
+def top_images(opened: Atlas) -> dict[int, list[TopImage]]:
+    """Return the top nine images of each live feature, as its page shows them."""
+    _, rows = opened.sql(
+        """SELECT feature, activation, terms FROM top_images JOIN images USING (image)
+           WHERE rank < 9 ORDER BY feature, rank"""
+    )
+    found: dict[int, list[TopImage]] = {}
+    for feature, activation, terms in rows:
+        found.setdefault(feature, []).append((activation, terms))
+    return found
+
+
+def relevant_features(
+    query: Query, words: dict[str, frozenset[str]], shown: dict[int, list[TopImage]]
+) -> dict[int, bool]:
+    """Return for each live feature whether it answers the query."""
+    answers = {term: all(held & wanted for wanted in query.all) for term, held in words.items()}
+    relevant = {}
+    for feature, images in shown.items():
+        held = sum(a for a, terms in images if any(answers[term] for term in terms))
+        relevant[feature] = held >= RELEVANT_SHARE * sum(a for a, _ in images)
+    return relevant

@@ -1,0 +1,101 @@
+"""Every address of the site: where a page lies, and how one page points to another.
+
+Addresses are permanent. All links are relative, so that the site works in any folder, on any
+host and from a disk.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from urllib.parse import quote, urlsplit, urlunsplit
+
+HOME = "index.html"
+BROWSE = "browse.html"
+MAP = "map.html"
+PICTURES = "pictures.html"
+SEARCH = "search.html"
+REPORT = "report.html"
+DATA = "data.html"
+ABOUT = "about.html"
+DEAD = "dead.html"
+NOT_FOUND = "404.html"
+STYLE = "assets/site.css"
+FEATURES_SCRIPT = "assets/features.js"
+"""Every live feature's name, icon and place, for the scripts."""
+API = "api/v1"
+LONGEST_URL = 2000
+OTHER = "0-9"
+"""The page of words that begin with no Latin letter."""
+
+
+def feature_page(feature: int) -> str:
+    """Return the page of a live feature."""
+    return f"feature/{feature // 1000}/{feature}.html"
+
+
+def image_page(image: int) -> str:
+    """Return the page of an image that has one."""
+    return f"image/{image // 1000}/{image}.html"
+
+
+def thumbnail(image: int) -> str:
+    """Return the picture of an image."""
+    return f"thumb/{image // 1000}/{image}.webp"
+
+
+def browse_page(number: int) -> str:
+    """Return a page of the wall of all features; the first is number 1."""
+    return BROWSE if number == 1 else f"browse/{number}.html"
+
+
+def pictures_page(number: int) -> str:
+    """Return a page of the opened pictures; the first is number 1."""
+    return PICTURES if number == 1 else f"pictures/{number}.html"
+
+
+def words_page(letter: str) -> str:
+    """Return the page of the labels that begin with a letter, or of the rest (OTHER)."""
+    return f"words/{letter}.html"
+
+
+def feature_json(feature: int) -> str:
+    """Return the JSON file that holds a live feature, with 63 others."""
+    return f"{API}/features/{feature // 64}.json"
+
+
+def search_script(prefix: str) -> str:
+    """Return the script with the words that begin with two characters."""
+    return f"assets/search/{prefix}.js"
+
+
+def parquet_file(table: str) -> str:
+    """Return a table's Parquet copy."""
+    return f"parquet/{table}.parquet"
+
+
+def relative(page: str, target: str) -> str:
+    """Return the link from one page to a target, both counted from the site's root."""
+    path, mark, anchor = target.partition("#")
+    way = posixpath.relpath(path, posixpath.dirname(page) or ".") if path else ""
+    return f"{way}{mark}{anchor}"
+
+
+def outward(url: str | None) -> str:
+    """Return an address of the open web that is safe to link to, or nothing.
+
+    Only http and https with a host, no user name, no control characters, and not endless.
+    """
+    if not url or len(url) > LONGEST_URL or re.search(r"[\x00-\x20\x7f\\]", url):
+        return ""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+        return ""
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
+    query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+    netloc = parts.netloc if parts.netloc.isascii() else quote(parts.netloc, safe=":[]")
+    return urlunsplit((parts.scheme, netloc, path, query, ""))

@@ -1,0 +1,832 @@
+"""What each page shows: rows of the catalog turned into words, numbers and addresses.
+
+Nothing here is markup; templates choose that. Where an image is sensitive, its place is taken
+by None before a template sees it; a sensitive feature shows no image at all.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from atlas import links
+from atlas.map import map_order, wall
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TOP_SHOWN = 9
+NEAR_SHOWN = 6
+NEIGHBORS_SHOWN = 12
+COACTIVE_SHOWN = 6
+OPENED_FEATURES_SHOWN = 60
+WALL_COLUMNS, WALL_ROWS = 14, 7
+FEATURES_A_PAGE = 1024
+PICTURES_A_PAGE = 240
+LONGEST_CAPTION = 300
+NO_NAME = "no name"
+PUBLISHED = {
+    "images": "5 million",
+    "features": "81,920",
+    "alive": "60,620",
+    "dead_share": "about 0.26",
+    "l0_mean": "about 60",
+    "explained_variance": "0.65",
+}
+"""Figures of the published SAE (1280 dimensions, images of LAION-2B); not reproduced here."""
+
+
+class Picture(NamedTuple):
+    """An image where a page shows it."""
+
+    image: int
+    caption: str
+    value: str
+    """The figure below it, ready to print; may be empty."""
+    thumb: str
+    page: str
+    """Empty where the image has no page of its own."""
+
+
+class Link(NamedTuple):
+    """A feature where another page points to it."""
+
+    feature: int
+    name: str
+    """Empty where it has none."""
+    value: str
+    thumb: str
+    """Empty where its images are withheld."""
+    page: str
+    share: int = 0
+    """Of a bar, in steps of a fiftieth, 0 to 50."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """A live feature's own figures, as the catalog has them."""
+
+    feature: int
+    count: int
+    density: float
+    mean: float
+    median: float
+    max: float
+    mass_share: float
+    decoder_norm: float
+    selectivity: float
+    map_x: float
+    map_y: float
+    sensitive: bool
+
+
+class MetricRow(NamedTuple):
+    """A figure of the whole."""
+
+    name: str
+    value: float
+    unit: str
+    n: int
+    null_value: float | None
+    null_name: str
+    command: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What every page may need: small, and read once."""
+
+    facts: Mapping[str, str]
+    n_features: int
+    live: Mapping[int, FeatureRow]
+    dead: Sequence[int]
+    names: Mapping[int, str]
+    """First label of each feature that has one."""
+    icons: Mapping[int, int]
+    """Feature -> the image that stands for it; only where it may be shown."""
+    opened: Sequence[int]
+    """Images that have a page, ascending; none sensitive."""
+    metrics: Sequence[MetricRow]
+    order: Sequence[int]
+    """The features that walls show, in the order of the map; none sensitive."""
+
+
+Rows = Mapping[int, list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """What the pages of some features need, by feature."""
+
+    labels: Rows
+    icon: Rows
+    top: Rows
+    film: Rows
+    near: Rows
+    neighbors: Rows
+    coactive: Rows
+    histogram: Rows
+
+
+def read_book(db: DuckDBPyConnection) -> Book:
+    """Read what every page may need."""
+    columns = ", ".join(field.name for field in fields(FeatureRow))
+    live = {
+        row[0]: FeatureRow(*row)
+        for row in db.execute(
+            f"SELECT {columns} FROM features WHERE alive ORDER BY feature"
+        ).fetchall()
+    }
+    dead = db.execute("SELECT feature FROM features WHERE NOT alive ORDER BY feature").fetchall()
+    names = db.execute("SELECT feature, label FROM labels WHERE rank = 0 ORDER BY feature")
+    named = {feature: clean(label) for feature, label in names.fetchall()}
+    icons = db.execute(
+        "SELECT feature, image FROM icons JOIN images USING (image) WHERE NOT sensitive ORDER BY feature"
+    ).fetchall()
+    opened = db.execute(
+        """SELECT DISTINCT image FROM decompositions JOIN images USING (image)
+           WHERE NOT sensitive ORDER BY image"""
+    ).fetchall()
+    metrics = db.execute(
+        f"SELECT {', '.join(MetricRow._fields)} FROM metrics ORDER BY name"
+    ).fetchall()
+    shown = [row for row in live.values() if not row.sensitive]
+    x, y = (np.array([getattr(r, axis) for r in shown], np.float32) for axis in ("map_x", "map_y"))
+    return Book(
+        facts=dict(db.execute("SELECT key, value FROM provenance").fetchall()),
+        n_features=len(live) + len(dead),
+        live=live,
+        dead=[row[0] for row in dead],
+        names=named,
+        icons={f: image for f, image in icons if f in live and not live[f].sensitive},
+        opened=[row[0] for row in opened],
+        metrics=[MetricRow(*row) for row in metrics],
+        order=[shown[i].feature for i in map_order(x, y)] if shown else [],
+    )
+
+
+def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
+    """Read what the pages of the features from first up to, not including, last need."""
+    span = f"feature >= {int(first)} AND feature < {int(last)}"
+    pictures = "image, {value}, caption, sensitive FROM {table} JOIN images USING (image)"
+
+    def by_feature(query: str) -> Rows:
+        rows = db.execute(query).fetchall()
+        return {key: list(group) for key, group in groupby(rows, key=lambda row: row[0])}
+
+    def shown(table: str, value: str, keep: str, order: str) -> Rows:
+        source = pictures.format(value=value, table=table)
+        return by_feature(
+            f"SELECT feature, {source} WHERE {span} AND {keep} ORDER BY feature, {order}"
+        )
+
+    return Chapter(
+        labels=by_feature(
+            f"SELECT feature, label, score, null_score FROM labels WHERE {span} ORDER BY feature, rank"
+        ),
+        icon=shown(
+            "(FROM icons JOIN top_images USING (feature, image))", "activation", "true", "rank"
+        ),
+        top=shown("top_images", "activation", f"rank < {TOP_SHOWN}", "rank"),
+        film=shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
+        near=shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
+        neighbors=by_feature(
+            f"""SELECT feature, neighbor, cosine FROM feature_neighbors
+                WHERE {span} AND rank < {NEIGHBORS_SHOWN} ORDER BY feature, rank"""
+        ),
+        coactive=by_feature(
+            f"""SELECT feature, other, p_other_given_feature FROM coactivations
+                WHERE {span} AND rank < {COACTIVE_SHOWN} ORDER BY feature, rank"""
+        ),
+        histogram=by_feature(
+            f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
+        ),
+    )
+
+
+# --- words and numbers ---------------------------------------------------------------------
+
+
+def clean(text: str) -> str:
+    """Return text for a page: one line, no control or direction-changing characters."""
+    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    line = "".join(c for c in kept if not ("\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"))
+    line = " ".join(line.split())
+    return line if len(line) <= LONGEST_CAPTION else line[: LONGEST_CAPTION - 1].rstrip() + "…"
+
+
+def figure(value: float) -> str:
+    """Return a number with three significant digits, and thousands with commas."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    if digits > 6:
+        return f"{value:.2e}"
+    return f"{value:,.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with a no-break space."""
+    if share and share < 1e-5:
+        return "< 0.001\u00a0%"
+    return f"{figure(100 * share)}\u00a0%"
+
+
+def share_of(part: float, whole: float) -> int:
+    """Return how long a bar is, in fiftieths, at least one where there is something."""
+    return max(1, round(50 * part / whole)) if whole > 0 and part > 0 else 0
+
+
+def name_of(book: Book, feature: int) -> str:
+    """Return a feature's first label, or nothing."""
+    return book.names.get(feature, "")
+
+
+# --- records that pages share ----------------------------------------------------------------
+
+
+def picture(image: int, value: str, caption: str, book: Book) -> Picture:
+    """Return an image as pages show it."""
+    i = int(np.searchsorted(book.opened, image)) if book.opened else 0
+    has_page = i < len(book.opened) and book.opened[i] == image
+    page = links.image_page(image) if has_page else ""
+    return Picture(image, clean(caption), value, links.thumbnail(image), page)
+
+
+def pictures_of(rows: Iterable[tuple[Any, ...]], book: Book) -> list[Picture]:
+    """Return (feature, image, value, caption, sensitive) rows as pictures, sensitive ones left out."""
+    return [
+        picture(image, figure(value), caption, book)
+        for _, image, value, caption, sensitive in rows
+        if not sensitive
+    ]
+
+
+def feature_link(feature: int, value: str, book: Book, share: int = 0) -> Link:
+    """Return a feature as other pages point to it."""
+    icon = book.icons.get(feature)
+    return Link(
+        feature,
+        "withheld" if book.live[feature].sensitive else name_of(book, feature),
+        value,
+        "" if icon is None else links.thumbnail(icon),
+        links.feature_page(feature),
+        share,
+    )
+
+
+def common(book: Book, page: str, title: str, section: str = "") -> dict[str, Any]:
+    """Return what the frame around every page needs."""
+    facts = book.facts
+    return {
+        "page": page,
+        "title": title,
+        "section": section,
+        "site_title": facts["title"],
+        "note": facts["note"],
+        "credit": facts["credit"],
+        "synthetic": facts["synthetic"] == "true",
+        "atlas_id": facts["id"],
+        "owner_url": links.outward(facts["owner_url"]),
+        "n_live": f"{len(book.live):,}",
+        "n_features": f"{book.n_features:,}",
+    }
+
+
+# --- feature pages ------------------------------------------------------------------------------
+
+
+class Bar(NamedTuple):
+    """One bar of a chart, in the chart's own units."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+CHART_WIDTH, CHART_HEIGHT = 280, 48
+BINS_SHOWN = 40
+"""The strongest ten octaves; what is weaker shares the first bar."""
+
+
+def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> list[Bar]:
+    """Return the bars of a feature's activations, a quarter octave each, from weak to strong."""
+    if not rows:
+        return []
+    last = rows[-1][4]
+    first = max(rows[0][4], last - BINS_SHOWN + 1)
+    weaker = [row for row in rows if row[4] <= first]
+    shown = [row for row in rows if row[4] > first]
+    if weaker:  # a few stray weak firings would else squeeze the rest
+        shown.insert(0, (0, weaker[0][1], weaker[-1][2], sum(row[3] for row in weaker), first))
+    step = CHART_WIDTH / max(last - first + 1, 12)
+    tallest = max(row[3] for row in shown)
+    bars = []
+    for _, low, high, count, bin in shown:
+        height = max(1.0, round(CHART_HEIGHT * count / tallest, 1))
+        title = f"{count:,} images from {figure(low)} to {figure(high)}"
+        left, width = round((bin - first) * step, 1), round(max(1.0, step - 1), 1)
+        bars.append(Bar(left, CHART_HEIGHT - height, width, height, title))
+    return bars
+
+
+def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]) -> dict[str, Any]:
+    """Return what a feature's page shows.
+
+    Args:
+        book: The atlas.
+        chapter: Rows of this feature and its like.
+        feature: A live one.
+        ring: All live features, ascending, for previous and next.
+    """
+    row = book.live[feature]
+    number = f"{feature:,}"
+    labels = [clean(label) for _, label, _, _ in chapter.labels.get(feature, [])]
+    name = "" if row.sensitive else name_of(book, feature)
+    hidden = row.sensitive
+    top = [] if hidden else chapter.top.get(feature, [])
+    at = int(np.searchsorted(ring, feature))
+    evidence = chapter.labels.get(feature, [])[:1]
+    bars = histogram_bars(chapter.histogram.get(feature, []))
+    return {
+        **common(book, links.feature_page(feature), f"{name or 'Feature'} · {number}"),
+        "feature": feature,
+        "number": number,
+        "citation": f"{book.facts['id']}/f{feature}",
+        "name": name,
+        "also": [] if hidden else labels[1:],
+        "evidence": [
+            (percent(score), percent(null)) for _, _, score, null in evidence if not hidden
+        ],
+        "withheld": hidden,
+        "withheld_images": sum(bool(r[4]) for r in chapter.top.get(feature, [])),
+        "icon": _icon(book, chapter, feature),
+        "figures": [
+            ("density", percent(row.density), f"fires on {row.count:,} images"),
+            ("strongest", figure(row.max), "largest activation, unitless"),
+            ("median", figure(row.median), "over the images on which it fires"),
+            ("share of mass", percent(row.mass_share), "of the activation of all features"),
+        ],
+        "bars": bars,
+        "weakest": figure(chapter.histogram[feature][0][1]) if bars else "",
+        "strongest": figure(row.max),
+        "top": pictures_of(top, book),
+        "film": [] if hidden else pictures_of(chapter.film.get(feature, []), book),
+        "near": [] if hidden else pictures_of(chapter.near.get(feature, []), book),
+        "neighbors": [
+            feature_link(other, f"{cosine:.2f}", book)
+            for _, other, cosine in chapter.neighbors.get(feature, [])
+        ],
+        "coactive": [
+            feature_link(other, percent(share), book)
+            for _, other, share in chapter.coactive.get(feature, [])
+        ],
+        "before": links.feature_page(ring[at - 1]) if at else "",
+        "after": links.feature_page(ring[at + 1]) if at + 1 < len(ring) else "",
+        "details": [
+            ("mean where it fires", figure(row.mean)),
+            ("length of decoder direction", figure(row.decoder_norm)),
+            ("selectivity", figure(row.selectivity)),
+        ],
+        "json": links.feature_json(feature),
+        "map_link": f"{links.MAP}#f{feature}",
+    }
+
+
+def _icon(book: Book, chapter: Chapter, feature: int) -> Picture | None:
+    rows = chapter.icon.get(feature, [])
+    return pictures_of(rows, book)[0] if rows and feature in book.icons else None
+
+
+def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
+    """Return a feature as the JSON files give it: the numbers as they are in the catalog."""
+    row = book.live[feature]
+    hidden = row.sensitive
+
+    def images(rows: Rows) -> list[dict[str, Any]]:
+        return [
+            {"image": image, "value": value, "caption": caption}
+            for _, image, value, caption, sensitive in ([] if hidden else rows.get(feature, []))
+            if not sensitive
+        ]
+
+    return {
+        **asdict(row),
+        "citation": f"{book.facts['id']}/f{feature}",
+        "page": links.feature_page(feature),
+        "icon": None if feature not in book.icons else links.thumbnail(book.icons[feature]),
+        "labels": [
+            {"label": label, "score": score, "null_score": null}
+            for _, label, score, null in ([] if hidden else chapter.labels.get(feature, []))
+        ],
+        "top_images": images(chapter.top),
+        "quantile_images": images(chapter.film),
+        "near_misses": images(chapter.near),
+        "neighbors": [
+            {"feature": other, "cosine": cosine}
+            for _, other, cosine in chapter.neighbors.get(feature, [])
+        ],
+        "coactivations": [
+            {"feature": other, "p_other_given_feature": share}
+            for _, other, share in chapter.coactive.get(feature, [])
+        ],
+    }
+
+
+# --- walls, lists and the rest -----------------------------------------------------------------
+
+
+def home_view(book: Book, rooms: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the home page shows.
+
+    Args:
+        book: The atlas.
+        rooms: What find_rooms chose.
+    """
+    return {
+        **common(book, links.HOME, book.facts["title"]),
+        "wall": [feature_link(f, percent(book.live[f].density), book) for f in home_wall(book)],
+        "line": home_line(book),
+        **rooms,
+    }
+
+
+def home_wall(book: Book) -> list[int]:
+    """Return the features of the home page's wall: of each part of the map the best named one."""
+    shown = [f for f in book.order if f in book.icons]
+    if not shown:
+        return []
+    seen: set[int] = set()
+    worth = np.zeros(len(shown))
+    for i in sorted(range(len(shown)), key=lambda i: (-book.live[shown[i]].max, shown[i])):
+        image = book.icons[shown[i]]
+        fresh = image not in seen
+        seen.add(image)
+        named = 1.0 if shown[i] in book.names else 0.1
+        worth[i] = named * (book.live[shown[i]].selectivity + 0.01) * (1.0 if fresh else 0.01)
+    rows = [book.live[f] for f in shown]
+    x = np.array([r.map_x for r in rows], np.float32)
+    y = np.array([r.map_y for r in rows], np.float32)
+    return [shown[i] for i in wall(x, y, worth, WALL_COLUMNS, WALL_ROWS)]
+
+
+def home_line(book: Book) -> list[tuple[str, str, str]]:
+    """Return the report in one line: (figure, what it is, its baseline)."""
+    found = {metric.name: metric for metric in book.metrics}
+    line = [(f"{len(book.live):,}", f"alive of {book.n_features:,} features", "")]
+    for name, words in (
+        ("images", "images scanned"),
+        ("l0_mean", "features fire on an image"),
+        ("explained_variance_heldout", "of variance explained, held out"),
+        ("search_precision_at_10", "of the first ten found are right"),
+    ):
+        if name in found:
+            metric = found[name]
+            is_share = metric.unit == "share"
+            value = percent(metric.value) if is_share else f"{metric.value:,.4g}"
+            null = "" if metric.null_value is None else percent(metric.null_value)
+            line.append((value, words, f"{metric.null_name} {null}" if null else ""))
+    return line
+
+
+def find_rooms(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
+    """Choose what the home page opens: one picture, one feature from strong to weak, one near miss."""
+    return {"opened": _room_opened(db, book), **_room_feature(db, book)}
+
+
+def _room_opened(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
+    """Return the opened picture most of whose parts name one of its eight strongest features."""
+    rows = db.execute(
+        """SELECT image, count(DISTINCT label) FILTER (list_contains(terms, label)) AS named, len(terms) AS parts
+           FROM decompositions JOIN images USING (image) LEFT JOIN labels USING (feature)
+           WHERE decompositions.rank < 8 AND NOT sensitive
+           GROUP BY image, terms ORDER BY named DESC, parts DESC, image LIMIT 1"""
+    ).fetchall()
+    if not rows:
+        return None
+    image = rows[0][0]
+    view = image_view(book, read_opened(db, [image])[image])
+    return {"picture": view["picture"], "features": view["features"][:6], "page": view["page"]}
+
+
+def _room_feature(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
+    rows = db.execute(
+        """SELECT n.feature, n.image, n.top_image, n.similarity, a.caption, b.caption
+           FROM near_misses n JOIN labels l ON l.feature = n.feature AND l.rank = 0
+           JOIN images a ON a.image = n.image JOIN images b ON b.image = n.top_image
+           JOIN features f ON f.feature = n.feature
+           WHERE NOT f.sensitive AND NOT a.sensitive AND NOT b.sensitive AND a.caption <> b.caption
+             AND NOT list_has_any(a.terms, b.terms) AND len(a.terms) = 1 AND len(b.terms) = 1
+           ORDER BY l.score DESC, n.similarity DESC, n.feature, n.rank LIMIT 1"""
+    ).fetchall()
+    if not rows:
+        return {"almost": None, "film": None}
+    feature, miss, top, similarity, miss_caption, top_caption = rows[0]
+    strongest = db.execute(
+        """SELECT l.feature FROM labels l JOIN features f USING (feature)
+           WHERE l.rank = 0 AND NOT f.sensitive AND f.feature <> ? ORDER BY f.count * l.score DESC, l.feature LIMIT 1""",
+        [feature],
+    ).fetchall()
+    filmed = strongest[0][0] if strongest else feature
+    chapter = read_chapter(db, filmed, filmed + 1)
+    return {
+        "almost": {
+            "link": feature_link(feature, f"{similarity:.2f}", book),
+            "fires": picture(top, "fires", top_caption, book),
+            "silent": picture(miss, "silent", miss_caption, book),
+        },
+        "film": {
+            "link": feature_link(filmed, "", book),
+            "pictures": pictures_of(chapter.film.get(filmed, []), book),
+        },
+    }
+
+
+def browse_views(book: Book) -> list[dict[str, Any]]:
+    """Return the pages of the wall of all features, in the order of the map."""
+    return [
+        {
+            **common(book, links.browse_page(n), title, "browse"),
+            "number": n,
+            "numbers": list(range(1, last + 1)),
+            "pages": [links.browse_page(i) for i in range(1, last + 1)],
+            "wall": [feature_link(f, percent(book.live[f].density), book) for f in some],
+            "withheld": f"{sum(row.sensitive for row in book.live.values()):,}",
+            "shown": f"{len(book.order):,}",
+        }
+        for n, last, some in paged(book.order, FEATURES_A_PAGE)
+        for title in [f"Browse, page {n} of {last}" if last > 1 else "Browse"]
+    ]
+
+
+def paged(items: Sequence[Any], a_page: int) -> list[tuple[int, int, Sequence[Any]]]:
+    """Cut a list into pages: (number of the page, of the last page, items); one page if empty."""
+    last = max(1, math.ceil(len(items) / a_page))
+    return [(n, last, items[(n - 1) * a_page : n * a_page]) for n in range(1, last + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image with a page: its row and its features."""
+
+    image: int
+    name: str
+    caption: str
+    url: str | None
+    tags: Sequence[str]
+    terms: Sequence[str]
+    split: str
+    l0: int
+    mass: float
+    features: Sequence[tuple[int, float]]
+    """(feature, activation), strongest first."""
+
+
+def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Opened]:
+    """Read some of the images that have a page."""
+    wanted = [int(image) for image in images]
+    strong: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for image, feature, activation in db.execute(
+        """SELECT image, feature, activation FROM decompositions
+           WHERE image IN (SELECT unnest(?)) AND rank < ? ORDER BY image, rank""",
+        [wanted, OPENED_FEATURES_SHOWN],
+    ).fetchall():
+        strong[image].append((feature, activation))
+    names = ("image", "name", "caption", "url", "tags", "terms", "split", "l0", "mass")
+    rows = db.execute(
+        f"""SELECT {", ".join(names)} FROM images
+            WHERE image IN (SELECT unnest(?)) AND NOT sensitive ORDER BY image""",
+        [wanted],
+    ).fetchall()
+    facts = [dict(zip(names, row, strict=True)) for row in rows]
+    return {f["image"]: Opened(**f, features=strong[f["image"]]) for f in facts}
+
+
+def image_view(book: Book, opened: Opened) -> dict[str, Any]:
+    """Return what the page of an opened image shows."""
+    strongest = opened.features[0][1] if opened.features else 0.0
+    at = int(np.searchsorted(book.opened, opened.image))
+    page = links.image_page(opened.image)
+    caption = clean(opened.caption)
+    return {
+        **common(book, page, caption or f"Image {opened.image}", "pictures"),
+        "picture": picture(opened.image, "", opened.caption, book),
+        "image": f"{opened.image:,}",
+        "caption": caption,
+        "name": clean(opened.name),
+        "url": links.outward(opened.url),
+        "terms": [clean(term) for term in opened.terms],
+        "tags": [clean(tag) for tag in opened.tags],
+        "split": opened.split,
+        "l0": f"{opened.l0:,}",
+        "mass": figure(opened.mass),
+        "features": [
+            feature_link(feature, figure(a), book, share_of(a, strongest))
+            for feature, a in opened.features
+            if feature in book.live
+        ],
+        "left_out": f"{opened.l0 - len(opened.features):,}"
+        if opened.l0 > len(opened.features)
+        else "",
+        "before": links.image_page(book.opened[at - 1]) if at else "",
+        "after": links.image_page(book.opened[at + 1]) if at + 1 < len(book.opened) else "",
+    }
+
+
+def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the pages that list the opened pictures."""
+    return [
+        {
+            **common(book, links.pictures_page(n), title, "pictures"),
+            "number": n,
+            "numbers": list(range(1, last + 1)),
+            "pages": [links.pictures_page(i) for i in range(1, last + 1)],
+            "pictures": [picture(image, "", captions[image], book) for image in some],
+            "shown": f"{len(book.opened):,}",
+        }
+        for n, last, some in paged(book.opened, PICTURES_A_PAGE)
+        for title in [f"Pictures, page {n} of {last}" if last > 1 else "Pictures"]
+    ]
+
+
+def words_views(book: Book) -> list[dict[str, Any]]:
+    """Return the pages that list every first label, by its first letter."""
+    by_letter: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for feature, name in book.names.items():
+        if feature in book.live and not book.live[feature].sensitive:
+            first = name[:1].lower()
+            by_letter[first if "a" <= first <= "z" else links.OTHER][name].append(feature)
+    letters = sorted(by_letter, key=lambda letter: (letter == links.OTHER, letter))
+    pages = [(letter, links.words_page(letter)) for letter in letters]
+    return [
+        {
+            **common(book, links.words_page(letter), f"Labels: {letter}", "search"),
+            "letter": letter,
+            "letters": pages,
+            "words": [
+                (name, [feature_link(f, "", book) for f in features])
+                for name, features in sorted(
+                    by_letter[letter].items(), key=lambda item: (item[0].lower(), item[0])
+                )
+            ],
+        }
+        for letter in letters
+    ]
+
+
+def search_view(book: Book, letters: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return what the search page shows before anything is typed."""
+    common_names = sorted(
+        (f for f in book.order if f in book.names and f in book.icons),
+        key=lambda f: (-book.live[f].mass_share, f),
+    )
+    return {
+        **common(book, links.SEARCH, "Search", "search"),
+        "letters": letters,
+        "suggested": [feature_link(f, "", book) for f in common_names[:24]],
+    }
+
+
+def map_view(book: Book) -> dict[str, Any]:
+    """Return what the page of the map shows without its script."""
+    judged = [m for m in book.metrics if m.name == "map_trustworthiness"]
+    return {
+        **common(book, links.MAP, "Map", "map"),
+        "trust": [(f"{m.value:.2f}", f"{m.null_value:.2f}") for m in judged if m.null_value],
+    }
+
+
+def dead_view(book: Book) -> dict[str, Any]:
+    """Return the list of dead features, runs drawn together."""
+    return {
+        **common(book, links.DEAD, "Dead features", "report"),
+        "n_dead": f"{len(book.dead):,}",
+        "share": percent(len(book.dead) / book.n_features) if book.n_features else "0",
+        "images": f"{int(book.facts['n_images']):,}",
+        "runs": runs(book.dead),
+    }
+
+
+def runs(numbers: Sequence[int]) -> list[str]:
+    """Return ascending numbers with consecutive ones drawn together, for instance 3–5."""
+    found = []
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in group]
+        ends = f"{members[0]}–{members[-1]}" if len(members) > 2 else None
+        found += [ends] if ends else [str(number) for number in members]
+    return found
+
+
+class Chart(NamedTuple):
+    """A bar chart with its numbers."""
+
+    title: str
+    caption: str
+    bars: list[Bar]
+    rows: list[tuple[str, str]]
+    """(bin, count), the table behind it."""
+    first: str
+    last: str
+
+
+def charts(db: DuckDBPyConnection) -> list[Chart]:
+    """Return the report's charts: how often features fire, how many fire on an image, how alike."""
+    return [
+        Chart(
+            "How often features fire",
+            "Live features by density, four bars to each doubling. A healthy dictionary has one broad hill.",
+            *_bars(
+                db,
+                "SELECT floor(4 * log2(density))::INTEGER AS bin, count(*) FROM features WHERE alive GROUP BY bin ORDER BY bin",
+                lambda bin: percent(2.0 ** (bin / 4)),
+            ),
+        ),
+        Chart(
+            "How many features fire on an image",
+            "Images by L0, in bins of four features.",
+            *_bars(
+                db,
+                "SELECT (l0 // 4)::INTEGER AS bin, count(*) FROM images GROUP BY bin ORDER BY bin",
+                lambda bin: f"{4 * bin}",
+            ),
+        ),
+        Chart(
+            "How alike the nearest features are",
+            "Live features by the cosine to their nearest neighbor; at the right lie near-duplicates.",
+            *_bars(
+                db,
+                """SELECT floor(cosine * 20)::INTEGER AS bin, count(*) FROM feature_neighbors
+                   WHERE rank = 0 GROUP BY bin ORDER BY bin""",
+                lambda bin: f"{bin / 20:.2f}",
+            ),
+        ),
+    ]
+
+
+REPORT_WIDTH, REPORT_HEIGHT = 560, 160
+
+
+def _bars(
+    db: DuckDBPyConnection, query: str, label: Any
+) -> tuple[list[Bar], list[tuple[str, str]], str, str]:
+    rows = db.execute(query).fetchall()
+    if not rows:
+        return [], [], "", ""
+    first, last = rows[0][0], rows[-1][0]
+    step = REPORT_WIDTH / (last - first + 1)
+    tallest = max(count for _, count in rows)
+    bars = [
+        Bar(
+            round((bin - first) * step, 1),
+            round(REPORT_HEIGHT - max(1.0, REPORT_HEIGHT * count / tallest), 1),
+            round(max(1.0, step - 1), 1),
+            round(max(1.0, REPORT_HEIGHT * count / tallest), 1),
+            f"{label(bin)} to {label(bin + 1)}: {count:,}",
+        )
+        for bin, count in rows
+    ]
+    table = [(f"{label(bin)} to {label(bin + 1)}", f"{count:,}") for bin, count in rows]
+    return bars, table, label(first), label(last + 1)
+
+
+def report_view(book: Book, drawn: Sequence[Chart]) -> dict[str, Any]:
+    """Return the report: every figure beside its baseline, its n and its command."""
+    return {
+        **common(book, links.REPORT, "Report", "report"),
+        "metrics": [
+            {
+                "name": metric.name.replace("_", " "),
+                "value": metric_value(metric.value, metric.unit),
+                "unit": "" if metric.unit == "share" else metric.unit,
+                "n": f"{metric.n:,}",
+                "null": ""
+                if metric.null_value is None
+                else metric_value(metric.null_value, metric.unit),
+                "null_name": metric.null_name,
+                "published": PUBLISHED.get(metric.name, ""),
+                "command": metric.command,
+                "note": metric.note,
+            }
+            for metric in book.metrics
+        ],
+        "charts": drawn,
+        "provenance": sorted(book.facts.items()),
+        "n_dead": f"{len(book.dead):,}",
+    }
+
+
+def metric_value(value: float, unit: str) -> str:
+    """Return a figure of the report: shares and cosines with three decimals, counts whole."""
+    if unit in ("share", "cosine"):
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value == round(value) else figure(value)

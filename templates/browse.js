@@ -1,0 +1,93 @@
+// The wall, sorted and filtered over all features. Without it the pages are in map order.
+"use strict";
+(function () {
+  var STEP = 600;
+  var tools = document.querySelector(".tools");
+  var root = tools.dataset.root;
+  var wall = document.querySelector(".wall");
+  var pager = document.querySelector(".pager");
+  var count = tools.querySelector("output");
+  var table = null;
+
+  window.atlasFeatures = function (given) { table = given; };
+
+  function by(column, sign) {
+    return function (a, b) {
+      return sign * (table[column][a] - table[column][b]) || table.feature[a] - table.feature[b];
+    };
+  }
+  var orders = {
+    map: null,
+    density: by("density", -1),
+    rare: by("density", 1),
+    max: by("max", -1),
+    feature: by("feature", 1),
+    name: function (a, b) {
+      var left = table.name[a], right = table.name[b];
+      if (!left !== !right) return left ? -1 : 1;
+      return left < right ? -1 : left > right ? 1 : table.feature[a] - table.feature[b];
+    },
+  };
+  function tile(i) {
+    var feature = table.feature[i], icon = table.icon[i];
+    var item = document.createElement("li");
+    var link = document.createElement("a");
+    link.href = root + "/feature/" + Math.floor(feature / 1000) + "/" + feature + ".html";
+    if (icon >= 0) {
+      var image = document.createElement("img");
+      image.loading = "lazy";
+      image.width = image.height = 128;
+      image.alt = "";
+      image.src = root + "/thumb/" + Math.floor(icon / 1000) + "/" + icon + ".webp";
+      link.append(image);
+    } else {
+      var blank = document.createElement("span");
+      blank.className = "hidden-picture";
+      link.append(blank);
+    }
+    var cap = document.createElement("span");
+    var number = document.createElement("b");
+    var more = document.createElement("span");
+    cap.className = "cap";
+    number.textContent = feature;
+    more.className = "more";
+    more.textContent = "fires on " + (100 * table.density[i]).toPrecision(3) + " % of images";
+    cap.append(number, " " + (table.name[i] || "no name"), more);
+    link.append(cap);
+    item.append(link);
+    return item;
+  }
+  var button = document.createElement("button");
+  button.type = "button";
+  button.className = "more-button";
+  button.textContent = "More";
+  var list = [], shown = 0;
+  function grow() {
+    var some = list.slice(shown, shown + STEP);
+    shown += some.length;
+    wall.append.apply(wall, some.map(tile));
+    button.hidden = shown >= list.length;
+  }
+  function draw() {
+    var words = tools.elements.filter.value.toLowerCase().trim();
+    list = table.feature.map(function (_, i) { return i; });
+    if (words) list = list.filter(function (i) { return table.name[i].toLowerCase().includes(words); });
+    var order = orders[tools.elements.order.value];
+    if (order) list.sort(order);
+    wall.replaceChildren();
+    shown = 0;
+    if (pager) pager.hidden = true;
+    count.textContent = list.length + (list.length === 1 ? " feature" : " features") + (list.length ? "" : ": no label holds this");
+    grow();
+  }
+  document.addEventListener("DOMContentLoaded", function () {
+    if (!table) return;
+    tools.hidden = false;
+    wall.after(button);
+    button.hidden = true;
+    button.addEventListener("click", grow);
+    tools.addEventListener("submit", function (event) { event.preventDefault(); });
+    tools.elements.order.addEventListener("change", draw);
+    tools.elements.filter.addEventListener("input", draw);
+  });
+})();

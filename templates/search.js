@@ -1,0 +1,135 @@
+// Search over the words of labels and captions. The index comes as scripts, by the first two
+// characters of a word, so that it also works from a disk. Same rules as atlas/search_index.py.
+"use strict";
+(function () {
+  var page = document.getElementById("results");
+  var root = page.dataset.root;
+  var answer = document.getElementById("answer");
+  var found = document.getElementById("found");
+  var start = document.getElementById("start");
+  var box = document.getElementById("find");
+  var SHOWN = 60;
+  var features = null;
+  var place = new Map();
+  var words = {};
+  var waiting = {};
+
+  window.atlasWords = function (piece) {
+    words[piece.prefix] = piece.words;
+  };
+  window.atlasFeatures = function (table) {
+    features = table;
+    table.feature.forEach(function (feature, i) { place.set(feature, i); });
+  };
+
+  function wordsOf(text) {
+    return text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) || [];
+  }
+  function prefixOf(word) {
+    return /^[a-z0-9]{2}/.test(word) ? word.slice(0, 2) : "_";
+  }
+  function load(prefix) {
+    if (!features.prefixes.includes(prefix)) {
+      words[prefix] = words[prefix] || {};
+      return Promise.resolve();
+    }
+    waiting[prefix] = waiting[prefix] || new Promise(function (done, fail) {
+      var script = document.createElement("script");
+      script.src = root + "/assets/search/" + prefix + ".js";
+      script.onload = done;
+      script.onerror = fail;
+      document.head.append(script);
+    });
+    return waiting[prefix];
+  }
+  // The features of one word: those of every known word that begins with it, the exact one first.
+  function matches(word) {
+    var scores = new Map();
+    var known = words[prefixOf(word)] || {};
+    Object.keys(known).forEach(function (key) {
+      if (!key.startsWith(word)) return;
+      var weight = key === word || key === word + "s" ? 1 : 0.2;
+      for (var i = 0; i < known[key].length; i += 2) {
+        var feature = known[key][i];
+        scores.set(feature, Math.max(scores.get(feature) || 0, weight * known[key][i + 1]));
+      }
+    });
+    return scores;
+  }
+  // Knowing two words a little is better than knowing one of them well.
+  function rank(query) {
+    var each = query.map(matches);
+    var total = new Map();
+    each.forEach(function (scores) {
+      scores.forEach(function (score, feature) {
+        total.set(feature, (total.get(feature) || 0) + Math.log1p(score));
+      });
+    });
+    return Array.from(total).sort(function (a, b) {
+      return b[1] - a[1] || a[0] - b[0];
+    }).map(function (entry) { return entry[0]; });
+  }
+  function pagePath(feature) {
+    return root + "/feature/" + Math.floor(feature / 1000) + "/" + feature + ".html";
+  }
+  function tile(feature) {
+    var i = place.get(feature);
+    var item = document.createElement("li");
+    var link = document.createElement("a");
+    link.href = pagePath(feature);
+    if (features.icon[i] >= 0) {
+      var image = document.createElement("img");
+      var icon = features.icon[i];
+      image.src = root + "/thumb/" + Math.floor(icon / 1000) + "/" + icon + ".webp";
+      image.width = image.height = 128;
+      image.alt = "";
+      link.append(image);
+    }
+    var name = document.createElement("span");
+    name.className = "clamp";
+    name.textContent = features.name[i] || "no name";
+    var more = document.createElement("b");
+    more.textContent = feature + " · " + (100 * features.density[i]).toPrecision(3) + " %";
+    link.append(name, more);
+    item.append(link);
+    return item;
+  }
+  function show(text, list) {
+    found.replaceChildren.apply(found, list.slice(0, SHOWN).filter(function (feature) {
+      return place.has(feature);
+    }).map(tile));
+    start.hidden = list.length > 0;
+    if (list.length) {
+      answer.textContent = list.length + (list.length === 1 ? " feature" : " features") + " for “" + text + "”" +
+        (list.length > SHOWN ? "; the best " + SHOWN + ":" : ":");
+    } else {
+      answer.textContent = "Nothing is labeled or captioned “" + text + "”. Try a single, plainer word, or choose from the labels.";
+    }
+  }
+  var asked = 0;
+  function search(text) {
+    var turn = ++asked;
+    var query = wordsOf(text);
+    if (!query.length || !features) {
+      found.replaceChildren();
+      start.hidden = false;
+      return;
+    }
+    Promise.all(query.map(function (word) { return load(prefixOf(word)); })).then(function () {
+      if (turn !== asked) return;
+      var number = text.trim().match(/^f?(\d+)$/);
+      var list = rank(query);
+      if (number && place.has(Number(number[1]))) {
+        list = [Number(number[1])].concat(list.filter(function (f) { return f !== Number(number[1]); }));
+      }
+      show(text.trim(), list);
+    });
+  }
+  document.addEventListener("DOMContentLoaded", function () {
+    var text = new URLSearchParams(location.search).get("q") || "";
+    box.value = text;
+    search(text);
+    box.addEventListener("input", function () { search(box.value); });
+    if (!text) box.focus();
+  });
+})();
