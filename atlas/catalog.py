@@ -35,8 +35,8 @@ STORAGE_VERSION = "v1.4.0"
 SENSITIVE_SHARE = 0.1
 """A feature is sensitive when this share of its top images is."""
 LABELS_KEPT = 3
-STAND_IN_SHARE = 0.5
-"""An image of one thing stands for a feature if it has this share of the largest activation."""
+STAND_IN_SHARE = 0.3
+"""An image of one thing may stand for a feature from this share of the largest activation on."""
 FEWEST_IMAGES_FOR_A_LABEL = 3
 """A term in fewer top images than this says nothing about the feature."""
 FEATURES_JUDGED_ON_MAP = 4000
@@ -59,6 +59,7 @@ def run(job: Job) -> None:
             db.execute(create_sql(table))
         _insert_tables(db, job, map_file)
         _insert_labels(db)
+        _insert(db, "icons", stand_ins())
         _insert_decompositions(db, job)
         _insert_metrics(db, job, sae, map_file)
         _insert_provenance(db, job, sae)
@@ -132,20 +133,22 @@ def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
         _insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
     for table in ("feature_neighbors", "coactivations", "near_misses"):
         _insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
-    _insert(db, "icons", stand_ins())
 
 
 def stand_ins() -> str:
     """Return the query for the picture that stands for a feature while it has no icon.
 
-    The strongest image that shows one thing, if it is not much weaker than the strongest of
-    all; else that one. An image of four things is a poor sign for what one of them excites.
+    The strongest image that shows one thing, namely the feature's first label, if it is not
+    much weaker than the strongest of all; else that one. An image of four things is a poor
+    sign for what one of them excites, and one of something else would contradict the name.
     """
     return f"""
         WITH judged AS (
-            SELECT feature, image, rank,
-                   len(terms) <= 1 AND activation >= {STAND_IN_SHARE} * max(activation) OVER (PARTITION BY feature) AS clear
-            FROM top_images JOIN images USING (image)),
+            SELECT feature, image, t.rank,
+                   len(terms) <= 1 AND coalesce(list_contains(terms, label), true)
+                   AND activation >= {STAND_IN_SHARE} * max(activation) OVER (PARTITION BY feature) AS clear
+            FROM top_images t JOIN images USING (image)
+            LEFT JOIN (SELECT feature, label FROM labels WHERE rank = 0) USING (feature)),
         placed AS (
             SELECT *, row_number() OVER (PARTITION BY feature ORDER BY clear DESC, rank) AS place FROM judged)
         SELECT feature, image, 'top image' AS source FROM placed WHERE place = 1"""
@@ -249,7 +252,7 @@ def scan_figures(found: Mapping[str, Any]) -> list[Figure]:
         found: What scan.json holds; keys beginning with heldout_ only where there is a split.
     """
     images, features = found["images"], found["features"]
-    mean_instead = "the mean embedding in place of every reconstruction"
+    mean_instead = "mean embedding as every reconstruction"
     figures = [
         Figure("images", images, "images", images),
         Figure("features", features, "features", features),

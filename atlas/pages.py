@@ -110,6 +110,8 @@ class Book:
     dead: Sequence[int]
     names: Mapping[int, str]
     """First label of each feature that has one."""
+    sure: Mapping[int, float]
+    """The score of that label, 0 to 1."""
     icons: Mapping[int, int]
     """Feature -> the image that stands for it; only where it may be shown."""
     opened: Sequence[int]
@@ -146,8 +148,9 @@ def read_book(db: DuckDBPyConnection) -> Book:
         ).fetchall()
     }
     dead = db.execute("SELECT feature FROM features WHERE NOT alive ORDER BY feature").fetchall()
-    names = db.execute("SELECT feature, label FROM labels WHERE rank = 0 ORDER BY feature")
-    named = {feature: clean(label) for feature, label in names.fetchall()}
+    labels = db.execute(
+        "SELECT feature, label, score FROM labels WHERE rank = 0 ORDER BY feature"
+    ).fetchall()
     icons = db.execute(
         "SELECT feature, image FROM icons JOIN images USING (image) WHERE NOT sensitive ORDER BY feature"
     ).fetchall()
@@ -165,7 +168,8 @@ def read_book(db: DuckDBPyConnection) -> Book:
         n_features=len(live) + len(dead),
         live=live,
         dead=[row[0] for row in dead],
-        names=named,
+        names={feature: clean(label) for feature, label, _ in labels},
+        sure={feature: score for feature, _, score in labels},
         icons={f: image for f, image in icons if f in live and not live[f].sensitive},
         opened=[row[0] for row in opened],
         metrics=[MetricRow(*row) for row in metrics],
@@ -472,8 +476,7 @@ def home_wall(book: Book) -> list[int]:
         image = book.icons[shown[i]]
         fresh = image not in seen
         seen.add(image)
-        named = 1.0 if shown[i] in book.names else 0.1
-        worth[i] = named * (book.live[shown[i]].selectivity + 0.01) * (1.0 if fresh else 0.01)
+        worth[i] = (book.sure.get(shown[i], 0.0) + 0.01) * (1.0 if fresh else 0.01)
     rows = [book.live[f] for f in shown]
     x = np.array([r.map_x for r in rows], np.float32)
     y = np.array([r.map_y for r in rows], np.float32)
@@ -493,7 +496,7 @@ def home_line(book: Book) -> list[tuple[str, str, str]]:
         if name in found:
             metric = found[name]
             is_share = metric.unit == "share"
-            value = percent(metric.value) if is_share else f"{metric.value:,.4g}"
+            value = percent(metric.value) if is_share else metric_value(metric.value, metric.unit)
             null = "" if metric.null_value is None else percent(metric.null_value)
             line.append((value, words, f"{metric.null_name} {null}" if null else ""))
     return line
@@ -805,7 +808,7 @@ def report_view(book: Book, drawn: Sequence[Chart]) -> dict[str, Any]:
         **common(book, links.REPORT, "Report", "report"),
         "metrics": [
             {
-                "name": metric.name.replace("_", " "),
+                "name": metric.name.replace("_", " ").replace("l0", "L0"),
                 "value": metric_value(metric.value, metric.unit),
                 "unit": "" if metric.unit == "share" else metric.unit,
                 "n": f"{metric.n:,}",

@@ -192,7 +192,7 @@ TABLES = (
             Column(
                 "source",
                 "VARCHAR",
-                "top image: a picture on which it fires, nothing rendered; the strongest one, or the strongest that shows one thing if that has half its activation",
+                "top image: a picture on which it fires, nothing rendered; the strongest one, or the strongest that shows the first label alone if that has 0.3 of its activation",
             ),
         ),
         "feature",

@@ -52,14 +52,22 @@
     pen.clearRect(0, 0, wide, tall);
     var room = base() * view.scale / Math.sqrt(table.feature.length);
     var size = Math.min(96, Math.max(ICON_FROM, room * 0.8));
-    var taken = new Set(), named = [];
+    var taken = new Map(), named = [], high = size >= 60 ? size + 18 : size;
+    function roomAt(at) {
+      var column = Math.floor(at[0] / size), row = Math.floor(at[1] / high);
+      for (var dx = -1; dx <= 1; dx++) {
+        for (var dy = -1; dy <= 1; dy++) {
+          var other = taken.get(column + dx + "," + (row + dy));
+          if (other && Math.abs(other[0] - at[0]) < size && Math.abs(other[1] - at[1]) < high) return false;
+        }
+      }
+      taken.set(column + "," + row, at);
+      return true;
+    }
     for (var k = 0; k < byMass.length; k++) {
       var i = byMass[k], at = toSheet(i);
       if (at[0] < -size || at[1] < -size || at[0] > wide + size || at[1] > tall + size) continue;
-      var cell = Math.floor(at[0] / size) + "," + Math.floor(at[1] / size);
-      var free = room * 1.6 > ICON_FROM && !taken.has(cell);
-      var image = free ? iconOf(i) : null;
-      if (free) taken.add(cell);
+      var image = room * 1.6 > ICON_FROM && table.icon[i] >= 0 && roomAt(at) ? iconOf(i) : null;
       if (image) {
         // White around a picture is not part of the map: on light paper it is multiplied away.
         pen.globalCompositeOperation = light ? "multiply" : "source-over";

@@ -103,13 +103,16 @@ def _imagenet_figure(
     )
 
 
+SAE_FIGURES = ("explained_variance", "pictures_a_feature", "single_pictures_a_feature")
+"""Of the train stage's held-out figures, those that the scan doesn't give for the same images."""
+
+
 def sae_figures() -> list[dict[str, Any]]:
     """Return the trained SAE's held-out figures, as the train stage wrote them beside it."""
     path = DEMO / "sae" / "figures.json"
-    if not path.exists():
-        return []
-    found = read_json(path)
-    return list(found.get("figures", []))
+    rows = read_json(path)["figures"] if path.exists() else []
+    wanted = {f"sae_heldout_{name}" for name in SAE_FIGURES}
+    return [{**row, "value": round(row["value"], 4)} for row in rows if row["name"] in wanted]
 
 
 @dataclass(frozen=True, slots=True)
