@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types browser bench audit serve demo-data clean
+.PHONY: help atlas test check lint types bench audit serve demo-data clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -41,6 +41,11 @@ types: $(READY) ## Types of the package
 
 bench: $(READY) ## Benchmarks, as ratios against a baseline in the same run
 	$(BIN)/python -m tests.benchmarks.bench_lookup
+
+audit: atlas ## Accessibility, HTML and speed of the demo site: axe, html-validate, Lighthouse (needs node 20 and Chromium)
+	@command -v npm >/dev/null || { echo "make: no npm; install Node 20 or newer" >&2; exit 1; }
+	npm install --silent --no-audit --no-fund --prefix tests/audit
+	node tests/audit/audit.mjs build/demo/site "$$(command -v chromium || command -v chromium-browser || command -v google-chrome)"
 
 serve: $(READY) ## Look at the demo atlas on http://localhost:8000
 	$(BIN)/atlas serve

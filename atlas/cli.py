@@ -44,8 +44,15 @@ def run(arguments: Sequence[str]) -> int:
         0 done; 1 an error that the user can fix, told in one line; 2 wrong usage;
         130 or 143 ended by a signal.
     """
+    signals: list[int] = []
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        signals.append(number)
+        print("\natlas: stopped; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(128 + number)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, leave)
     try:
         app(list(arguments))
     except SystemExit as leaving:
@@ -53,15 +60,15 @@ def run(arguments: Sequence[str]) -> int:
     except AtlasError as error:
         print(f"atlas: {error}", file=sys.stderr)
         return 1
+    except RuntimeError:
+        # A query of DuckDB's turns the SystemExit of a signal into one of these.
+        if not signals:
+            raise
+        return 128 + signals[0]
     except BrokenPipeError:  # the reader, head for instance, has seen enough
         sys.stdout = None  # nothing more can be printed
         return 0
     return 0
-
-
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    print("\natlas: stopped; the same command goes on from here", file=sys.stderr)
-    raise SystemExit(128 + number)
 
 
 @app.callback(invoke_without_command=True)

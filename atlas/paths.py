@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from atlas.config import Config
 from atlas.errors import MissingError
+
+if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
+    from atlas.config import Config
 
 DATABASE = "atlas.duckdb"
 PACKAGE = Path(__file__).parent

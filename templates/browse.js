@@ -7,6 +7,8 @@
   var wall = document.querySelector(".wall");
   var pager = document.querySelector(".pager");
   var count = tools.querySelector("output");
+  var order = tools.querySelector("[name=order]");
+  var filter = tools.querySelector("[name=filter]");
   var table = null;
 
   window.atlasFeatures = function (given) { table = given; };
@@ -69,11 +71,11 @@
     button.hidden = shown >= list.length;
   }
   function draw() {
-    var words = tools.elements.filter.value.toLowerCase().trim();
+    var words = filter.value.toLowerCase().trim();
     list = table.feature.map(function (_, i) { return i; });
     if (words) list = list.filter(function (i) { return table.name[i].toLowerCase().includes(words); });
-    var order = orders[tools.elements.order.value];
-    if (order) list.sort(order);
+    var compare = orders[order.value];
+    if (compare) list.sort(compare);
     wall.replaceChildren();
     shown = 0;
     if (pager) pager.hidden = true;
@@ -86,8 +88,7 @@
     wall.after(button);
     button.hidden = true;
     button.addEventListener("click", grow);
-    tools.addEventListener("submit", function (event) { event.preventDefault(); });
-    tools.elements.order.addEventListener("change", draw);
-    tools.elements.filter.addEventListener("input", draw);
+    order.addEventListener("change", draw);
+    filter.addEventListener("input", draw);
   });
 })();

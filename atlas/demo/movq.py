@@ -1,0 +1,186 @@
+"""Step movq: the autoencoder of the demo's decoder, a small VQModel as Kandinsky 2.2's MoVQ is.
+
+Trained on drawn images of the training split at 64 px. Its codes are never quantized, as in
+Kandinsky's pipeline, which decodes with force_not_quantize. At the end the codes are scaled to
+unit variance inside the weights, since that pipeline knows no scaling factor.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from atlas.clip import ensure_torchvision
+from atlas.compositions import open_pictures
+from atlas.demo.places import CACHE, IMAGES, PICTURES, RECIPES
+from atlas.files import draft, read_parquet
+
+SIDE_PX = 64
+CONFIG: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ("DownEncoderBlock2D",) * 3,
+    "up_block_types": ("UpDecoderBlock2D",) * 3,
+    "block_out_channels": (32, 64, 64),
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "vq_embed_dim": 4,
+    "num_vq_embeddings": 512,
+    "norm_num_groups": 16,
+    "norm_type": "spatial",
+    "mid_block_add_attention": False,
+    "scaling_factor": 1.0,
+}
+STEPS = 2000
+BATCH = 16
+LEARNING_RATE = 2e-3
+WARMUP_STEPS = 100
+CODE_NOISE = 0.05
+"""Noise on the codes while training, over their own spread: a smooth space is easier to diffuse in."""
+CODE_WEIGHT = 1e-3
+SINGLE_SHARE = 0.5
+CHECKPOINT_STEPS = 50
+SEED = 0
+
+
+def run() -> None:
+    """Train, resuming; write the weights to the cache."""
+    torch.set_num_threads(1)
+    pixels = draw_all()
+    split = np.array(read_parquet(IMAGES, ["split"])["split"].to_pylist())
+    single = np.array([len(t) == 1 for t in read_parquet(IMAGES, ["terms"])["terms"].to_pylist()])
+    pools = [np.flatnonzero((split == "train") & kind) for kind in (single, ~single)]
+    model = make()
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98))
+    step = _restore(model, optimizer)
+    while step < STEPS:
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * schedule(step, STEPS, WARMUP_STEPS)
+        x = to_tensor(pixels[_rows(pools, step)])
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, error = _loss(model, x, step)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        if step % CHECKPOINT_STEPS == 0 or step == STEPS:
+            print(f"movq: step {step} of {STEPS}, mean error {error:.4f}", flush=True)
+            with draft(_state_path()) as path:
+                torch.save(
+                    {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "step": step,
+                    },
+                    path,
+                )
+
+
+def make() -> Any:
+    """Return an untrained autoencoder; the same one each time."""
+    ensure_torchvision()
+    from diffusers import VQModel
+
+    torch.manual_seed(SEED)
+    model: Any = VQModel(**CONFIG)  # type: ignore[no-untyped-call]  # diffusers' own
+    return model.to(memory_format=torch.channels_last)
+
+
+def read() -> Any:
+    """Return the autoencoder as far as it is trained, its codes at unit variance."""
+    model = make()
+    _restore(model, None)
+    model.eval()
+    split = np.array(read_parquet(IMAGES, ["split"])["split"].to_pylist())
+    rows = np.flatnonzero(split == "train")[::16]
+    spread = float(encode(model, draw_all()[rows]).std())
+    _scale_codes(model, spread)
+    return model
+
+
+def _scale_codes(model: Any, spread: float) -> None:
+    """Divide the codes by their spread inside the weights; what is decoded stays the same."""
+    with torch.no_grad():
+        model.quant_conv.weight /= spread
+        model.quant_conv.bias /= spread
+        model.post_quant_conv.weight *= spread
+        for module in model.modules():
+            if type(module).__name__ == "SpatialNorm":
+                module.conv_y.weight *= spread
+                module.conv_b.weight *= spread
+
+
+def encode(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return codes (image, 4, 16, 16)."""
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(pixels), 64):
+            found.append(model.encode(to_tensor(pixels[start : start + 64])).latents.numpy())
+    return np.concatenate(found)
+
+
+def _loss(model: Any, x: torch.Tensor, step: int) -> tuple[torch.Tensor, float]:
+    """Return what is minimized, and the mean absolute error in -1 to 1."""
+    codes = model.encode(x).latents
+    random = torch.Generator().manual_seed(SEED * 1_000_003 + step)
+    noise = torch.randn(codes.shape, generator=random).to(codes.dtype)
+    seen = codes + CODE_NOISE * codes.detach().std() * noise
+    off = model.decode(seen, force_not_quantize=True).sample.float() - x
+    error = off.abs().mean()
+    coarse = F.avg_pool2d(off, 4).abs().mean()
+    loss = error + coarse + (off * off).mean() + CODE_WEIGHT * (codes.float() ** 2).mean()
+    return loss, float(error)
+
+
+def _rows(pools: list[NDArray[np.int64]], step: int) -> NDArray[np.int64]:
+    random = np.random.default_rng([SEED, step])
+    n_single = int(SINGLE_SHARE * BATCH)
+    counts = (n_single, BATCH - n_single)
+    return np.concatenate([random.choice(p, n) for p, n in zip(pools, counts, strict=True)])
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """Return a rise over the first steps, then half a cosine down to a twentieth."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """Return (image, 3, side, side) from -1 to 1, channels last in memory."""
+    x = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def draw_all() -> NDArray[np.uint8]:
+    """Return every image at 64 px, (image, 64, 64, 3), drawn once and kept."""
+    path = CACHE / f"pixels-{SIDE_PX}.npy"
+    if not path.exists():
+        source = open_pictures(PICTURES, RECIPES)
+        drawn = np.empty((len(source), SIDE_PX, SIDE_PX, 3), np.uint8)
+        for image in range(len(source)):
+            drawn[image] = np.asarray(source.draw(image, SIDE_PX))
+        with draft(path) as unfinished, unfinished.open("wb") as file:
+            np.save(file, drawn)
+    found: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return found
+
+
+def _state_path() -> Any:
+    return CACHE / "movq.pt"
+
+
+def _restore(model: Any, optimizer: torch.optim.Optimizer | None) -> int:
+    if not _state_path().exists():
+        return 0
+    state = torch.load(_state_path(), weights_only=True)
+    model.load_state_dict(state["model"])
+    if optimizer is not None:
+        optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
