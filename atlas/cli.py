@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -35,6 +37,8 @@ SetOpt = Annotated[
     typer.Option("--set", help="Override a setting: section.key=value. May be repeated."),
 ]
 DEMO = Path("build/demo")
+PATIENCE_S = 2.0
+"""Seconds that a stopped command may take to leave by itself; nothing is lost if it can't."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -45,10 +49,15 @@ def run(arguments: Sequence[str]) -> int:
         130 or 143 ended by a signal.
     """
     signals: list[int] = []
+    deadlines: list[threading.Timer] = []
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         signals.append(number)
         print("\natlas: stopped; the same command goes on from here", file=sys.stderr)
+        # A query of DuckDB's now and then swallows the exception and runs on.
+        deadlines.append(threading.Timer(PATIENCE_S, os._exit, [128 + number]))
+        deadlines[-1].daemon = True
+        deadlines[-1].start()
         raise SystemExit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -68,6 +77,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader, head for instance, has seen enough
         sys.stdout = None  # nothing more can be printed
         return 0
+    finally:
+        for deadline in deadlines:
+            deadline.cancel()
     return 0
 
 

@@ -67,6 +67,8 @@ def wall(
         rows: Icons above each other.
     """
     wanted = np.flatnonzero(worth > 0)
+    if not len(wanted):
+        return []
     if len(wanted) < columns * rows:
         columns, rows = len(wanted), 1
     by_x = wanted[np.argsort(x[wanted], kind="stable")]

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
+from site_fixture import build_planted
 
 # No deadline: the first example of a test may import torch, and cores are shared.
 settings.register_profile("atlas", deadline=None, derandomize=True)
 settings.load_profile("atlas")
+
+
+@pytest.fixture(scope="session")
+def planted_atlas(tmp_path_factory):
+    """A planted atlas with its site; tests read it and never write."""
+    return build_planted(tmp_path_factory.mktemp("planted"))

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -254,20 +253,13 @@ def test_a_terminated_build_says_so_in_a_line_and_goes_on_later(built, copied):
 
 
 def test_a_signal_during_a_query_ends_it_as_at_any_other_time(built):
-    before = signal.getsignal(signal.SIGTERM)
-
-    def terminate() -> None:
-        while signal.getsignal(signal.SIGTERM) is before:
-            time.sleep(0.01)
-        time.sleep(0.5)  # by now it is in the query; if not, the answer is the same
-        os.kill(os.getpid(), signal.SIGTERM)
-
     query = "SELECT sum(a.range * b.range) FROM range(10_000_000) a, range(10_000_000) b"
-    thread = threading.Thread(target=terminate)
-    thread.start()
-    answer = atlas("sql", query, "--atlas", built / "build")
-    thread.join()
-    assert answer == (128 + signal.SIGTERM, [], ["", STOPPED])
+    command = [sys.executable, "-m", "atlas", "sql", query, "--atlas", str(built / "build")]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+        time.sleep(3)  # by now it is in the query; if not, the answer is the same
+        process.send_signal(signal.SIGTERM)
+        answer = process.communicate()
+    assert (process.returncode, *answer) == (128 + signal.SIGTERM, "", f"\n{STOPPED}\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")

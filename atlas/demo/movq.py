@@ -118,10 +118,11 @@ def _scale_codes(model: Any, spread: float) -> None:
 
 def encode(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return codes (image, 4, 16, 16)."""
-    found = []
     with torch.no_grad():
-        for start in range(0, len(pixels), 64):
-            found.append(model.encode(to_tensor(pixels[start : start + 64])).latents.numpy())
+        found = [
+            model.encode(to_tensor(pixels[start : start + 64])).latents.numpy()
+            for start in range(0, len(pixels), 64)
+        ]
     return np.concatenate(found)
 
 

@@ -1,0 +1,109 @@
+"""Bad input: one clear line each, status 1, and the atlas that was there stays as it was."""
+
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from atlas.cli import run
+from atlas.files import digest_file, list_files
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, planted_atlas):
+    return planted_atlas.parent
+
+
+def wrong_width(folder):
+    path = sorted((folder / "vectors").glob("*.npy"))[1]
+    np.save(path, np.ones((len(np.load(path)), 31), np.float16))
+
+
+def not_a_number(folder):
+    path = sorted((folder / "vectors").glob("*.npy"))[0]
+    x = np.load(path)
+    x[5, 3] = np.nan
+    np.save(path, x)
+
+
+def truncated_vectors(folder):
+    path = sorted((folder / "vectors").glob("*.npy"))[0]
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def truncated_checkpoint(folder):
+    path = folder / "sae" / "sae.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def too_few_rows(folder):
+    path = folder / "images.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 299), path)
+
+
+def no_captions(folder):
+    path = folder / "images.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["caption"]), path)
+
+
+def unknown_setting(folder):
+    with (folder / "atlas.toml").open("a") as file:
+        file.write("\n[scan]\ntop_image = 9\n")
+
+
+def impossible_setting(folder):
+    with (folder / "atlas.toml").open("a") as file:
+        file.write("\n[scan]\ntop_images = 0\n")
+
+
+def without(name):
+    def remove(folder):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+    return remove
+
+
+BAD = {
+    "wrong width": (wrong_width, "0001.npy"),
+    "not a number": (not_a_number, "0000.npy"),
+    "truncated vectors": (truncated_vectors, "0000.npy"),
+    "truncated checkpoint": (truncated_checkpoint, "sae.safetensors"),
+    "too few rows": (too_few_rows, "has 299 rows, the vectors have 300"),
+    "no captions": (no_captions, "has no column caption"),
+    "unknown setting": (unknown_setting, "did you mean scan.top_images?"),
+    "impossible setting": (impossible_setting, "scan.top_images"),
+    "no vectors": (without("vectors"), "no vectors at"),
+    "no images": (without("images.parquet"), "no images at"),
+    "no pictures": (without("pictures.parquet"), "no pictures at"),
+    "no checkpoint": (without("sae"), "no sae at"),
+    "no configuration": (without("atlas.toml"), "no configuration at"),
+}
+
+
+def contents(folder):
+    wanted = [path for path in list_files(folder) if ".work" not in path.parts]
+    stages = [path for path in wanted if not path.relative_to(folder).as_posix().startswith(".")]
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in stages}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_line_and_harms_nothing(good, tmp_path, capsys, what):
+    folder = shutil.copytree(good, tmp_path / "planted", symlinks=True)
+    before = contents(folder / "build")
+    harm, said = BAD[what]
+    harm(folder)
+    assert run(["build", str(folder / "atlas.toml")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("atlas: ")]
+    assert len(told) == 1
+    assert said in told[0]
+    assert told == lines[-1:]
+    assert not any("Traceback" in line for line in lines)
+    after = contents(folder / "build")
+    damaged = {name for name in before if after.get(name) != before[name]}
+    assert not {name for name in damaged if not name.startswith("embed/")}

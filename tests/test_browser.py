@@ -1,0 +1,196 @@
+"""The site in a real browser, from the disk: both themes, wide and narrow, with and without scripts."""
+
+import os
+import re
+import shutil
+
+import duckdb
+import pytest
+
+from atlas.pages import clean
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATH = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+if PATH is None and os.environ.get("BROWSER") == "required":
+    pytest.fail("no Chromium, and BROWSER=required; on Debian: apt install chromium", pytrace=False)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        PATH is None, reason="NO BROWSER: the site is not tested; on Debian: apt install chromium"
+    ),
+]
+ONE_OF_EACH = (
+    "index.html",
+    "browse.html",
+    "search.html?q=shape",
+    "map.html",
+    "pictures.html",
+    "report.html",
+    "data.html",
+    "about.html",
+    "dead.html",
+    "404.html",
+)
+
+
+@pytest.fixture(scope="module")
+def site(planted_atlas):
+    return planted_atlas / "site"
+
+
+@pytest.fixture(scope="module")
+def db(planted_atlas):
+    with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
+        yield db
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=PATH, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Open a page; fail at the end if it ever complained."""
+    complaints, contexts = [], []
+
+    def complain(text):
+        if "ViewTransition opt-in disabled" not in text:  # Chromium's own: it skips the fade
+            complaints.append(text)
+
+    def open_page(path, width=1440, theme="light", **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: complaints.append(f"{path}: {m.type} {m.text}"))
+        page.on("pageerror", lambda error: complain(f"{path}: {error}"))
+        page.on("dialog", lambda dialog: complaints.append(f"{path}: dialog {dialog.message}"))
+        page.goto(f"file://{site}/{path}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def one_of_each(site):
+    words = sorted((site / "words").iterdir())[0].name
+    feature = sorted((site / "feature" / "0").iterdir())[0].name
+    image = sorted((site / "image" / "0").iterdir())[0].name
+    return (*ONE_OF_EACH, f"words/{words}", f"feature/0/{feature}", f"image/0/{image}")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_every_kind_of_page_fits_and_stays_quiet(visit, site, width, theme):
+    for path in one_of_each(site):
+        page = visit(path, width, theme)
+        page.wait_for_load_state("networkidle")
+        wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wider <= 0, f"{path} is {wider} px too wide at {width}"
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == ("rgb(251, 250, 247)" if theme == "light" else "rgb(20, 20, 18)")
+
+
+def test_every_kind_of_page_reads_without_scripts(visit, site):
+    for path in one_of_each(site):
+        page = visit(path, java_script_enabled=False)
+        assert page.locator("h1").count() == 1, path
+        assert len(page.locator("main").inner_text()) > 20, path
+
+
+def test_hostile_captions_are_shown_as_text(visit, db):
+    rows = db.execute(
+        """SELECT image, caption FROM images JOIN (SELECT DISTINCT image FROM decompositions) USING (image)
+           WHERE image < 9 AND NOT sensitive ORDER BY image"""
+    ).fetchall()
+    assert rows
+    for image, caption in rows:
+        page = visit(f"image/0/{image}.html")
+        shown = page.locator("h1").text_content()
+        assert shown == (clean(caption) or "no caption")
+
+
+def test_the_search_field_leads_to_features_from_any_page(visit, db):
+    label, n = db.execute(
+        """SELECT label, count(*) AS n FROM labels JOIN features USING (feature)
+           WHERE NOT sensitive AND regexp_matches(label, '^[a-z]') GROUP BY label ORDER BY n DESC, label LIMIT 1"""
+    ).fetchone()
+    page = visit("about.html")
+    page.keyboard.press("/")
+    page.keyboard.type(label)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#found a")
+    assert re.search(r"search\.html\?q=", page.url)
+    assert page.locator("#found a").count() >= min(n, 60)
+    page.locator("#found a").first.click()
+    assert page.locator("h1").count() == 1
+    assert "/feature/" in page.url
+
+
+def test_search_finds_a_number_and_says_what_it_can_not_find(visit, db):
+    feature = db.execute(
+        "SELECT min(feature) FROM features WHERE alive AND NOT sensitive"
+    ).fetchone()[0]
+    page = visit(f"search.html?q={feature}")
+    page.wait_for_selector("#found a")
+    assert page.locator("#found a").first.get_attribute("href").endswith(f"/{feature}.html")
+    page.fill("#find", "zzqqx")
+    page.wait_for_function("document.querySelector('#answer').textContent.startsWith('Nothing')")
+    assert page.locator("#found a").count() == 0
+
+
+def test_browse_sorts_and_filters_over_all_features(visit, db):
+    often = db.execute(
+        "SELECT feature FROM features WHERE alive AND NOT sensitive ORDER BY density DESC, feature LIMIT 1"
+    ).fetchone()[0]
+    page = visit("browse.html")
+    page.select_option("[name=order]", "density")
+    assert page.locator(".wall a").first.get_attribute("href").endswith(f"/{often}.html")
+    page.fill("[name=filter]", "zzqqx")
+    assert page.locator(".wall a").count() == 0
+    page.fill("[name=filter]", "shape 1")
+    assert page.locator(".wall a").count() > 0
+
+
+def test_the_map_is_drawn_and_opens_features(visit, db):
+    feature = db.execute(
+        "SELECT max(feature) FROM features WHERE alive AND NOT sensitive"
+    ).fetchone()[0]
+    page = visit("map.html")
+    page.wait_for_selector(".zoom button")
+    drawn = page.evaluate(
+        """() => { const c = document.getElementById('sheet');
+            // From a disk the canvas is tainted by pictures: look at the size, and click.
+            return c.width > 300 && c.height > 300; }"""
+    )
+    assert drawn
+    page.focus("#sheet")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#panel:not([hidden]) h2")
+    page = visit(f"map.html#f{feature}")
+    page.wait_for_selector("#panel:not([hidden]) h2")
+    assert f"Feature {feature}" in page.locator("#panel").inner_text()
+
+
+def test_arrows_turn_the_pages(visit, db):
+    first, second = (
+        row[0]
+        for row in db.execute(
+            "SELECT feature FROM features WHERE alive ORDER BY feature LIMIT 2"
+        ).fetchall()
+    )
+    page = visit(f"feature/0/{first}.html")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(f"**/{second}.html")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(f"**/{first}.html")

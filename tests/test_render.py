@@ -1,0 +1,39 @@
+"""Templates."""
+
+import re
+
+import pytest
+from jinja2 import UndefinedError
+from planted import HOSTILE
+
+from atlas.check import POLICY
+from atlas.paths import template_root
+from atlas.render import open_templates, render
+
+TEMPLATES = sorted(template_root().glob("*.html.jinja"))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_escaped_in_elements_and_attributes(tmp_path, text):
+    (tmp_path / "x.html.jinja").write_text('<p title="{{ text }}">{{ text }}</p>')
+    found = render(open_templates(tmp_path), "x", {"page": "x.html", "text": text})
+    assert found.count("<") == 2
+    assert found.count('"') == 2
+
+
+def test_a_missing_value_is_an_error(tmp_path):
+    (tmp_path / "x.html.jinja").write_text("{{ nothing }}")
+    with pytest.raises(UndefinedError, match="'nothing' is undefined"):
+        render(open_templates(tmp_path), "x", {"page": "x.html"})
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_templates_never_switch_escaping_off_or_leave_attributes_unquoted(path):
+    source = path.read_text()
+    assert not re.search(r"\|\s*safe|autoescape|Markup|xmlattr", source)
+    assert not re.search(r"<[^>{]*=\{\{", source)
+    assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*src=)", source)
+
+
+def test_every_page_begins_with_the_policy():
+    assert f'content="{POLICY}"' in (template_root() / "base.html.jinja").read_text()
