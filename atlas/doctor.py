@@ -6,6 +6,7 @@ import importlib
 import platform
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -21,6 +22,7 @@ EXTRAS = {
     "faiss": "neighbors",
     "umap": "map",
     "open_clip": "embed",
+    "diffusers": "icons",
 }
 CORE = ("duckdb", "pyarrow", "PIL", "jinja2", "pydantic")
 TOLERANCE = 1e-6
@@ -59,11 +61,13 @@ def _python() -> Finding:
 def _package(name: str, extra: str) -> Finding:
     mend = f"pip install 'feature-atlas[{extra}]'" if extra else "pip install feature-atlas"
     try:
-        if name == "open_clip":
+        if name in ("open_clip", "diffusers"):
             from atlas.clip import ensure_torchvision
 
             ensure_torchvision()
-        module = importlib.import_module(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # umap's, of parts that are not needed here
+            module = importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
         return Finding(name, False, f"not importable ({str(error).splitlines()[0]})", mend)
     return Finding(name, True, str(getattr(module, "__version__", "installed")))
