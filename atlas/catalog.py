@@ -23,7 +23,7 @@ from atlas.embeddings import EmbeddingSet, read_embeddings
 from atlas.files import digest_json, draft, read_json, read_parquet, write_json, write_parquet
 from atlas.layout import lay_out, trustworthiness
 from atlas.paths import DATABASE
-from atlas.records import TABLE, TABLES, create_sql
+from atlas.records import SENSITIVE_SHARE, TABLE, TABLES, create_sql
 from atlas.sae import SAE
 from atlas.stage import Job
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 STORAGE_VERSION = "v1.4.0"
 """DuckDB 2 writes files that DuckDB 1 can't open unless told to."""
-SENSITIVE_SHARE = 0.1
-"""A feature is sensitive when this share of its top images is."""
 LABELS_KEPT = 3
 STAND_IN_SHARE = 0.3
 """An image of one thing may stand for a feature from this share of the largest activation on."""
@@ -59,7 +57,7 @@ def run(job: Job) -> None:
             db.execute(create_sql(table))
         _insert_tables(db, job, map_file)
         _insert_labels(db)
-        _insert(db, "icons", stand_ins())
+        _insert(db, "icons", icons_query(job))
         _insert_decompositions(db, job)
         _insert_metrics(db, job, sae, map_file)
         _insert_provenance(db, job, sae)
@@ -133,6 +131,25 @@ def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
         _insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
     for table in ("feature_neighbors", "coactivations", "near_misses"):
         _insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
+
+
+ROUND_TRIP = (
+    "strength, moved, on_template, on_intended, on_icon, percentile, icon_rank, p, passes, verdict"
+)
+"""What the icons stage tells of each icon that it drew."""
+
+
+def icons_query(job: Job) -> str:
+    """Return the query for each live feature's icon: the rendered one, else a stand-in."""
+    stand = stand_ins()
+    if "icons" not in job.inputs:
+        nothing = ", ".join(f"NULL AS {name}" for name in ROUND_TRIP.split(", "))
+        return f"SELECT *, {nothing} FROM ({stand})"
+    return f"""
+        SELECT s.feature, CASE WHEN r.feature IS NULL THEN s.image END AS image,
+               CASE WHEN r.feature IS NULL THEN s.source ELSE 'rendered' END AS source, {ROUND_TRIP}
+        FROM ({stand}) s
+        LEFT JOIN (SELECT feature, {ROUND_TRIP} FROM '{job.inputs["icons"]}/icons.parquet') r USING (feature)"""
 
 
 def stand_ins() -> str:
@@ -236,6 +253,9 @@ def _insert_metrics(db: DuckDBPyConnection, job: Job, sae: SAE, map_file: Path) 
         *scan_figures(read_json(job.inputs["scan"] / "scan.json")),
         _map_figure(job, sae, map_file),
     ]
+    if "icons" in job.inputs:
+        drawn = read_json(job.inputs["icons"] / "icons.json")["figures"]
+        figures += [Figure(**row) for row in drawn]
     for path in job.files.get("figures", ()):
         figures += [Figure(**row) for row in read_json(path)["figures"]]
     rows = [

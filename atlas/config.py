@@ -154,6 +154,58 @@ class NeighborsSettings(Section):
     )
 
 
+class IconsSettings(Section):
+    """A picture of every live feature, drawn by a decoder; used when decoder is named."""
+
+    decoder: Path | None = Field(
+        default=None,
+        description="Folder of the decoder (a diffusers pipeline as save_pretrained leaves it). Without it the stage does not run, and a top image stands in for each icon.",
+    )
+    renderer: Literal["kandinsky22"] = Field(
+        default="kandinsky22",
+        description="Kind of decoder: the name of a module of atlas.renderers.",
+    )
+    template: Path | None = Field(
+        default=None,
+        description="Neutral picture whose scaled codes every icon starts from. Without it, plain white.",
+    )
+    template_scale: float = Field(
+        default=0.2, ge=0, le=1, description="What the template's codes are multiplied by."
+    )
+    strength: float = Field(
+        default=100.0, gt=0, description="What a feature is set to, in strength_unit."
+    )
+    strength_unit: Literal["activation", "norm", "natural"] = Field(
+        default="activation",
+        description="activation: as it is. norm: the length that the feature adds to the embedding. natural: times the feature's largest activation.",
+    )
+    px: int = Field(default=512, ge=16, le=2048, description="Side of an icon, in pixels.")
+    steps: int = Field(default=12, ge=1, le=200, description="Steps of diffusion.")
+    guidance: float = Field(
+        default=4.0,
+        ge=1,
+        description="Weight of the feature against the mean-gray picture; 1 is none.",
+    )
+    seed: int = Field(default=1, ge=0, description="Seed of the noise, the same for every icon.")
+    block_features: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="Icons drawn together, and the unit of resuming; another number may change the last bit of a pixel.",
+    )
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="Precision of the decoder's weights and sums."
+    )
+    quality: int = Field(
+        default=85, ge=1, le=100, description="WebP quality of the icons, 1 to 100."
+    )
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"decoder", "template"}
+
+
 class CatalogSettings(Section):
     """The tables, the map and the words of search."""
 
@@ -225,6 +277,7 @@ class Config(Section):
     neighbors: NeighborsSettings = Field(
         default_factory=NeighborsSettings, description="Stage neighbors."
     )
+    icons: IconsSettings = Field(default_factory=IconsSettings, description="Stage icons.")
     catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="Stage catalog.")
     site: SiteSettings = Field(default_factory=SiteSettings, description="Stage site.")
     runtime: Runtime = Field(default_factory=Runtime, description="How to run.")

@@ -44,6 +44,11 @@ def thumbnail(image: int) -> str:
     return f"thumb/{image // 1000}/{image}.webp"
 
 
+def icon(feature: int) -> str:
+    """Return the rendered icon of a feature."""
+    return f"icon/{feature // 1000}/{feature}.webp"
+
+
 def browse_page(number: int) -> str:
     """Return a page of the wall of all features; the first is number 1."""
     return BROWSE if number == 1 else f"browse/{number}.html"

@@ -112,8 +112,8 @@ class Book:
     """First label of each feature that has one."""
     sure: Mapping[int, float]
     """The score of that label, 0 to 1."""
-    icons: Mapping[int, int]
-    """Feature -> the image that stands for it; only where it may be shown."""
+    icons: Mapping[int, str]
+    """Feature -> address of the picture that stands for it; only where it may be shown."""
     opened: Sequence[int]
     """Images that have a page, ascending; none sensitive."""
     metrics: Sequence[MetricRow]
@@ -122,6 +122,7 @@ class Book:
 
 
 Rows = Mapping[int, list[tuple[Any, ...]]]
+TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,9 @@ class Chapter:
 
     labels: Rows
     icon: Rows
+    """The picture that stands in, where nothing was rendered."""
+    trip: Rows
+    """The round trip, where an icon was rendered."""
     top: Rows
     film: Rows
     near: Rows
@@ -152,7 +156,8 @@ def read_book(db: DuckDBPyConnection) -> Book:
         "SELECT feature, label, score FROM labels WHERE rank = 0 ORDER BY feature"
     ).fetchall()
     icons = db.execute(
-        "SELECT feature, image FROM icons JOIN images USING (image) WHERE NOT sensitive ORDER BY feature"
+        """SELECT feature, image FROM icons LEFT JOIN images USING (image)
+           WHERE NOT coalesce(sensitive, false) ORDER BY feature"""
     ).fetchall()
     opened = db.execute(
         """SELECT DISTINCT image FROM decompositions JOIN images USING (image)
@@ -170,7 +175,11 @@ def read_book(db: DuckDBPyConnection) -> Book:
         dead=[row[0] for row in dead],
         names={feature: clean(label) for feature, label, _ in labels},
         sure={feature: score for feature, _, score in labels},
-        icons={f: image for f, image in icons if f in live and not live[f].sensitive},
+        icons={
+            feature: links.icon(feature) if image is None else links.thumbnail(image)
+            for feature, image in icons
+            if feature in live and not live[feature].sensitive
+        },
         opened=[row[0] for row in opened],
         metrics=[MetricRow(*row) for row in metrics],
         order=[shown[i].feature for i in map_order(x, y)] if shown else [],
@@ -198,6 +207,10 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
         ),
         icon=shown(
             "(FROM icons JOIN top_images USING (feature, image))", "activation", "true", "rank"
+        ),
+        trip=by_feature(
+            f"""SELECT feature, {TRIP_COLUMNS} FROM icons
+                WHERE {span} AND source = 'rendered' ORDER BY feature"""
         ),
         top=shown("top_images", "activation", f"rank < {TOP_SHOWN}", "rank"),
         film=shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
@@ -276,12 +289,11 @@ def pictures_of(rows: Iterable[tuple[Any, ...]], book: Book) -> list[Picture]:
 
 def feature_link(feature: int, value: str, book: Book, share: int = 0) -> Link:
     """Return a feature as other pages point to it."""
-    icon = book.icons.get(feature)
     return Link(
         feature,
         "withheld" if book.live[feature].sensitive else name_of(book, feature),
         value,
-        "" if icon is None else links.thumbnail(icon),
+        book.icons.get(feature, ""),
         links.feature_page(feature),
         share,
     )
@@ -375,6 +387,7 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
         "withheld": hidden,
         "withheld_images": sum(bool(r[4]) for r in chapter.top.get(feature, [])),
         "icon": _icon(book, chapter, feature),
+        "rendered": None if hidden else rendered_view(book, chapter, feature),
         "figures": [
             ("density", percent(row.density), f"fires on {row.count:,} images"),
             ("strongest", figure(row.max), "largest activation, unitless"),
@@ -412,6 +425,29 @@ def _icon(book: Book, chapter: Chapter, feature: int) -> Picture | None:
     return pictures_of(rows, book)[0] if rows and feature in book.icons else None
 
 
+def _round_trip_record(chapter: Chapter, feature: int) -> dict[str, Any] | None:
+    rows = chapter.trip.get(feature)
+    return dict(zip(TRIP_COLUMNS.split(", "), rows[0][1:], strict=True)) if rows else None
+
+
+def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, str] | None:
+    """Return what the page says of a rendered icon, or nothing where there is none."""
+    trip = _round_trip_record(chapter, feature)
+    if trip is None:
+        return None
+    return {
+        "thumb": links.icon(feature),
+        "verdict": f"Round trip {'partly shown' if trip['verdict'] == 'partly' else trip['verdict']}.",
+        "on_icon": figure(trip["on_icon"]),
+        "on_template": figure(trip["on_template"]),
+        "percentile": percent(trip["percentile"]),
+        "rank": f"{trip['icon_rank']:,}",
+        "p": f"{trip['p']:.3f}",
+        "strength": figure(trip["strength"]),
+        "median": figure(book.live[feature].median),
+    }
+
+
 def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
     """Return a feature as the JSON files give it: the numbers as they are in the catalog."""
     row = book.live[feature]
@@ -428,7 +464,8 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
         **asdict(row),
         "citation": f"{book.facts['id']}/f{feature}",
         "page": links.feature_page(feature),
-        "icon": None if feature not in book.icons else links.thumbnail(book.icons[feature]),
+        "icon": book.icons.get(feature),
+        "round_trip": None if hidden else _round_trip_record(chapter, feature),
         "labels": [
             {"label": label, "score": score, "null_score": null}
             for _, label, score, null in ([] if hidden else chapter.labels.get(feature, []))
@@ -470,7 +507,7 @@ def home_wall(book: Book) -> list[int]:
     shown = [f for f in book.order if f in book.icons]
     if not shown:
         return []
-    seen: set[int] = set()
+    seen: set[str] = set()
     worth = np.zeros(len(shown))
     for i in sorted(range(len(shown)), key=lambda i: (-book.live[shown[i]].max, shown[i])):
         image = book.icons[shown[i]]

@@ -66,6 +66,8 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
         "compositions": embed.compositions,
         "encoder": embed.encoder,
         "sae": config.sae.path,
+        "decoder": config.icons.decoder,
+        "template": config.icons.template,
         "vocabulary": config.catalog.vocabulary,
         "templates": template_root(),
     }

@@ -29,19 +29,27 @@ STAGES = (
     Stage("train", version=1, needs=("embed",)),
     Stage("scan", version=1, needs=("embed", "sae")),
     Stage("neighbors", version=1, needs=("embed", "sae", "scan")),
+    Stage("icons", version=1, needs=("embed", "sae", "scan", "encoder", "decoder", "template")),
     Stage(
         "catalog",
         version=1,
-        needs=("embed", "sae", "scan", "neighbors", "vocabulary", "figures"),
+        needs=("embed", "sae", "scan", "neighbors", "icons", "vocabulary", "figures"),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=1, needs=("embed", "catalog", "templates")),
+    Stage("site", version=1, needs=("embed", "icons", "catalog", "templates")),
 )
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
-    """Return the stages that this configuration runs: train only where no SAE is given."""
-    return tuple(stage for stage in STAGES if stage.name != "train" or config.sae.path is None)
+    """Return the stages that this configuration runs.
+
+    Train runs only where no SAE is given, icons only where a decoder is.
+    """
+    without = {
+        "train": config.sae.path is not None,
+        "icons": config.icons.decoder is None,
+    }
+    return tuple(stage for stage in STAGES if not without.get(stage.name, False))
 
 
 def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, Source]:

@@ -28,6 +28,8 @@ ACTIVATION_BYTES = 9.4
 PAGE_BYTES = 12_000
 PAGES_PER_S = 800.0
 ALIVE_SHARE = 0.75
+ICON_FORWARDS = 200
+"""Forwards of the demo's decoder in a second on two cores; each step takes two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,18 @@ def _neighbors(size: Size, _config: Config) -> StageEstimate:
     )
 
 
+def _icons(size: Size, config: Config) -> StageEstimate:
+    area = (config.icons.px / 64) ** 2
+    live = size.features * ALIVE_SHARE
+    return StageEstimate(
+        "icons",
+        live * config.icons.steps * 2 * area / ICON_FORWARDS,
+        live * 3000 * area**0.8,
+        2e9,
+        f"{ICON_FORWARDS} forwards/s of a small decoder at 64 px; a full one wants a GPU",
+    )
+
+
 def _catalog(size: Size, _config: Config) -> StageEstimate:
     rows = size.features * (64 + 80 + 64 + 20) + size.images
     return StageEstimate(
@@ -194,6 +208,7 @@ ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {
     "train": _train,
     "scan": _scan,
     "neighbors": _neighbors,
+    "icons": _icons,
     "catalog": _catalog,
     "site": _site,
 }

@@ -29,6 +29,8 @@ class Table(NamedTuple):
     """The columns that sort it, in SQL; unique together."""
 
 
+SENSITIVE_SHARE = 0.1
+"""A feature is sensitive when this share of its top images is."""
 FEATURE = Column("feature", "INTEGER", "the SAE's feature, numbered from 0")
 IMAGE = Column("image", "BIGINT", "row of the image in the embedding shards taken together")
 RANK = Column("rank", "INTEGER", "place, from 0")
@@ -188,12 +190,38 @@ TABLES = (
         "the picture that stands for a live feature",
         (
             FEATURE,
-            IMAGE,
+            Column("image", "BIGINT", "the image that stands in; null where an icon was rendered"),
             Column(
                 "source",
                 "VARCHAR",
-                "top image: a picture on which it fires, nothing rendered; the strongest one, or the strongest that shows the first label alone if that has 0.3 of its activation",
+                "rendered: drawn by a decoder; top image: a picture on which it fires, nothing rendered: the strongest one, or the strongest that shows the first label alone if that has 0.3 of its activation",
             ),
+            Column(
+                "strength",
+                "FLOAT",
+                "activation that the feature was set to; from here on null where nothing was rendered",
+            ),
+            Column("moved", "FLOAT", "length of what that added to the template's embedding"),
+            Column("on_template", "FLOAT", "activation on the drawn template, no feature set"),
+            Column("on_intended", "FLOAT", "activation on the intended embedding, before drawing"),
+            Column("on_icon", "FLOAT", "activation on the icon, encoded again"),
+            Column(
+                "percentile",
+                "FLOAT",
+                "share of the feature's own firings that on_icon exceeds, 0 to 1",
+            ),
+            Column(
+                "icon_rank",
+                "INTEGER",
+                "place of the feature in its icon by activation over its own 99th percentile, from 1; ties count against it",
+            ),
+            Column(
+                "p",
+                "DOUBLE",
+                "share of matched other icons that activate it as strongly, itself counted",
+            ),
+            Column("passes", "BOOLEAN", "p survives Benjamini-Hochberg at 5 % over all icons"),
+            Column("verdict", "VARCHAR", "round trip: shown, partly or not shown"),
         ),
         "feature",
     ),

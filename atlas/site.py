@@ -74,6 +74,7 @@ def run(job: Job) -> None:
         write_indexes(job.out_dir, db, book)
         job.progress.stop()
         write_thumbnails(job, db, book)
+        write_icons(job, book)
     for table in TABLES:
         target = job.out_dir / links.parquet_file(table.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +176,7 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
         {
             "feature": f,
             "name": pages.name_of(book, f),
-            "icon": book.icons.get(f, -1),
+            "icon": icon_number(book, f),
             "density": float(f"{book.live[f].density:.3g}"),
             "max": float(f"{book.live[f].max:.3g}"),
             "x": round(book.live[f].map_x, 4),
@@ -199,6 +200,28 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
     write_text(out_dir / links.API / "schema.json", json.dumps(SCHEMA, indent=1) + "\n")
 
 
+def icon_number(book: Book, feature: int) -> int:
+    """Return what the scripts know of an icon: -2 rendered, -1 none, else the image that stands in."""
+    address = book.icons.get(feature, "")
+    if not address:
+        return -1
+    return -2 if address == links.icon(feature) else int(Path(address).stem)
+
+
+def write_icons(job: Job, book: Book) -> None:
+    """Copy the rendered icons of all features that may be shown."""
+    if "icons" not in job.inputs:
+        return
+    for batch in pq.ParquetFile(job.inputs["icons"] / "icons.parquet").iter_batches(
+        batch_size=1024, columns=["feature", "webp"]
+    ):
+        for feature, webp in zip(
+            batch["feature"].to_pylist(), batch["webp"].to_pylist(), strict=True
+        ):
+            if book.icons.get(feature) == links.icon(feature):
+                write_bytes(job.out_dir / links.icon(feature), webp)
+
+
 def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:
     """Copy the thumbnails that pages show, and no other; none of a sensitive image."""
     shown = f"""
@@ -209,7 +232,8 @@ def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:
     rows = db.execute(
         f"SELECT image FROM ({shown}) JOIN images USING (image) WHERE NOT sensitive ORDER BY image"
     ).fetchall()
-    wanted = {row[0] for row in rows} | set(book.icons.values())
+    stand_ins = {icon_number(book, feature) for feature in book.icons} - {-1, -2}
+    wanted = {row[0] for row in rows} | stand_ins
     parts = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
     job.progress.start("pictures", total=len(wanted), unit="files")
     for part in parts:

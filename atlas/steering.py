@@ -37,7 +37,10 @@ def make_template(sae: SAE, embedding: NDArray[np.float32], scale: float) -> Tem
         scale: What its codes are multiplied by; the seed's is a fifth.
     """
     codes = dense(make_encoder(sae).fire(embedding[None]), 1, sae.n_features)[0] * np.float32(scale)
-    return Template(codes, (codes @ sae.W_dec + sae.b_dec).astype(np.float32))
+    on = np.flatnonzero(codes)
+    # float64: the same base whatever the number of threads that sum it.
+    base = codes[on].astype(np.float64) @ sae.W_dec[on].astype(np.float64) + sae.b_dec
+    return Template(codes, base.astype(np.float32))
 
 
 def dense(firings: Firings, n_images: int, n_features: int) -> NDArray[np.float32]:

@@ -31,16 +31,16 @@
     },
   };
   function tile(i) {
-    var feature = table.feature[i], icon = table.icon[i];
+    var feature = table.feature[i], picture = atlasIcon(root, table, i);
     var item = document.createElement("li");
     var link = document.createElement("a");
     link.href = root + "/feature/" + Math.floor(feature / 1000) + "/" + feature + ".html";
-    if (icon >= 0) {
+    if (picture) {
       var image = document.createElement("img");
       image.loading = "lazy";
       image.width = image.height = 128;
       image.alt = "";
-      image.src = root + "/thumb/" + Math.floor(icon / 1000) + "/" + icon + ".webp";
+      image.src = picture;
       link.append(image);
     } else {
       var blank = document.createElement("span");

@@ -29,14 +29,14 @@
     light = !matchMedia("(prefers-color-scheme: dark)").matches;
   }
   function iconOf(i) {
-    var number = table.icon[i];
-    if (number < 0) return null;
-    var image = icons.get(number);
+    var picture = atlasIcon(root, table, i);
+    if (!picture) return null;
+    var image = icons.get(i);
     if (!image) {
       image = new Image();
       image.onload = ask;
-      image.src = root + "/thumb/" + Math.floor(number / 1000) + "/" + number + ".webp";
-      icons.set(number, image);
+      image.src = picture;
+      icons.set(i, image);
     }
     return image.complete && image.naturalWidth ? image : null;
   }
@@ -67,7 +67,7 @@
     for (var k = 0; k < byMass.length; k++) {
       var i = byMass[k], at = toSheet(i);
       if (at[0] < -size || at[1] < -size || at[0] > wide + size || at[1] > tall + size) continue;
-      var image = room * 1.6 > ICON_FROM && table.icon[i] >= 0 && roomAt(at) ? iconOf(i) : null;
+      var image = room * 1.6 > ICON_FROM && table.icon[i] !== -1 && roomAt(at) ? iconOf(i) : null;
       if (image) {
         // White around a picture is not part of the map: on light paper it is multiplied away.
         pen.globalCompositeOperation = light ? "multiply" : "source-over";
@@ -159,11 +159,11 @@
       panel.append(close);
       var link = document.createElement("a");
       link.href = pagePath(table.feature[i]);
-      if (table.icon[i] >= 0) {
+      if (table.icon[i] !== -1) {
         var image = document.createElement("img");
         image.width = image.height = 128;
         image.alt = "";
-        image.src = root + "/thumb/" + Math.floor(table.icon[i] / 1000) + "/" + table.icon[i] + ".webp";
+        image.src = atlasIcon(root, table, i);
         link.append(image);
       }
       var name = document.createElement("h2");

@@ -77,10 +77,10 @@
     var item = document.createElement("li");
     var link = document.createElement("a");
     link.href = pagePath(feature);
-    if (features.icon[i] >= 0) {
+    var picture = atlasIcon(root, features, i);
+    if (picture) {
       var image = document.createElement("img");
-      var icon = features.icon[i];
-      image.src = root + "/thumb/" + Math.floor(icon / 1000) + "/" + icon + ".webp";
+      image.src = picture;
       image.width = image.height = 128;
       image.alt = "";
       link.append(image);

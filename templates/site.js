@@ -1,5 +1,12 @@
 // Keys and copying, on every page. Nothing here is needed to read one.
 "use strict";
+// Where the picture of row i of the table of features lies; empty where there is none.
+window.atlasIcon = function (root, table, i) {
+  var number = table.icon[i], feature = table.feature[i];
+  if (number === -1) return "";
+  if (number === -2) return root + "/icon/" + Math.floor(feature / 1000) + "/" + feature + ".webp";
+  return root + "/thumb/" + Math.floor(number / 1000) + "/" + number + ".webp";
+};
 (function () {
   var find = document.getElementById("find");
   function typing(target) {

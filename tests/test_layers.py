@@ -17,7 +17,7 @@ LAYERS = [
     {"checkpoints.own", "renderers.kandinsky22"},
     {"checkpoints", "renderers"},
     {"pages", "render", "search_index", "check", "serve"},
-    {"embed", "train", "scan", "neighbors", "catalog", "site"},
+    {"embed", "train", "scan", "neighbors", "icons", "catalog", "site"},
     {"lookup"},
     {"pipeline"},
     {"plan", "doctor"},

@@ -21,7 +21,8 @@ from atlas.cli import run
 from atlas.pipeline import STAGES
 from atlas.stage import read_receipt
 
-STAGE_NAMES = [stage.name for stage in STAGES]
+STAGE_NAMES = [stage.name for stage in STAGES if stage.name != "icons"]
+"""Planted atlases name no decoder; test_icons.py has that stage."""
 NOT_OUTPUTS = {"receipt.json", "atlas.duckdb", ".digests.json", ".lock", ".holder"}
 """Files whose bytes may differ between equal builds."""
 MIDDLE = {

@@ -22,7 +22,7 @@ from atlas.config import load_config
 from atlas.demo import movq
 from atlas.demo.movq import BATCH as MOVQ_BATCH
 from atlas.demo.movq import schedule
-from atlas.demo.places import CACHE, DEMO, ENCODER, IMAGES, SAE, VECTORS
+from atlas.demo.places import CACHE, DECODER, DEMO, ENCODER, IMAGES, SAE, VECTORS
 from atlas.files import draft, read_parquet
 from atlas.pipeline import build_atlas
 from atlas.progress import Progress
@@ -70,6 +70,7 @@ STRENGTHS = (0.8, 3.0)
 TEMPLATE_SCALE = 0.2
 MOST_SNR = 5.0
 CHECKPOINT_STEPS = 100
+THREADS = 2
 SEED = 0
 
 
@@ -105,7 +106,7 @@ class Lessons:
 
 def run() -> None:
     """Train, resuming; the state is in the cache, the pipeline's folder is written by step export."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     lessons = read_lessons()
     model, averaged = make(), make()
     optimizer = torch.optim.AdamW(
@@ -323,3 +324,22 @@ def _image_codes(train: NDArray[np.int64]) -> NDArray[np.float32]:
             np.save(file, found)
     codes: NDArray[np.float32] = np.load(path)
     return codes
+
+
+def export() -> None:
+    """Write the decoder's folder, as diffusers saves a pipeline, in half precision."""
+    ensure_torchvision()
+    from diffusers import DDPMScheduler, KandinskyV22Pipeline
+
+    scheduler: Any = DDPMScheduler(  # type: ignore[no-untyped-call]  # diffusers' own
+        num_train_timesteps=NOISE_STEPS,
+        beta_start=BETAS[0],
+        beta_end=BETAS[1],
+        beta_schedule="linear",
+        clip_sample=False,
+        variance_type="fixed_small",
+    )
+    pipeline: Any = KandinskyV22Pipeline(  # type: ignore[no-untyped-call]  # diffusers' own
+        unet=read_averaged().half(), scheduler=scheduler, movq=movq.read().half()
+    )
+    pipeline.save_pretrained(str(DECODER), safe_serialization=True)

@@ -1,0 +1,199 @@
+"""The icons stage on a planted atlas, with a real pipeline and encoder of tiny random weights."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from planted import make_job, plant
+from tiny_decoder import save_tiny_decoder
+from tiny_encoder import save_tiny_encoder
+
+from atlas import icons
+from atlas.check import check_site
+from atlas.cli import run
+from atlas.config import IconsSettings, load_config
+from atlas.errors import ConfigError, InputError
+from atlas.pipeline import build_atlas
+from atlas.progress import Progress
+
+SETTINGS = """
+[icons]
+decoder = "decoder"
+px = 16
+steps = 2
+guidance = 3.0
+block_features = 20
+strength = 2.0
+strength_unit = "natural"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A planted atlas with icons, built as far as the site."""
+    folder = tmp_path_factory.mktemp("icons")
+    plant(folder)
+    save_tiny_decoder(folder / "decoder", 32)
+    save_tiny_encoder(folder / "encoder", 32)
+    toml = folder / "atlas.toml"
+    text = toml.read_text().replace("[embed]\n", '[embed]\nencoder = "encoder"\n')
+    toml.write_text(text + SETTINGS)
+    build_atlas(load_config(toml), progress=Progress(silent=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job(folder):
+    build = folder / "build"
+    inputs = {name: build / name for name in ("embed", "scan")}
+    inputs |= {"sae": folder / "sae", "encoder": folder / "encoder", "decoder": folder / "decoder"}
+    settings = load_config(folder / "atlas.toml").icons
+
+    def make(out_dir, **changes):
+        changed = settings.model_copy(update=changes)
+        return make_job("icons", changed, dict(inputs), out_dir)
+
+    return make
+
+
+def table(folder):
+    return pq.read_table(folder / "icons.parquet").to_pylist()
+
+
+def test_every_live_feature_that_is_not_sensitive_has_an_icon(folder):
+    with duckdb.connect(str(folder / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        wanted = db.execute(
+            "SELECT feature FROM features WHERE alive AND NOT sensitive ORDER BY feature"
+        ).fetchall()
+        rendered = db.execute(
+            "SELECT feature FROM icons WHERE source = 'rendered' AND image IS NULL ORDER BY feature"
+        ).fetchall()
+        stand_ins = db.execute(
+            "SELECT count(*) FROM icons WHERE source = 'top image' AND verdict IS NULL"
+        ).fetchone()
+        sensitive = db.execute("SELECT count(*) FROM features WHERE alive AND sensitive").fetchone()
+    rows = table(folder / "build" / "icons")
+    assert [(row["feature"],) for row in rows] == wanted == rendered
+    assert stand_ins == sensitive
+    for row in rows:
+        with Image.open(io.BytesIO(row["webp"])) as picture:
+            assert (picture.format, picture.size) == ("WEBP", (16, 16))
+
+
+def test_the_site_shows_each_icon_and_what_its_round_trip_gave(folder):
+    site = folder / "build" / "site"
+    check_site(site)
+    row = table(folder / "build" / "icons")[0]
+    feature = row["feature"]
+    assert (site / f"icon/0/{feature}.webp").read_bytes() == row["webp"]
+    page = (site / f"feature/0/{feature}.html").read_text()
+    assert f'src="../../icon/0/{feature}.webp"' in page
+    assert "Round trip" in page
+    record = json.loads((site / f"api/v1/features/{feature // 64}.json").read_text())[str(feature)]
+    assert record["icon"] == f"icon/0/{feature}.webp"
+    assert record["round_trip"]["verdict"] == row["verdict"]
+    listed = (site / "assets/features.js").read_text()
+    held = json.loads(listed[len("atlasFeatures(") : -3])
+    assert set(held["icon"]) == {-2}
+
+
+def test_the_report_has_the_round_trip_beside_its_baseline(folder):
+    with duckdb.connect(str(folder / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        rows = db.execute(
+            "SELECT name, n, null_value FROM metrics WHERE name LIKE 'icons%' ORDER BY name"
+        ).fetchall()
+    assert [row[0] for row in rows] == [
+        "icons_feature_among_ten_strongest",
+        "icons_feature_fires",
+        "icons_round_trip_shown",
+    ]
+    assert rows[0][2] == pytest.approx(10 / rows[0][1])
+
+
+def test_threads_and_what_was_kept_of_a_killed_run_change_no_byte(folder, job, tmp_path):
+    done = folder / "build" / "icons"
+    again = job(tmp_path / "icons")
+    names = sorted(path.name for path in (done / "parts").iterdir())
+    (tmp_path / "icons" / "parts").mkdir(parents=True)
+    for name in names[::2]:  # what a killed run had finished
+        shutil.copy2(done / "parts" / name, tmp_path / "icons" / "parts" / name)
+    kept = {name: (tmp_path / "icons/parts" / name).stat().st_mtime_ns for name in names[::2]}
+    icons.run(replace(again, digests=_digests(done, folder)))
+    found = sorted(p.name for p in (tmp_path / "icons/parts").iterdir() if p.name != "used")
+    assert found == names
+    assert kept == {n: (tmp_path / "icons/parts" / n).stat().st_mtime_ns for n in kept}
+    assert (tmp_path / "icons/icons.parquet").read_bytes() == (done / "icons.parquet").read_bytes()
+
+
+def _digests(done, folder):
+    """The digests under which the finished run keyed its parts."""
+    receipt = json.loads((done / "receipt.json").read_text())
+    return receipt["plan"]["inputs"]
+
+
+def test_an_icon_alone_is_the_icon_in_its_block_up_to_rounding(folder, job, tmp_path):
+    rows = {row["feature"]: row for row in table(folder / "build" / "icons")}
+    feature = sorted(rows)[25]
+    studio = icons.open_studio(job(tmp_path / "a"))
+    wanted = icons.icon_embeddings(
+        studio.sae,
+        studio.template,
+        np.array([feature]),
+        np.array([rows[feature]["strength"]], np.float32),
+    )
+    (alone,) = studio.renderer.draw(wanted, studio.negative, studio.drawing)
+    data = io.BytesIO()
+    alone.save(data, "WEBP", quality=85, method=4)
+    with (
+        Image.open(io.BytesIO(rows[feature]["webp"])) as before,
+        Image.open(data) as after,
+    ):
+        off = np.abs(np.asarray(before).astype(int) - np.asarray(after))
+    assert off.max() <= 8  # WebP amplifies a last bit a little
+
+
+def test_other_strength_another_icon_other_quality_the_same_statistics(folder, job, tmp_path):
+    before = table(folder / "build" / "icons")
+    icons.run(job(tmp_path / "strong", strength=6.0))
+    after = table(tmp_path / "strong")
+    assert all(
+        b["strength"] * 3 == pytest.approx(a["strength"])
+        for b, a in zip(before, after, strict=True)
+    )
+    assert sum(b["webp"] != a["webp"] for b, a in zip(before, after, strict=True)) > len(before) / 2
+
+
+def test_wrong_width_no_encoder_and_flat_icons_are_one_line_each(folder, job, tmp_path):
+    save_tiny_decoder(tmp_path / "narrow", 12)
+    narrow = job(tmp_path / "a")
+    narrow = replace(narrow, inputs={**narrow.inputs, "decoder": tmp_path / "narrow"})
+    with pytest.raises(ConfigError, match="takes embeddings of 12 dimensions, the SAE writes 32"):
+        icons.run(narrow)
+    blind = job(tmp_path / "b")
+    blind = replace(
+        blind, inputs={name: path for name, path in blind.inputs.items() if name != "encoder"}
+    )
+    with pytest.raises(ConfigError, match=r"set embed.encoder"):
+        icons.run(blind)
+    with pytest.raises(InputError, match="the icon of feature 7 is one flat color"):
+        icons._refuse_flat(7, Image.new("RGB", (16, 16), (0, 0, 0)))
+
+
+def test_without_a_decoder_there_is_no_such_stage(planted_atlas, capsys):
+    assert IconsSettings().decoder is None
+    assert run(["build", str(planted_atlas.parent / "atlas.toml"), "icons"]) == 1
+    assert "no stage icons" in capsys.readouterr().err
+
+
+def test_a_missing_decoder_is_named_before_anything_runs(folder, tmp_path, capsys):
+    copy = tmp_path / "atlas.toml"
+    text = (folder / "atlas.toml").read_text().replace('"decoder"', '"nowhere"')
+    copy.write_text(text)
+    assert run(["plan", str(copy)]) == 1
+    assert "no decoder at" in capsys.readouterr().err
