@@ -83,6 +83,20 @@ def judge(
     return RoundTrips(own, rank, p, passes, verdict)
 
 
+def partners(n: int) -> NDArray[np.int64]:
+    """Return for each feature the icon of another one, by which the control judges it."""
+    return (np.arange(n) + max(1, n // 2)) % max(n, 1)
+
+
+def swap(fired: Fired, n: int) -> Fired:
+    """Return what is fired if each feature is given its partner's icon: the control of judge."""
+    owner = np.empty(n, np.int64)
+    owner[partners(n)] = np.arange(n)
+    icon = owner[fired.icon]
+    order = np.argsort(icon, kind="stable")
+    return Fired(icon[order], fired.feature[order], fired.activation[order])
+
+
 def ranks(fired: Fired, own: NDArray[np.float32], q99: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return each feature's place in its own icon; one that stays silent comes after all others."""
     relative = fired.activation / q99[fired.feature]

@@ -4,7 +4,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.roundtrip import Fired, Natural, benjamini_hochberg, chance, judge, ranks
+from atlas.roundtrip import (
+    Fired,
+    Natural,
+    benjamini_hochberg,
+    chance,
+    judge,
+    partners,
+    ranks,
+    swap,
+)
 
 
 def sparse(table):
@@ -82,13 +91,25 @@ def test_obeying_icons_pass_and_ignoring_ones_hardly_ever_do():
     assert shown[~obeys].mean() <= 0.01
 
 
+@given(table=TABLES)
+def test_the_control_gives_each_feature_the_icon_of_another(table):
+    n = len(table)
+    found = swap(sparse(table), n)
+    dense = np.zeros((n, n), np.float32)
+    dense[found.icon, found.feature] = found.activation
+    assert (partners(n) != np.arange(n)).all()
+    assert sorted(partners(n)) == list(range(n))
+    assert (dense == table[partners(n)]).all()
+    assert (np.diff(found.icon) >= 0).all()
+
+
 def test_another_feature_s_icon_does_not_pass():
     rng = np.random.default_rng(1)
     n = 1000
     table = drawn(rng, n, np.ones(n, bool))
     natural = Natural(np.full(n, 0.5, np.float32), np.full(n, 1.0, np.float32))
-    swapped = np.roll(table, 1, axis=0)
-    found = judge(sparse(swapped), np.zeros(n, np.float32), natural, np.ones(n))
+    swapped = swap(sparse(table), n)
+    found = judge(swapped, np.zeros(n, np.float32), natural, np.ones(n))
     assert (found.verdict == "shown").mean() <= 0.01
 
 
