@@ -32,11 +32,11 @@ STAGES = (
     Stage("icons", version=1, needs=("embed", "sae", "scan", "encoder", "decoder", "template")),
     Stage(
         "catalog",
-        version=1,
+        version=2,
         needs=("embed", "sae", "scan", "neighbors", "icons", "vocabulary", "figures"),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=1, needs=("embed", "icons", "catalog", "templates")),
+    Stage("site", version=2, needs=("embed", "icons", "catalog", "templates")),
 )
 
 

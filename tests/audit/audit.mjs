@@ -9,7 +9,7 @@ import { HtmlValidate } from "html-validate";
 import lighthouse from "lighthouse";
 
 const [site, browserPath] = process.argv.slice(2);
-const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".webp": "image/webp", ".svg": "image/svg+xml", ".woff2": "font/woff2", ".json": "application/json" };
+const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".webp": "image/webp", ".svg": "image/svg+xml", ".woff2": "font/woff2", ".json": "application/json", ".txt": "text/plain; charset=utf-8" };
 const FLOOR = { performance: 0.9, accessibility: 1, "best-practices": 0.95, seo: 0.9 };
 
 const first = (folder, n) => {
