@@ -161,7 +161,7 @@ class IconsSettings(Section):
         default=None,
         description="Folder of the decoder (a diffusers pipeline as save_pretrained leaves it). Without it the stage does not run, and a top image stands in for each icon.",
     )
-    renderer: Literal["kandinsky22"] = Field(
+    renderer: Literal["kandinsky22", "ip_adapter_sdxl", "stable_cascade", "stable_unclip"] = Field(
         default="kandinsky22",
         description="Kind of decoder: the name of a module of atlas.renderers.",
     )

@@ -2,13 +2,15 @@
 
 A UNet that takes an image embedding, in the latent space of step movq. It learns from raw
 embeddings, from what the SAE makes of them, and from the template with one feature set, since
-icons live there. The dropped condition is the embedding of the mean-gray picture, which is the
+icons live there. A feature stands for its top images at first, and later for those of them that show
+one picture, so that icons come out as one thing. The dropped condition is the embedding of the mean-gray picture, which is the
 pipeline's negative. It is not Kandinsky, and no figure of it is a finding about Kandinsky.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from atlas.activations import FeatureActivations
 from atlas.checkpoints import load_sae
 from atlas.clip import embed_images, ensure_torchvision, load_encoder
 from atlas.config import load_config
@@ -55,19 +58,26 @@ CONFIG: dict[str, Any] = {
 NOISE_STEPS = 1000
 BETAS = (0.00085, 0.012)
 """First and last, on a line, as in Kandinsky 2.2."""
-STEPS = 12_000
+STEPS = 16_000
+SINGLE_STEP = 12_000
+"""The step from which a feature stands for single pictures only; the schedule starts again."""
 BATCH = 64
-LEARNING_RATE = 6e-4
+LEARNING_RATES = (6e-4, 4e-4)
+"""Before and after SINGLE_STEP."""
 WARMUP_STEPS = 200
 EMA = 0.999
 DROPPED_SHARE = 0.12
 CONDITION_NOISE = 0.1
 """Over the embeddings' own spread, so that a near miss of a condition still means the picture."""
-SINGLE_SHARE, FEATURE_SHARE, RECONSTRUCTED_SHARE = 0.45, 0.25, 0.15
-"""Shares of a batch: a picture alone, the template with a feature set, an SAE reconstruction."""
+SHARES = ((0.45, 0.25, 0.15), (0.25, 0.45, 0.15))
+"""Of a batch, before and after SINGLE_STEP: a picture alone, the template with a feature set, an
+SAE reconstruction; the rest is any image."""
+LEAST_SINGLE = 0.6
+"""Least activation of a single picture that stands for a feature, over its strongest single's."""
 STRENGTHS = (0.8, 3.0)
 """What a feature is set to, over its largest activation, drawn evenly in the logarithm."""
 TEMPLATE_SCALE = 0.2
+SINGLES_PER_FEATURE = 6
 MOST_SNR = 5.0
 CHECKPOINT_STEPS = 100
 THREADS = 2
@@ -90,6 +100,10 @@ class Lessons:
     """(pair,) a feature."""
     shown: NDArray[np.int64]
     """(pair,) the row of one of its top images."""
+    single_feature: NDArray[np.int64]
+    """(single pair,) a feature."""
+    single_shown: NDArray[np.int64]
+    """(single pair,) the row of a single picture on which it is strong."""
     top: torch.Tensor
     """(feature,) its largest activation."""
     decoder: torch.Tensor
@@ -110,16 +124,16 @@ def run() -> None:
     lessons = read_lessons()
     model, averaged = make(), make()
     optimizer = torch.optim.AdamW(
-        model.parameters(), LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01
+        model.parameters(), LEARNING_RATES[0], betas=(0.9, 0.99), weight_decay=0.01
     )
     step = _restore(model, averaged, optimizer)
     alphas = alphas_cumulative()
     recent: list[float] = []
     while step < STEPS:
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * schedule(step, STEPS, WARMUP_STEPS)
+            group["lr"] = learning_rate(step)
         random = np.random.default_rng([SEED, step])
-        codes, condition = draw_batch(lessons, random)
+        codes, condition = draw_batch(lessons, random, late=step >= SINGLE_STEP)
         with torch.autocast("cpu", torch.bfloat16):
             loss = _loss(model, codes, condition, alphas, step)
         optimizer.zero_grad()
@@ -128,11 +142,18 @@ def run() -> None:
         optimizer.step()
         step += 1
         _average(averaged, model, min(EMA, step / (step + 9)))
-        recent.append(float(loss))
+        recent.append(float(loss.detach()))
         if step % CHECKPOINT_STEPS == 0 or step == STEPS:
             print(f"decoder: step {step} of {STEPS}, loss {np.mean(recent):.4f}", flush=True)
             recent.clear()
             _save(model, averaged, optimizer, step)
+
+
+def learning_rate(step: int) -> float:
+    """Return the optimizer's rate at a step: a rise and a fall, twice."""
+    if step < SINGLE_STEP:
+        return LEARNING_RATES[0] * schedule(step, SINGLE_STEP, WARMUP_STEPS)
+    return LEARNING_RATES[1] * schedule(step - SINGLE_STEP, STEPS - SINGLE_STEP, WARMUP_STEPS)
 
 
 def make() -> Any:
@@ -157,20 +178,23 @@ def alphas_cumulative() -> torch.Tensor:
     return torch.cumprod(1 - torch.linspace(*BETAS, NOISE_STEPS), dim=0)
 
 
-def draw_batch(lessons: Lessons, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_batch(
+    lessons: Lessons, random: np.random.Generator, *, late: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the codes and the conditions of one step."""
-    n_single, n_feature, n_rebuilt = (
-        int(share * BATCH) for share in (SINGLE_SHARE, FEATURE_SHARE, RECONSTRUCTED_SHARE)
-    )
+    n_single, n_feature, n_rebuilt = (int(share * BATCH) for share in SHARES[late])
+    feature, shown = lessons.feature, lessons.shown
+    if late:
+        feature, shown = lessons.single_feature, lessons.single_shown
     single = random.choice(lessons.single, n_single)
-    pair = random.integers(len(lessons.feature), size=n_feature)
+    pair = random.integers(len(feature), size=n_feature)
     rebuilt = random.integers(len(lessons.raw), size=n_rebuilt)
     rest = random.integers(len(lessons.raw), size=BATCH - n_single - n_feature - n_rebuilt)
-    rows = np.concatenate([single, lessons.shown[pair], rebuilt, rest])
+    rows = np.concatenate([single, shown[pair], rebuilt, rest])
     condition = torch.cat(
         [
             lessons.raw[single],
-            with_feature(lessons, lessons.feature[pair], random),
+            with_feature(lessons, feature[pair], random),
             lessons.rebuilt[rebuilt],
             lessons.raw[rest],
         ]
@@ -268,6 +292,7 @@ def read_lessons() -> Lessons:
     # What shows one picture says more of a feature than what shows four.
     repeats = np.where(single[image[good]], 4, 1)
     rebuilt = _rebuild(sae, raw[train])
+    single_feature, single_shown = _single_pairs(config.out_dir / "scan", row_of, single)
     return Lessons(
         codes=torch.from_numpy(_image_codes(train)),
         raw=torch.from_numpy(raw[train]),
@@ -275,6 +300,8 @@ def read_lessons() -> Lessons:
         single=np.flatnonzero(single[train]),
         feature=np.repeat(feature[good], repeats).astype(np.int64),
         shown=np.repeat(row_of[image[good]], repeats),
+        single_feature=single_feature,
+        single_shown=single_shown,
         top=torch.from_numpy(strongest),
         decoder=torch.from_numpy(sae.W_dec.copy()),
         template=torch.from_numpy(template_codes @ sae.W_dec + sae.b_dec),
@@ -282,6 +309,26 @@ def read_lessons() -> Lessons:
         nothing=torch.from_numpy(gray),
         spread=float(raw[train].std(axis=0).mean()),
     )
+
+
+def _single_pairs(
+    scan: Path, row_of: NDArray[np.int64], single: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return features and rows of the single pictures that stand for them, each feature as often."""
+    firings = FeatureActivations(scan)
+    features, rows = [], []
+    for feature in range(len(firings)):
+        image, activation = firings[feature]
+        ours = single[image] & (row_of[image] >= 0)
+        image, activation = image[ours], activation[ours]
+        if not len(image):
+            continue
+        order = np.lexsort((image, -activation))[:SINGLES_PER_FEATURE]
+        good = order[activation[order] >= LEAST_SINGLE * activation[order[0]]]
+        repeated = np.resize(row_of[image[good]], SINGLES_PER_FEATURE)
+        features.append(np.full(SINGLES_PER_FEATURE, feature))
+        rows.append(repeated)
+    return np.concatenate(features), np.concatenate(rows)
 
 
 def embed_grounds() -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,11 +1,13 @@
 """Decoders that draw a picture from an image embedding: one diffusion model a file.
 
-Each module has WIDTH (dimensions of the embeddings it takes, None for any), ENCODER (what made
-them, empty for any), open(folder, device, dtype) and draw(pipeline, embeddings, settings).
+Each module has ENCODERS (width of the embeddings -> the encoder that makes them in the published
+weights), DENOISER (the part that torch.compile is worth for), open(folder, device, dtype) and
+draw(pipeline, embeddings, negative, drawing).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,10 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, InputError
+from atlas.files import read_json
 from atlas.renderers.drawing import Drawing
 
-RENDERERS = ("kandinsky22",)
+RENDERERS = ("kandinsky22", "ip_adapter_sdxl", "stable_cascade", "stable_unclip")
+NOTE = "decoder.json"
+"""In a decoder's folder, if its maker wrote one: encoder, the id of the encoder it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +43,74 @@ class Renderer:
     ) -> list[Image.Image]:
         """Return a picture of each embedding.
 
+        Where the device's memory runs out, they are drawn in halves, then quarters.
+
         Args:
             embeddings: (picture, width), raw.
-            negative: (width,) the condition to move away from.
+            negative: (width,) the condition to move away from, where the renderer takes one.
             drawing: Size, steps, guidance, seed.
+
+        Raises:
+            InputError: An embedding is not finite, or one picture alone doesn't fit into memory.
         """
         assert embeddings.shape[1] == self.width, (embeddings.shape, self.width)
-        return self._draw(self.pipeline, embeddings, negative, drawing)
+        if not np.isfinite(embeddings).all():
+            row = int(np.argmin(np.isfinite(embeddings).all(axis=1)))
+            raise InputError(f"embedding {row} to be drawn is not finite; look at its direction")
+        try:
+            return self._draw(self.pipeline, embeddings, negative, drawing)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(embeddings) == 1:
+                raise InputError(
+                    f"one picture of {drawing.px} pixels doesn't fit into the device's memory; "
+                    "try icons.precision = 'float16' or a lower icons.px"
+                ) from error
+        # Outside the except clause: its traceback would keep the failed batch in memory.
+        _empty_cache()
+        half = len(embeddings) // 2
+        return self.draw(embeddings[:half], negative, drawing) + self.draw(
+            embeddings[half:], negative, drawing
+        )
 
 
-def open_renderer(name: str, folder: Path, width: int, *, device: str, dtype: str) -> Renderer:
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _empty_cache() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def open_renderer(
+    name: str,
+    folder: Path,
+    width: int,
+    *,
+    encoder: str = "",
+    device: str,
+    dtype: str,
+    compiled: bool = False,
+) -> Renderer:
     """Open a decoder from a folder of weights; nothing is fetched.
 
     Args:
         name: One of RENDERERS.
         folder: A diffusers pipeline as save_pretrained leaves it.
         width: Dimensions of the SAE's embeddings.
+        encoder: Id of the encoder of these embeddings; empty if it is not known.
         device: Torch device.
         dtype: float32, float16 or bfloat16.
+        compiled: Whether torch.compile is to make the denoiser faster.
 
     Raises:
-        ConfigError: There is no such renderer, or it takes embeddings of another width.
+        ConfigError: There is no such renderer, or it takes other embeddings.
         MissingError: A package or the folder is not there.
         InputError: The folder holds something else.
     """
@@ -71,4 +123,28 @@ def open_renderer(name: str, folder: Path, width: int, *, device: str, dtype: st
             f"{name} in {folder} takes embeddings of {takes} dimensions, the SAE writes {width}; "
             "name a decoder for this encoder in icons.decoder"
         )
+    made_for = _encoder_of(folder) or module.ENCODERS.get(takes, "")
+    if encoder and made_for and _plain(made_for) not in _plain(encoder):
+        raise ConfigError(
+            f"{name} in {folder} was made for the embeddings of {made_for}, these are of {encoder}; "
+            "name a decoder for this encoder in icons.decoder"
+        )
+    if compiled:
+        _compile(pipeline, module.DENOISER)
     return Renderer(name, takes, pipeline, module.draw)
+
+
+def _encoder_of(folder: Path) -> str:
+    note = folder / NOTE
+    return str(read_json(note).get("encoder", "")) if note.exists() else ""
+
+
+def _plain(encoder: str) -> str:
+    """Return a name without what people write in different ways: ViT-L/14 and vit_l_14 are one."""
+    return re.sub(r"[^a-z0-9]", "", encoder.lower())
+
+
+def _compile(pipeline: Any, denoiser: str) -> None:
+    # Stable Cascade is two pipelines; its prior does most of the work.
+    holder = getattr(pipeline, "prior", pipeline) if isinstance(pipeline, tuple) else pipeline
+    getattr(holder, denoiser).compile()

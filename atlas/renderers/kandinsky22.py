@@ -12,45 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.clip import ensure_torchvision
-from atlas.errors import InputError, MissingError
 from atlas.renderers.drawing import Drawing
+from atlas.renderers.pipelines import generators, open_pipeline, to_tensor
+
+ENCODERS = {1280: "ViT-bigG-14"}
+PARTS = ("unet", "movq")
+DENOISER = "unet"
 
 
 def open(folder: Path, device: str, dtype: str) -> tuple[Any, int]:
-    """Return the pipeline and the width of the embeddings it takes.
-
-    Raises:
-        MissingError: diffusers or the folder is not there.
-        InputError: The folder is no such pipeline.
-    """
-    if not (folder / "model_index.json").exists():
-        raise MissingError(f"no decoder at {folder}; it needs model_index.json and weights")
-    ensure_torchvision()
-    try:
-        import torch
-        from diffusers import KandinskyV22Pipeline
-    except ImportError as error:
-        raise MissingError(
-            f"{error.name} is not installed: pip install 'feature-atlas[icons]'"
-        ) from error
-    try:
-        pipeline: Any = KandinskyV22Pipeline.from_pretrained(  # type: ignore[no-untyped-call]  # diffusers' own
-            str(folder),
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"cannot load the decoder in {folder}: {reason}; fetch it again"
-        ) from error
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
-    for part in (pipeline.unet, pipeline.movq):
-        part.eval()
-        part.to(memory_format=torch.channels_last)
+    """Return the pipeline and the width of the embeddings it takes; errors as open_pipeline."""
+    pipeline = open_pipeline("KandinskyV22Pipeline", folder, device, dtype, PARTS)
     return pipeline, int(pipeline.unet.config.encoder_hid_dim)
 
 
@@ -61,21 +33,15 @@ def draw(
     drawing: Drawing,
 ) -> list[Image.Image]:
     """Return a picture of each embedding, each from the same noise by a generator of its own."""
-    import torch
-
-    device, dtype = pipeline.unet.device, pipeline.unet.dtype
-    wanted = torch.from_numpy(embeddings).to(device, dtype)
-    away = torch.from_numpy(negative).to(device, dtype).expand_as(wanted)
-    # CPU generators: CUDA's stream differs between cards.
-    noise = [torch.Generator().manual_seed(drawing.seed) for _ in embeddings]
+    wanted = to_tensor(embeddings, pipeline.unet)
     found: list[Image.Image] = pipeline(
         image_embeds=wanted,
-        negative_image_embeds=away,
+        negative_image_embeds=to_tensor(negative, pipeline.unet).expand_as(wanted),
         height=drawing.px,
         width=drawing.px,
         num_inference_steps=drawing.steps,
         guidance_scale=drawing.guidance,
-        generator=noise,
+        generator=generators(drawing.seed, len(embeddings)),
         output_type="pil",
     ).images
     return found
