@@ -58,6 +58,7 @@ def run(job: Job) -> None:
         _insert_tables(db, job, map_file)
         _insert_labels(db)
         _insert(db, "icons", icons_query(job))
+        _insert_icon_tables(db, job)
         _insert_decompositions(db, job)
         _insert_metrics(db, job, sae, map_file)
         _insert_provenance(db, job, sae)
@@ -133,9 +134,7 @@ def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
         _insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
 
 
-ROUND_TRIP = (
-    "strength, moved, on_template, on_intended, on_icon, percentile, icon_rank, p, passes, verdict"
-)
+ROUND_TRIP = "strength, moved, on_template, on_intended, on_icon, percentile, icon_rank, p, passes, seeds, verdict"
 """What the icons stage tells of each icon that it drew."""
 
 
@@ -150,6 +149,20 @@ def icons_query(job: Job) -> str:
                CASE WHEN r.feature IS NULL THEN s.source ELSE 'rendered' END AS source, {ROUND_TRIP}
         FROM ({stand}) s
         LEFT JOIN (SELECT feature, {ROUND_TRIP} FROM '{job.inputs["icons"]}/icons.parquet') r USING (feature)"""
+
+
+ICON_TABLES = {
+    "icon_replicates": "replicates",
+    "icon_side_effects": "side_effects",
+    "strips": "strips",
+}
+"""Table of the catalog -> file of the icons stage."""
+
+
+def _insert_icon_tables(db: DuckDBPyConnection, job: Job) -> None:
+    if "icons" in job.inputs:
+        for table, file in ICON_TABLES.items():
+            _insert(db, table, f"SELECT * FROM '{job.inputs['icons']}/{file}.parquet'")
 
 
 def stand_ins() -> str:

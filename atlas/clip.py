@@ -7,7 +7,7 @@ without them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,17 +130,9 @@ def embed_images(encoder: Encoder, images: Sequence[Image.Image]) -> NDArray[np.
     Raises:
         InputError: An embedding is not finite, or of another width than the note says.
     """
-    import torch
-
-    found = []
-    with torch.no_grad():
-        for start in range(0, len(images), IMAGES_PER_BATCH):
-            batch = images[start : start + IMAGES_PER_BATCH]
-            pixels = torch.stack([encoder.preprocess(image.convert("RGB")) for image in batch])
-            pixels = pixels.to(encoder.device, dtype=next(encoder.model.parameters()).dtype)
-            raw = encoder.model.encode_image(pixels, normalize=False)
-            found.append(raw.float().cpu().numpy())
-    vectors: NDArray[np.float32] = np.concatenate(found)
+    vectors = _see(
+        encoder, images, lambda pixels: encoder.model.encode_image(pixels, normalize=False)
+    )
     if vectors.shape[1] != encoder.width:
         raise InputError(
             f"the encoder gives {vectors.shape[1]} dimensions, its note says {encoder.width}; "
@@ -150,3 +142,34 @@ def embed_images(encoder: Encoder, images: Sequence[Image.Image]) -> NDArray[np.
         bad = int(np.argmin(np.isfinite(vectors).all(axis=1)))
         raise InputError(f"image {bad} gives an embedding that is not finite; drop it")
     return vectors
+
+
+def trunk_features(encoder: Encoder, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    """Return what the network gives (image, width) before its last linear map.
+
+    Raises:
+        InputError: The encoder has no such map apart from its network.
+    """
+    trunk = getattr(encoder.model.visual, "trunk", None)
+    if trunk is None:
+        raise InputError(
+            "this encoder has no network apart from its last linear map; "
+            "set icons.second_layer = 'embedding'"
+        )
+    return _see(encoder, images, trunk)
+
+
+def _see(
+    encoder: Encoder, images: Sequence[Image.Image], look: Callable[[Any], Any]
+) -> NDArray[np.float32]:
+    import torch
+
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(images), IMAGES_PER_BATCH):
+            batch = images[start : start + IMAGES_PER_BATCH]
+            pixels = torch.stack([encoder.preprocess(image.convert("RGB")) for image in batch])
+            pixels = pixels.to(encoder.device, dtype=next(encoder.model.parameters()).dtype)
+            found.append(look(pixels).float().cpu().numpy())
+    seen: NDArray[np.float32] = np.concatenate(found)
+    return seen

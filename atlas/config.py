@@ -196,14 +196,45 @@ class IconsSettings(Section):
     precision: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="Precision of the decoder's weights and sums."
     )
+    compiled: bool = Field(
+        default=False,
+        description="True makes torch.compile speed up the decoder; it may change the last bit of a pixel.",
+    )
     quality: int = Field(
         default=85, ge=1, le=100, description="WebP quality of the icons, 1 to 100."
+    )
+    sample_features: int = Field(
+        default=200,
+        ge=0,
+        description="Features, drawn by lot, that are rendered with the replicate seeds too, held against random directions and nearest pictures, and shown to the second encoder.",
+    )
+    replicate_seeds: tuple[int, ...] = Field(
+        default=(2, 3),
+        description="Seeds of the sample's other icons; a sampled feature must pass in each of them.",
+    )
+    strip_features: int = Field(
+        default=64,
+        ge=0,
+        description="Features, drawn by lot, that get a strip of five strengths.",
+    )
+    second_encoder: Path | None = Field(
+        default=None,
+        description="Folder of a second encoder, which had no part in drawing the icons. It says of the sample whether an icon looks like its feature's images.",
+    )
+    second_layer: Literal["embedding", "trunk"] = Field(
+        default="embedding",
+        description="What is taken of the second encoder: its embedding, or what its network gives before its last linear map.",
+    )
+    second_images: int = Field(
+        default=9,
+        ge=1,
+        description="Top images of a feature that the second encoder compares with.",
     )
 
     @classmethod
     def places(cls) -> set[str]:
         """Return the fields that say where inputs are."""
-        return {"decoder", "template"}
+        return {"decoder", "template", "second_encoder"}
 
 
 class CatalogSettings(Section):

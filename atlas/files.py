@@ -40,6 +40,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Wait until a written file is on the disk, so that a power cut can't leave a hole in it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or leave the old one."""
     with draft(path) as unfinished:

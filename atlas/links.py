@@ -49,6 +49,11 @@ def icon(feature: int) -> str:
     return f"icon/{feature // 1000}/{feature}.webp"
 
 
+def strip(feature: int) -> str:
+    """Return the picture of a feature's strengths, side by side."""
+    return f"strip/{feature // 1000}/{feature}.webp"
+
+
 def browse_page(number: int) -> str:
     """Return a page of the wall of all features; the first is number 1."""
     return BROWSE if number == 1 else f"browse/{number}.html"

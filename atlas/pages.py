@@ -122,7 +122,7 @@ class Book:
 
 
 Rows = Mapping[int, list[tuple[Any, ...]]]
-TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, verdict"
+TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, seeds, verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,10 @@ class Chapter:
     """The picture that stands in, where nothing was rendered."""
     trip: Rows
     """The round trip, where an icon was rendered."""
+    effects: Rows
+    """What else changed in that icon."""
+    strip: Rows
+    """The icon at several strengths, of a sample."""
     top: Rows
     film: Rows
     near: Rows
@@ -211,6 +215,13 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
         trip=by_feature(
             f"""SELECT feature, {TRIP_COLUMNS} FROM icons
                 WHERE {span} AND source = 'rendered' ORDER BY feature"""
+        ),
+        effects=by_feature(
+            f"""SELECT feature, other, on_icon, on_template FROM icon_side_effects
+                WHERE {span} ORDER BY feature, rank"""
+        ),
+        strip=by_feature(
+            f"SELECT feature, strength, on_icon FROM strips WHERE {span} ORDER BY feature, step"
         ),
         top=shown("top_images", "activation", f"rank < {TOP_SHOWN}", "rank"),
         film=shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
@@ -430,7 +441,35 @@ def _round_trip_record(chapter: Chapter, feature: int) -> dict[str, Any] | None:
     return dict(zip(TRIP_COLUMNS.split(", "), rows[0][1:], strict=True)) if rows else None
 
 
-def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, str] | None:
+STRIP_WIDTH, STRIP_HEIGHT = 280, 56
+
+
+def strip_view(chapter: Chapter, feature: int) -> dict[str, Any] | None:
+    """Return the strengths of a feature's strip, what each activates, and the curve of both."""
+    rows = chapter.strip.get(feature, [])
+    if not rows:
+        return None
+    step, tallest = STRIP_WIDTH / len(rows), max(max(row[2] for row in rows), 1e-9)
+    points = [
+        (round((i + 0.5) * step, 1), round((STRIP_HEIGHT - 4) * (1 - row[2] / tallest) + 2, 1))
+        for i, row in enumerate(rows)
+    ]
+    return {
+        "thumb": links.strip(feature),
+        "steps": [(figure(strength), figure(on_icon)) for _, strength, on_icon in rows],
+        "points": points,
+    }
+
+
+def effects_view(book: Book, chapter: Chapter, feature: int) -> list[Link]:
+    """Return the other features that changed in a feature's icon, by how much."""
+    return [
+        feature_link(other, f"{figure(before)} → {figure(after)}", book)
+        for _, other, after, before in chapter.effects.get(feature, [])
+    ]
+
+
+def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] | None:
     """Return what the page says of a rendered icon, or nothing where there is none."""
     trip = _round_trip_record(chapter, feature)
     if trip is None:
@@ -445,6 +484,9 @@ def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, str] 
         "p": f"{trip['p']:.3f}",
         "strength": figure(trip["strength"]),
         "median": figure(book.live[feature].median),
+        "seeds": trip["seeds"],
+        "strip": strip_view(chapter, feature),
+        "effects": effects_view(book, chapter, feature),
     }
 
 
@@ -466,6 +508,14 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
         "page": links.feature_page(feature),
         "icon": book.icons.get(feature),
         "round_trip": None if hidden else _round_trip_record(chapter, feature),
+        "side_effects": [
+            {"feature": other, "on_icon": after, "on_template": before}
+            for _, other, after, before in ([] if hidden else chapter.effects.get(feature, []))
+        ],
+        "strip": [
+            {"strength": strength, "on_icon": on_icon}
+            for _, strength, on_icon in ([] if hidden else chapter.strip.get(feature, []))
+        ],
         "labels": [
             {"label": label, "score": score, "null_score": null}
             for _, label, score, null in ([] if hidden else chapter.labels.get(feature, []))

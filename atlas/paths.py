@@ -68,6 +68,7 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
         "sae": config.sae.path,
         "decoder": config.icons.decoder,
         "template": config.icons.template,
+        "second_encoder": config.icons.second_encoder,
         "vocabulary": config.catalog.vocabulary,
         "templates": template_root(),
     }

@@ -29,7 +29,11 @@ STAGES = (
     Stage("train", version=1, needs=("embed",)),
     Stage("scan", version=1, needs=("embed", "sae")),
     Stage("neighbors", version=1, needs=("embed", "sae", "scan")),
-    Stage("icons", version=1, needs=("embed", "sae", "scan", "encoder", "decoder", "template")),
+    Stage(
+        "icons",
+        version=2,
+        needs=("embed", "sae", "scan", "encoder", "decoder", "template", "second_encoder"),
+    ),
     Stage(
         "catalog",
         version=2,

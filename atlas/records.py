@@ -221,9 +221,52 @@ TABLES = (
                 "share of matched other icons that activate it as strongly, itself counted",
             ),
             Column("passes", "BOOLEAN", "p survives Benjamini-Hochberg at 5 % over all icons"),
-            Column("verdict", "VARCHAR", "round trip: shown, partly or not shown"),
+            Column(
+                "seeds", "INTEGER", "in how many seeds it was rendered; figures are the first's"
+            ),
+            Column(
+                "verdict",
+                "VARCHAR",
+                "round trip: shown, partly or not shown; the least of all seeds",
+            ),
         ),
         "feature",
+    ),
+    Table(
+        "icon_replicates",
+        "the icons of a sample of features, rendered with other seeds",
+        (
+            FEATURE,
+            Column("seed", "INTEGER", "seed of the noise"),
+            Column("on_icon", "FLOAT", "activation on this icon, encoded again"),
+            Column("icon_rank", "INTEGER", "as in icons"),
+            Column("p", "DOUBLE", "as in icons"),
+            Column("verdict", "VARCHAR", "of this seed alone"),
+        ),
+        "feature, seed",
+    ),
+    Table(
+        "icon_side_effects",
+        "other features that changed most between the drawn template and an icon",
+        (
+            FEATURE,
+            RANK,
+            Column("other", "INTEGER", "the feature that changed"),
+            Column("on_icon", "FLOAT", "its activation on the icon"),
+            Column("on_template", "FLOAT", "its activation on the drawn template"),
+        ),
+        "feature, rank",
+    ),
+    Table(
+        "strips",
+        "icons of a sample of features at five strengths",
+        (
+            FEATURE,
+            Column("step", "INTEGER", "0 to 4, from weak to strong"),
+            Column("strength", "FLOAT", "activation that the feature was set to"),
+            Column("on_icon", "FLOAT", "activation on the picture, encoded again"),
+        ),
+        "feature, step",
     ),
     Table(
         "decompositions",

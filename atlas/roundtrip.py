@@ -40,16 +40,18 @@ class Natural:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrips:
-    """One row for each icon; icon i is of feature i."""
+    """One row for each icon that is judged."""
 
     activation: NDArray[np.float32]
-    """(icon,) the feature's activation on its own icon."""
+    """(icon,) the feature's activation on its icon."""
     rank: NDArray[np.int64]
     """(icon,) place of the feature in its icon by activation over q99, from 1; ties count against it."""
     p: NDArray[np.float64]
     """(icon,) share of matched other icons that activate the feature as strongly, itself counted."""
     passes: NDArray[np.bool_]
-    """(icon,) p survives Benjamini-Hochberg over all icons."""
+    """(icon,) p survives Benjamini-Hochberg over all icons judged together."""
+    strong: NDArray[np.bool_]
+    """(icon,) as strong as the feature's median firing, and among the MOST_RANK strongest."""
     verdict: NDArray[np.str_]
     """(icon,) shown, partly or not shown."""
 
@@ -59,28 +61,45 @@ def judge(
     on_template: NDArray[np.float32],
     natural: Natural,
     moved: NDArray[np.float32],
+    features: NDArray[np.int64] | None = None,
+    pool: Fired | None = None,
 ) -> RoundTrips:
     """Return the round trip of every icon.
 
     Args:
-        fired: What the icons activate; as many icons as features.
+        fired: What the icons activate.
         on_template: (feature,) activation on the drawn template without a feature set.
         natural: The features on real images.
-        moved: (icon,) length of what the feature added to the embedding.
+        moved: (feature,) length of what each feature adds to the embedding of its icon.
+        features: (icon,) whose icon each is, ascending; None where there is one for every feature.
+        pool: What one icon of every feature activates, for the test against other icons; None
+            if fired is that.
     """
     n = len(moved)
-    own = np.zeros(n, np.float32)
-    mine = fired.icon == fired.feature
+    whose = np.arange(n) if features is None else features
+    own = np.zeros(len(whose), np.float32)
+    mine = fired.feature == whose[fired.icon]
     own[fired.icon[mine]] = fired.activation[mine]
-    rank = ranks(fired, own, natural.q99)
-    p = chance(fired, own, moved)
+    rank = ranks(fired, own, natural.q99, whose)
+    p = chance(fired if pool is None else pool, own, moved, whose)
     passes = benjamini_hochberg(p, FALSE_DISCOVERY_RATE)
-    checks = np.stack([own > on_template, own >= natural.median, rank <= MOST_RANK, passes])
+    strong = (own >= natural.median[whose]) & (rank <= MOST_RANK)
+    gains = own > on_template[whose]
     verdict = np.where(
-        checks.all(axis=0), "shown", np.where(own > on_template, "partly", "not shown")
+        gains & strong & passes, "shown", np.where(gains & (own > 0), "partly", "not shown")
     )
-    verdict = np.where(own > 0, verdict, "not shown")
-    return RoundTrips(own, rank, p, passes, verdict)
+    return RoundTrips(own, rank, p, passes, strong, verdict)
+
+
+def worst(verdicts: NDArray[np.str_], others: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return the lesser of two verdicts, one by one: shown only where both are."""
+    order = np.array(["not shown", "partly", "shown"])
+    place = {name: i for i, name in enumerate(order.tolist())}
+    least = [
+        min(place[a], place[b]) for a, b in zip(verdicts.tolist(), others.tolist(), strict=True)
+    ]
+    found: NDArray[np.str_] = order[np.array(least, np.int64)]
+    return found
 
 
 def partners(n: int) -> NDArray[np.int64]:
@@ -97,33 +116,50 @@ def swap(fired: Fired, n: int) -> Fired:
     return Fired(icon[order], fired.feature[order], fired.activation[order])
 
 
-def ranks(fired: Fired, own: NDArray[np.float32], q99: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return each feature's place in its own icon; one that stays silent comes after all others."""
+def ranks(
+    fired: Fired,
+    own: NDArray[np.float32],
+    q99: NDArray[np.float32],
+    whose: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return each feature's place in its icon; one that stays silent comes after all others."""
     relative = fired.activation / q99[fired.feature]
-    mine = own / q99
-    ahead = (fired.feature != fired.icon) & (relative >= mine[fired.icon])
+    mine = own / q99[whose]
+    ahead = (fired.feature != whose[fired.icon]) & (relative >= mine[fired.icon])
     found = 1 + np.bincount(fired.icon[ahead], minlength=len(own))
-    return np.where(own > 0, found, len(own)).astype(np.int64)
+    return np.where(own > 0, found, len(q99)).astype(np.int64)
 
 
 def chance(
-    fired: Fired, own: NDArray[np.float32], moved: NDArray[np.float32]
+    pool: Fired,
+    own: NDArray[np.float32],
+    moved: NDArray[np.float32],
+    whose: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return how often another icon, matched in how far it moved, does as well for the feature."""
-    n = len(own)
+    """Return how often another icon, matched in how far it moved, does as well for the feature.
+
+    Args:
+        pool: What one icon of every feature activates; icon i is of feature i.
+        own: (icon,) the feature's activation on the icon that is judged.
+        moved: (feature,) how far each icon of the pool moved the embedding.
+        whose: (icon,) the feature, ascending.
+    """
+    n = len(moved)
     order = np.argsort(moved, kind="stable")
     place = np.empty(n, np.int64)
     place[order] = np.arange(n)
     matched = min(MATCHED_ICONS, n - 1)
     first = np.clip(place - matched // 2, 0, n - 1 - matched)
-    near = place[fired.icon] - first[fired.feature]
+    least = np.full(n, np.inf, np.float32)
+    least[whose] = own
+    near = place[pool.icon] - first[pool.feature]
     as_good = (
-        (fired.icon != fired.feature)
+        (pool.icon != pool.feature)
         & (near >= 0)
         & (near <= matched)
-        & (fired.activation >= own[fired.feature])
+        & (pool.activation >= least[pool.feature])
     )
-    better = np.bincount(fired.feature[as_good], minlength=n)
+    better = np.bincount(pool.feature[as_good], minlength=n)[whose]
     # A feature that stays silent in its own icon is matched by every other icon.
     return np.where(own > 0, (1 + better) / (1 + matched), 1.0)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+from PIL import Image
 
 from atlas import links, pages
 from atlas.check import check_site
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 FEATURES_A_CHAPTER = 64 * 16
 """A multiple of 64, so that no JSON file is cut in two."""
 IMAGES_AT_ONCE = 1000
+STRIP_QUALITY = 85
 ASSETS = ("site.css", "mark.svg", "site.js", "search.js", "browse.js", "map.js")
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
 SCHEMA = {
@@ -47,6 +51,9 @@ SCHEMA = {
             "top_images": {"type": "array", "items": {"type": "object"}},
             "quantile_images": {"type": "array", "items": {"type": "object"}},
             "near_misses": {"type": "array", "items": {"type": "object"}},
+            "round_trip": {"type": ["object", "null"]},
+            "side_effects": {"type": "array", "items": {"type": "object"}},
+            "strip": {"type": "array", "items": {"type": "object"}},
             "neighbors": {"type": "array", "items": {"type": "object"}},
             "coactivations": {"type": "array", "items": {"type": "object"}},
         },
@@ -75,6 +82,7 @@ def run(job: Job) -> None:
         job.progress.stop()
         write_thumbnails(job, db, book)
         write_icons(job, book)
+        write_strips(job, book)
     for table in TABLES:
         target = job.out_dir / links.parquet_file(table.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -220,6 +228,29 @@ def write_icons(job: Job, book: Book) -> None:
         ):
             if book.icons.get(feature) == links.icon(feature):
                 write_bytes(job.out_dir / links.icon(feature), webp)
+
+
+def write_strips(job: Job, book: Book) -> None:
+    """Join the pictures of each strip side by side, so that a page asks for one file."""
+    if "icons" not in job.inputs:
+        return
+    table = pq.read_table(job.inputs["icons"] / "strips.parquet", columns=["feature", "webp"])
+    rows = zip(table["feature"].to_pylist(), table["webp"].to_pylist(), strict=True)
+    for feature, held in groupby(rows, key=lambda row: row[0]):
+        if book.icons.get(feature) == links.icon(feature):
+            write_bytes(job.out_dir / links.strip(feature), side_by_side([w for _, w in held]))
+
+
+def side_by_side(webps: list[bytes]) -> bytes:
+    """Return pictures of one size as one wide WebP."""
+    pictures = [Image.open(io.BytesIO(webp), formats=("WEBP",)) for webp in webps]
+    width, height = pictures[0].size
+    wide = Image.new("RGB", (width * len(pictures), height))
+    for i, picture in enumerate(pictures):
+        wide.paste(picture, (i * width, 0))
+    data = io.BytesIO()
+    wide.save(data, "WEBP", quality=STRIP_QUALITY, method=4)
+    return data.getvalue()
 
 
 def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:

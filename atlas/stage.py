@@ -29,6 +29,7 @@ from atlas.files import (
     draft,
     list_files,
     remove_tree,
+    sync,
     write_json,
     write_text,
 )
@@ -95,8 +96,7 @@ class Job:
             key: All that decides the part's bytes besides the stage's name and version.
             make: Called with the path to write; the file gets its name when make returns.
         """
-        whole_key = {"stage": self.name, "version": self.version, "part": name, **key}
-        path = self.out_dir / PARTS / f"{name}-{digest_json(whole_key)[:12]}{suffix}"
+        path = self._part_path(name, suffix, key)
         if not path.exists():
             before = self.published_dir / PARTS / path.name
             with draft(path) as unfinished:
@@ -104,8 +104,18 @@ class Job:
                     _link_or_copy(before, unfinished)
                 else:
                     make(unfinished)
+                    sync(unfinished)
         _note_use(path)
         return path
+
+    def has_part(self, name: str, suffix: str, key: Mapping[str, Any]) -> bool:
+        """Return whether part would find that file made."""
+        path = self._part_path(name, suffix, key)
+        return path.exists() or (self.published_dir / PARTS / path.name).exists()
+
+    def _part_path(self, name: str, suffix: str, key: Mapping[str, Any]) -> Path:
+        whole_key = {"stage": self.name, "version": self.version, "part": name, **key}
+        return self.out_dir / PARTS / f"{name}-{digest_json(whole_key)[:12]}{suffix}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from tiny_decoder import save_tiny_decoder
 from tiny_encoder import save_tiny_encoder
 
 from atlas import icons
+from atlas import studio as studios
 from atlas.check import check_site
 from atlas.cli import run
 from atlas.config import IconsSettings, load_config
@@ -31,6 +32,10 @@ guidance = 3.0
 block_features = 20
 strength = 2.0
 strength_unit = "natural"
+sample_features = 12
+strip_features = 5
+second_encoder = "other-encoder"
+second_images = 3
 """
 
 
@@ -41,6 +46,7 @@ def folder(tmp_path_factory):
     plant(folder)
     save_tiny_decoder(folder / "decoder", 32)
     save_tiny_encoder(folder / "encoder", 32)
+    save_tiny_encoder(folder / "other-encoder", 20, seed=5)
     toml = folder / "atlas.toml"
     text = toml.read_text().replace("[embed]\n", '[embed]\nencoder = "encoder"\n')
     toml.write_text(text + SETTINGS)
@@ -53,6 +59,7 @@ def job(folder):
     build = folder / "build"
     inputs = {name: build / name for name in ("embed", "scan")}
     inputs |= {"sae": folder / "sae", "encoder": folder / "encoder", "decoder": folder / "decoder"}
+    inputs["second_encoder"] = folder / "other-encoder"
     settings = load_config(folder / "atlas.toml").icons
 
     def make(out_dir, **changes):
@@ -109,11 +116,66 @@ def test_the_report_has_the_round_trip_beside_its_baseline(folder):
             "SELECT name, n, null_value FROM metrics WHERE name LIKE 'icons%' ORDER BY name"
         ).fetchall()
     assert [row[0] for row in rows] == [
+        "icons_auc",
         "icons_feature_among_ten_strongest",
         "icons_feature_fires",
         "icons_round_trip_shown",
+        "icons_shown_in_every_seed",
+        "icons_strong",
+        "icons_two_choice",
     ]
-    assert all(0 <= row[2] <= 1 and row[1] > 60 for row in rows)
+    assert all(0 <= row[2] <= 1 for row in rows)
+    counts = {row[0]: row[1] for row in rows}
+    assert counts["icons_round_trip_shown"] > 60
+    assert counts["icons_two_choice"] == 12
+
+
+def test_a_sample_is_rendered_in_every_seed_and_must_pass_in_each(folder):
+    rows = {row["feature"]: row for row in table(folder / "build" / "icons")}
+    replicates = pq.read_table(folder / "build/icons/replicates.parquet").to_pylist()
+    sampled = sorted({row["feature"] for row in replicates})
+    assert len(sampled) == 12
+    assert {row["seed"] for row in replicates} == {2, 3}
+    order = ["not shown", "partly", "shown"]
+    for feature, row in rows.items():
+        others = [r for r in replicates if r["feature"] == feature]
+        assert row["seeds"] == 1 + len(others)
+        assert all(order.index(row["verdict"]) <= order.index(r["verdict"]) for r in others)
+        assert all(r["webp"] != row["webp"] for r in others)
+
+
+def test_a_strip_goes_from_weak_to_strong_through_the_icon_itself(folder):
+    rows = {row["feature"]: row for row in table(folder / "build" / "icons")}
+    strips = pq.read_table(folder / "build/icons/strips.parquet").to_pylist()
+    assert len(strips) == 5 * len(icons.GAINS)
+    for row in strips:
+        icon = rows[row["feature"]]
+        assert row["strength"] == pytest.approx(icon["strength"] * icons.GAINS[row["step"]])
+        if icons.GAINS[row["step"]] == 1:
+            assert row["on_icon"] == pytest.approx(icon["on_icon"], rel=0.05, abs=0.05)
+
+
+def test_side_effects_are_what_changed_most_against_the_template(folder):
+    parts = folder / "build/icons/parts"
+    icon = table(folder / "build" / "icons")[3]
+    (first,) = parts.glob("icons-000000-*.parquet")
+    (bare,) = parts.glob("template-*.parquet")
+    seen, before = (
+        dict(zip(row["fired"], row["activation"], strict=True))
+        for row in (pq.read_table(first).to_pylist()[3], pq.read_table(bare).to_pylist()[0])
+    )
+    effects = pq.read_table(folder / "build/icons/side_effects.parquet").to_pylist()
+    mine = [row for row in effects if row["feature"] == icon["feature"]]
+    assert len(mine) > 2
+    assert [row["rank"] for row in mine] == list(range(len(mine)))
+    assert all(row["other"] != icon["feature"] for row in mine)
+    assert all(row["on_icon"] == seen.get(row["other"], 0) for row in mine)
+    assert all(row["on_template"] == before.get(row["other"], 0) for row in mine)
+    assert all(row["on_icon"] != row["on_template"] for row in mine)
+
+
+def _opened(made):
+    return made.settings, made.inputs, made.runtime.device
 
 
 def test_threads_and_what_was_kept_of_a_killed_run_change_no_byte(folder, job, tmp_path):
@@ -124,23 +186,23 @@ def test_threads_and_what_was_kept_of_a_killed_run_change_no_byte(folder, job, t
     for name in names[::2]:  # what a killed run had finished
         shutil.copy2(done / "parts" / name, tmp_path / "icons" / "parts" / name)
     kept = {name: (tmp_path / "icons/parts" / name).stat().st_mtime_ns for name in names[::2]}
-    icons.run(replace(again, digests=_digests(done, folder)))
+    icons.run(replace(again, **_keys(done)))
     found = sorted(p.name for p in (tmp_path / "icons/parts").iterdir() if p.name != "used")
     assert found == names
     assert kept == {n: (tmp_path / "icons/parts" / n).stat().st_mtime_ns for n in kept}
     assert (tmp_path / "icons/icons.parquet").read_bytes() == (done / "icons.parquet").read_bytes()
 
 
-def _digests(done, folder):
-    """The digests under which the finished run keyed its parts."""
-    receipt = json.loads((done / "receipt.json").read_text())
-    return receipt["plan"]["inputs"]
+def _keys(done):
+    """What the finished run keyed its parts by."""
+    plan = json.loads((done / "receipt.json").read_text())["plan"]
+    return {"digests": plan["inputs"], "version": plan["version"]}
 
 
 def test_an_icon_alone_is_the_icon_in_its_block_up_to_rounding(folder, job, tmp_path):
     rows = {row["feature"]: row for row in table(folder / "build" / "icons")}
     feature = sorted(rows)[25]
-    studio = icons.open_studio(job(tmp_path / "a"))
+    studio = studios.open_studio(*_opened(job(tmp_path / "a")))
     wanted = icons.icon_embeddings(
         studio.sae,
         studio.template,
@@ -181,8 +243,8 @@ def test_wrong_width_no_encoder_and_flat_icons_are_one_line_each(folder, job, tm
     )
     with pytest.raises(ConfigError, match=r"set embed.encoder"):
         icons.run(blind)
-    with pytest.raises(InputError, match="the icon of feature 7 is one flat color"):
-        icons._refuse_flat(7, Image.new("RGB", (16, 16), (0, 0, 0)))
+    with pytest.raises(InputError, match="feature 7 is drawn as one flat color"):
+        studios._refuse_flat("feature 7", Image.new("RGB", (16, 16), (0, 0, 0)))
 
 
 def test_without_a_decoder_there_is_no_such_stage(planted_atlas, capsys):

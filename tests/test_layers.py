@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+RENDERERS = ("kandinsky22", "ip_adapter_sdxl", "stable_cascade", "stable_unclip")
 PACKAGE = Path(__file__).parents[1] / "atlas"
 LAYERS = [
     {"errors"},
@@ -14,8 +15,10 @@ LAYERS = [
     {"embeddings", "vocabulary", "compositions", "layout", "map"},
     {"stage", "activations", "sae", "clip", "roundtrip"},
     {"steering", "renderers.drawing"},
-    {"checkpoints.own", "renderers.kandinsky22"},
+    {"checkpoints.own", "renderers.pipelines"},
+    {f"renderers.{name}" for name in RENDERERS},
     {"checkpoints", "renderers"},
+    {"studio", "second_look"},
     {"pages", "render", "search_index", "check", "serve"},
     {"embed", "train", "scan", "neighbors", "icons", "catalog", "site"},
     {"lookup"},
@@ -26,15 +29,25 @@ LAYERS = [
     {"__main__", "__init__"},
 ]
 HOMES = {
-    "diffusers": {"renderers.kandinsky22"},
+    "diffusers": {"renderers.pipelines", "renderers.stable_cascade"},
     "duckdb": {"catalog", "lookup", "site", "pages"},
     "faiss": {"neighbors"},
     "jinja2": {"render"},
     "open_clip": {"clip"},
     "timm": {"clip"},
     "sklearn": {"layout"},
-    "torch": {"clip", "neighbors", "renderers.kandinsky22", "sae", "scan", "train"},
+    "torch": {
+        "clip",
+        "neighbors",
+        "renderers",
+        "renderers.ip_adapter_sdxl",
+        "renderers.pipelines",
+        "sae",
+        "scan",
+        "train",
+    },
     "torchvision": {"clip"},
+    "transformers": {"renderers.pipelines"},
     "umap": {"layout"},
 }
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}

@@ -13,6 +13,7 @@ from atlas.roundtrip import (
     partners,
     ranks,
     swap,
+    worst,
 )
 
 
@@ -38,8 +39,9 @@ def test_ranks_and_chance_are_what_counting_gives(table, seed):
     n = len(table)
     q99 = np.random.default_rng(seed).choice([1.0, 2.0], n).astype(np.float32)
     fired, own = sparse(table), np.diagonal(table).copy()
-    found = ranks(fired, own, q99)
-    p = chance(fired, own, np.ones(n))
+    everyone = np.arange(n)
+    found = ranks(fired, own, q99, everyone)
+    p = chance(fired, own, np.ones(n), everyone)
     for j in range(n):
         if own[j] == 0:
             assert (found[j], p[j]) == (n, 1.0)
@@ -58,10 +60,10 @@ def test_chance_compares_with_icons_that_moved_as_far():
     fired = Fired(*np.nonzero(table), table[np.nonzero(table)])
     own = np.zeros(n, np.float32)
     own[0] = 1
-    assert chance(fired, own, moved)[0] == 1 / 1000
+    assert chance(fired, own, moved, np.arange(n))[0] == 1 / 1000
     table[300, 0] = 5
     fired = Fired(*np.nonzero(table), table[np.nonzero(table)])
-    assert chance(fired, own, moved)[0] == 2 / 1000
+    assert chance(fired, own, moved, np.arange(n))[0] == 2 / 1000
 
 
 def test_benjamini_hochberg_by_hand():
@@ -69,6 +71,30 @@ def test_benjamini_hochberg_by_hand():
     assert benjamini_hochberg(p, 0.05).tolist() == [True, True, True, False, False]
     assert benjamini_hochberg(np.array([0.05, 0.06]), 0.05).tolist() == [False, False]
     assert benjamini_hochberg(np.zeros(0), 0.05).tolist() == []
+
+
+@given(table=TABLES, seed=st.integers(0, 99))
+def test_judging_a_few_again_by_the_same_icons_says_the_same(table, seed):
+    n = len(table)
+    some = np.sort(np.random.default_rng(seed).choice(n, max(1, n // 2), replace=False))
+    natural = Natural(np.full(n, 1.0, np.float32), np.full(n, 2.0, np.float32))
+    everyone = judge(sparse(table), np.zeros(n, np.float32), natural, np.ones(n, np.float32))
+    few = judge(
+        sparse(table[some]),
+        np.zeros(n, np.float32),
+        natural,
+        np.ones(n, np.float32),
+        some,
+        sparse(table),
+    )
+    for name in ("activation", "rank", "p", "strong"):
+        assert (getattr(few, name) == getattr(everyone, name)[some]).all()
+
+
+def test_of_two_verdicts_the_lesser_counts():
+    verdicts = np.array(["shown", "shown", "partly", "not shown"])
+    others = np.array(["shown", "partly", "shown", "shown"])
+    assert worst(verdicts, others).tolist() == ["shown", "partly", "partly", "not shown"]
 
 
 def drawn(rng, n, obeys):

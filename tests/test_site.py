@@ -112,6 +112,7 @@ def test_json_records_fit_their_schema(site):
         "string": str,
         "boolean": bool,
         "array": list,
+        "object": dict,
         "null": type(None),
     }
     records = 0

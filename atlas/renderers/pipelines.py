@@ -53,8 +53,9 @@ def open_pipeline(kind: str, folder: Path, device: str, dtype: str, parts: Seque
         raise MissingError(
             f"{error.name} is not installed: pip install 'feature-atlas[icons]'"
         ) from error
-    diffusers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # diffusers' own
-    transformers.utils.logging.disable_progress_bar()
+    libraries: tuple[Any, Any] = (diffusers, transformers)
+    for library in libraries:
+        library.utils.logging.disable_progress_bar()
     try:
         pipeline: Any = getattr(diffusers, kind).from_pretrained(
             str(folder),
