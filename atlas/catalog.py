@@ -58,7 +58,7 @@ def run(job: Job) -> None:
         _insert_tables(db, job, map_file)
         _insert_labels(db)
         _insert(db, "icons", icons_query(job))
-        _insert_icon_tables(db, job)
+        _insert_drawn(db, job)
         _insert_decompositions(db, job)
         _insert_metrics(db, job, sae, map_file)
         _insert_provenance(db, job, sae)
@@ -151,18 +151,22 @@ def icons_query(job: Job) -> str:
         LEFT JOIN (SELECT feature, {ROUND_TRIP} FROM '{job.inputs["icons"]}/icons.parquet') r USING (feature)"""
 
 
-ICON_TABLES = {
-    "icon_replicates": "replicates",
-    "icon_side_effects": "side_effects",
-    "strips": "strips",
+DRAWN = {
+    "icon_replicates": ("icons", "replicates"),
+    "icon_side_effects": ("icons", "side_effects"),
+    "strips": ("icons", "strips"),
+    "concepts": ("concepts", "concepts"),
+    "concept_features": ("concepts", "concept_features"),
+    "knobs": ("concepts", "knobs"),
+    "transfers": ("concepts", "transfers"),
 }
-"""Table of the catalog -> file of the icons stage."""
+"""Table of the catalog -> the stage that draws, and the file of it."""
 
 
-def _insert_icon_tables(db: DuckDBPyConnection, job: Job) -> None:
-    if "icons" in job.inputs:
-        for table, file in ICON_TABLES.items():
-            _insert(db, table, f"SELECT * FROM '{job.inputs['icons']}/{file}.parquet'")
+def _insert_drawn(db: DuckDBPyConnection, job: Job) -> None:
+    for table, (stage, file) in DRAWN.items():
+        if stage in job.inputs:
+            _insert(db, table, f"SELECT * FROM '{job.inputs[stage]}/{file}.parquet'")
 
 
 def stand_ins() -> str:
@@ -213,11 +217,13 @@ def _insert_labels(db: DuckDBPyConnection) -> None:
 
 
 def _insert_decompositions(db: DuckDBPyConnection, job: Job) -> None:
-    """Keep the features of the images that top the most features, as their pages show them."""
+    """Keep the features of the images that top the most features, and of the examples."""
     chosen = f"""
         SELECT image FROM (SELECT image, count(*) AS tops FROM top_images WHERE rank = 0 GROUP BY image)
         ORDER BY tops DESC, image LIMIT {job.settings.decomposed_images}"""
-    wanted = np.sort(np.array([row[0] for row in db.execute(chosen).fetchall()], dtype=np.int64))
+    examples = "SELECT DISTINCT image FROM concepts"
+    rows = db.execute(f"FROM ({chosen}) UNION {examples} ORDER BY image").fetchall()
+    wanted = np.array([row[0] for row in rows], dtype=np.int64)
     for batch in _decomposed(job.inputs["scan"], wanted):
         db.register("batch", batch)
         _insert(db, "decompositions", "SELECT * FROM batch")
@@ -266,9 +272,10 @@ def _insert_metrics(db: DuckDBPyConnection, job: Job, sae: SAE, map_file: Path) 
         *scan_figures(read_json(job.inputs["scan"] / "scan.json")),
         _map_figure(job, sae, map_file),
     ]
-    if "icons" in job.inputs:
-        drawn = read_json(job.inputs["icons"] / "icons.json")["figures"]
-        figures += [Figure(**row) for row in drawn]
+    for stage in ("icons", "concepts"):
+        if stage in job.inputs:
+            drawn = read_json(job.inputs[stage] / f"{stage}.json")["figures"]
+            figures += [Figure(**row) for row in drawn]
     for path in job.files.get("figures", ()):
         figures += [Figure(**row) for row in read_json(path)["figures"]]
     rows = [

@@ -237,6 +237,34 @@ class IconsSettings(Section):
         return {"decoder", "template", "second_encoder"}
 
 
+class ConceptsSettings(Section):
+    """Example images opened into concepts, with knobs; used when icons.decoder is named."""
+
+    examples: int = Field(
+        default=12,
+        ge=2,
+        description="Images that are opened, drawn by lot from those that show several things.",
+    )
+    groups: int = Field(
+        default=5, ge=2, le=20, description="Concepts that an example's features are grouped into."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the lot and of the grouping.")
+
+
+class DrawnConcepts(Section):
+    """What stage concepts depends on: its own section, and how pictures are drawn."""
+
+    concepts: ConceptsSettings
+    icons: IconsSettings
+
+    @classmethod
+    def places(cls) -> Any:
+        """Return the fields that say where inputs are, and those that concern icons alone."""
+        alone = {"sample_features", "replicate_seeds", "strip_features", "block_features"}
+        alone |= {"second_layer", "second_images"}
+        return {"icons": IconsSettings.places() | alone}
+
+
 class CatalogSettings(Section):
     """The tables, the map and the words of search."""
 
@@ -309,9 +337,20 @@ class Config(Section):
         default_factory=NeighborsSettings, description="Stage neighbors."
     )
     icons: IconsSettings = Field(default_factory=IconsSettings, description="Stage icons.")
+    concepts: ConceptsSettings = Field(
+        default_factory=ConceptsSettings, description="Stage concepts."
+    )
     catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="Stage catalog.")
     site: SiteSettings = Field(default_factory=SiteSettings, description="Stage site.")
     runtime: Runtime = Field(default_factory=Runtime, description="How to run.")
+
+
+def settings_of(config: Config, stage: str) -> Section:
+    """Return all settings that decide what a stage writes."""
+    if stage == "concepts":
+        return DrawnConcepts(concepts=config.concepts, icons=config.icons)
+    section: Section = getattr(config, stage)
+    return section
 
 
 def load_config(path: Path, changes: Iterable[str] = ()) -> Config:

@@ -49,6 +49,21 @@ def icon(feature: int) -> str:
     return f"icon/{feature // 1000}/{feature}.webp"
 
 
+def concept_icon(image: int, concept: int) -> str:
+    """Return the icon of a concept of an example image."""
+    return f"concept/{image // 1000}/{image}-{concept}.webp"
+
+
+def knob(image: int, concept: int) -> str:
+    """Return the picture of an image with a concept at every gain, side by side."""
+    return f"knob/{image // 1000}/{image}-{concept}.webp"
+
+
+def transfer(image: int, source: int) -> str:
+    """Return the picture of an image with a concept of another one."""
+    return f"transfer/{image // 1000}/{image}-{source}.webp"
+
+
 def strip(feature: int) -> str:
     """Return the picture of a feature's strengths, side by side."""
     return f"strip/{feature // 1000}/{feature}.webp"

@@ -27,6 +27,7 @@ NEAR_SHOWN = 6
 NEIGHBORS_SHOWN = 12
 COACTIVE_SHOWN = 6
 OPENED_FEATURES_SHOWN = 60
+CONCEPT_FEATURES_SHOWN = 3
 WALL_COLUMNS, WALL_ROWS = 14, 7
 FEATURES_A_PAGE = 400
 PICTURES_A_PAGE = 240
@@ -116,6 +117,8 @@ class Book:
     """Feature -> address of the picture that stands for it; only where it may be shown."""
     opened: Sequence[int]
     """Images that have a page, ascending; none sensitive."""
+    examples: Sequence[int]
+    """Those of them that have concepts and knobs."""
     metrics: Sequence[MetricRow]
     order: Sequence[int]
     """The features that walls show, in the order of the map; none sensitive."""
@@ -167,6 +170,10 @@ def read_book(db: DuckDBPyConnection) -> Book:
         """SELECT DISTINCT image FROM decompositions JOIN images USING (image)
            WHERE NOT sensitive ORDER BY image"""
     ).fetchall()
+    examples = db.execute(
+        """SELECT DISTINCT image FROM concepts JOIN images USING (image)
+           WHERE NOT sensitive ORDER BY image"""
+    ).fetchall()
     metrics = db.execute(
         f"SELECT {', '.join(MetricRow._fields)} FROM metrics ORDER BY name"
     ).fetchall()
@@ -185,6 +192,7 @@ def read_book(db: DuckDBPyConnection) -> Book:
             if feature in live and not live[feature].sensitive
         },
         opened=[row[0] for row in opened],
+        examples=[row[0] for row in examples],
         metrics=[MetricRow(*row) for row in metrics],
         order=[shown[i].feature for i in map_order(x, y)] if shown else [],
     )
@@ -702,8 +710,90 @@ def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Open
     return {f["image"]: Opened(**f, features=strong[f["image"]]) for f in facts}
 
 
-def image_view(book: Book, opened: Opened) -> dict[str, Any]:
-    """Return what the page of an opened image shows."""
+class Knob(NamedTuple):
+    """One concept of an example, and the image with it turned down and up."""
+
+    concept: int
+    names: list[Link]
+    """Its strongest features."""
+    more: int
+    """Features beyond these."""
+    mass: str
+    share: str
+    icon: str
+    thumb: str
+    steps: list[tuple[str, str]]
+    """(gain, the concept's mass on that picture), from off to double."""
+
+
+class Transfer(NamedTuple):
+    """An example with a concept of another one."""
+
+    source: Picture
+    names: list[Link]
+    icon: str
+    thumb: str
+    before: str
+    after: str
+
+
+def read_knobs(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]:
+    """Return the concepts of an example with their knobs, and what it was given of another."""
+    groups = db.execute(
+        "SELECT concept, mass, mass_share FROM concepts WHERE image = ? ORDER BY concept", [image]
+    ).fetchall()
+    turned: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for concept, gain, mass in db.execute(
+        "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain", [image]
+    ).fetchall():
+        turned[concept].append((f"{gain:g}", figure(mass)))
+    knobs = []
+    for concept, mass, share in groups:
+        names, more = _concept_names(db, book, image, concept)
+        icon, thumb = links.concept_icon(image, concept), links.knob(image, concept)
+        steps = turned[concept]
+        knobs.append(Knob(concept, names, more, figure(mass), percent(share), icon, thumb, steps))
+    transfers = [
+        Transfer(
+            picture(source, "", caption, book),
+            _concept_names(db, book, source, concept)[0],
+            links.concept_icon(source, concept),
+            links.transfer(image, source),
+            figure(before),
+            figure(after),
+        )
+        for source, concept, before, after, caption in db.execute(
+            """SELECT t.source, t.concept, t.mass_before, t.mass_after, i.caption
+               FROM transfers t JOIN images i ON i.image = t.source
+               WHERE t.image = ? ORDER BY t.source""",
+            [image],
+        ).fetchall()
+    ]
+    return {"knobs": knobs, "transfers": transfers}
+
+
+def _concept_names(
+    db: DuckDBPyConnection, book: Book, image: int, concept: int
+) -> tuple[list[Link], int]:
+    rows = db.execute(
+        """SELECT feature, activation FROM concept_features WHERE image = ? AND concept = ?
+           ORDER BY activation DESC, feature""",
+        [image, concept],
+    ).fetchall()
+    shown = [feature_link(f, figure(a), book) for f, a in rows[:CONCEPT_FEATURES_SHOWN]]
+    return shown, len(rows) - len(shown)
+
+
+def image_view(
+    book: Book, opened: Opened, knobs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what the page of an opened image shows.
+
+    Args:
+        book: The atlas.
+        opened: The image.
+        knobs: What read_knobs returns, where it is an example.
+    """
     strongest = opened.features[0][1] if opened.features else 0.0
     at = int(np.searchsorted(book.opened, opened.image))
     page = links.image_page(opened.image)
@@ -718,6 +808,7 @@ def image_view(book: Book, opened: Opened) -> dict[str, Any]:
         "terms": [clean(term) for term in opened.terms],
         "tags": [clean(tag) for tag in opened.tags],
         "split": opened.split,
+        **(knobs or {"knobs": [], "transfers": []}),
         "l0": f"{opened.l0:,}",
         "mass": figure(opened.mass),
         "features": [
@@ -742,6 +833,9 @@ def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, An
             "numbers": list(range(1, last + 1)),
             "pages": [links.pictures_page(i) for i in range(1, last + 1)],
             "pictures": [picture(image, "", captions[image], book) for image in some],
+            "examples": [picture(image, "", captions[image], book) for image in book.examples]
+            if n == 1
+            else [],
             "shown": f"{len(book.opened):,}",
         }
         for n, last, some in paged(book.opened, PICTURES_A_PAGE)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from atlas.config import Config
+from atlas.config import Config, settings_of
 from atlas.errors import ConfigError
 from atlas.files import DigestCache
 from atlas.paths import DATABASE, outside_files
@@ -35,23 +35,29 @@ STAGES = (
         needs=("embed", "sae", "scan", "encoder", "decoder", "template", "second_encoder"),
     ),
     Stage(
+        "concepts",
+        version=1,
+        needs=("embed", "sae", "scan", "encoder", "decoder", "template"),
+    ),
+    Stage(
         "catalog",
-        version=2,
-        needs=("embed", "sae", "scan", "neighbors", "icons", "vocabulary", "figures"),
+        version=3,
+        needs=("embed", "sae", "scan", "neighbors", "icons", "concepts", "vocabulary", "figures"),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=2, needs=("embed", "icons", "catalog", "templates")),
+    Stage("site", version=3, needs=("embed", "icons", "concepts", "catalog", "templates")),
 )
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages that this configuration runs.
 
-    Train runs only where no SAE is given, icons only where a decoder is.
+    Train runs only where no SAE is given, icons and concepts only where a decoder is.
     """
     without = {
         "train": config.sae.path is not None,
         "icons": config.icons.decoder is None,
+        "concepts": config.icons.decoder is None,
     }
     return tuple(stage for stage in STAGES if not without.get(stage.name, False))
 
@@ -95,7 +101,7 @@ def build_atlas(
                 build(
                     stage,
                     import_module(f"atlas.{stage.name}").run,
-                    settings=getattr(config, stage.name),
+                    settings=settings_of(config, stage.name),
                     runtime=config.runtime,
                     sources=sources_of(stage, config, cache),
                     root=config.out_dir,
@@ -137,7 +143,7 @@ def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[
         reasons = [f"waits for {name}" for name in sorted(needs & stale)]
         if not reasons:
             sources = sources_of(stage, config, cache)
-            plan = make_plan(stage, getattr(config, stage.name), sources)
+            plan = make_plan(stage, settings_of(config, stage.name), sources)
             reasons = why_stale(plan, folder)
         if verify and not reasons:
             reasons = [f"{name} is damaged" for name in why_damaged(folder)[:1]]

@@ -173,13 +173,28 @@ def _neighbors(size: Size, _config: Config) -> StageEstimate:
 
 def _icons(size: Size, config: Config) -> StageEstimate:
     area = (config.icons.px / 64) ** 2
+    icons = config.icons
     live = size.features * ALIVE_SHARE
+    sample = min(live, icons.sample_features) * (1 + len(icons.replicate_seeds))
+    pictures = live + sample + 5 * min(live, icons.strip_features)
     return StageEstimate(
         "icons",
-        live * config.icons.steps * 2 * area / ICON_FORWARDS,
-        live * 3000 * area**0.8,
+        pictures * icons.steps * 2 * area / ICON_FORWARDS,
+        pictures * 3000 * area**0.8,
         2e9,
-        f"{ICON_FORWARDS} forwards/s of a small decoder at 64 px; a full one wants a GPU",
+        f"{pictures:,.0f} pictures; {ICON_FORWARDS} forwards/s of a small decoder at 64 px; a full one wants a GPU",
+    )
+
+
+def _concepts(_size: Size, config: Config) -> StageEstimate:
+    area = (config.icons.px / 64) ** 2
+    pictures = config.concepts.examples * (2 + 5 * config.concepts.groups)
+    return StageEstimate(
+        "concepts",
+        pictures * config.icons.steps * 2 * area / ICON_FORWARDS,
+        pictures * 3000 * area**0.8,
+        2e9,
+        f"{pictures:,} pictures, as icons",
     )
 
 
@@ -209,6 +224,7 @@ ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {
     "scan": _scan,
     "neighbors": _neighbors,
     "icons": _icons,
+    "concepts": _concepts,
     "catalog": _catalog,
     "site": _site,
 }

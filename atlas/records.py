@@ -35,6 +35,7 @@ FEATURE = Column("feature", "INTEGER", "the SAE's feature, numbered from 0")
 IMAGE = Column("image", "BIGINT", "row of the image in the embedding shards taken together")
 RANK = Column("rank", "INTEGER", "place, from 0")
 ACTIVATION = Column("activation", "FLOAT", "activation of the feature on the image, unitless")
+CONCEPT = Column("concept", "INTEGER", "number of the group in its image, by mass")
 
 TABLES = (
     Table(
@@ -276,27 +277,51 @@ TABLES = (
     ),
     Table(
         "concepts",
-        "groups of one image's features; empty until concepts are computed",
+        "groups of an example image's features",
         (
             IMAGE,
-            Column("tau", "VARCHAR", "coarse or fine"),
-            Column("concept", "INTEGER", "number of the group in its image, by mass"),
+            Column("tau", "VARCHAR", "how they were grouped: coarse or fine, or k-means"),
+            CONCEPT,
             Column("mass", "DOUBLE", "sum of its features' activations"),
             Column("mass_share", "DOUBLE", "mass over the image's mass, 0 to 1"),
+            Column("mass_on_icon", "DOUBLE", "their sum on the concept's icon, encoded again"),
         ),
         "image, tau, concept",
     ),
     Table(
         "concept_features",
-        "which features a concept holds; empty until concepts are computed",
+        "which features a concept holds",
         (
             IMAGE,
-            Column("tau", "VARCHAR", "coarse or fine"),
-            Column("concept", "INTEGER", "number of the group in its image"),
+            Column("tau", "VARCHAR", "how they were grouped: coarse or fine, or k-means"),
+            CONCEPT,
             FEATURE,
             ACTIVATION,
         ),
         "image, tau, concept, feature",
+    ),
+    Table(
+        "knobs",
+        "example images drawn again with one concept turned down or up",
+        (
+            IMAGE,
+            CONCEPT,
+            Column("gain", "FLOAT", "what its activations are multiplied by; 1 changes nothing"),
+            Column("mass", "DOUBLE", "the concept's mass on the drawn picture, encoded again"),
+        ),
+        "image, concept, gain",
+    ),
+    Table(
+        "transfers",
+        "example images drawn again with a concept of another one added",
+        (
+            IMAGE,
+            Column("source", "BIGINT", "the image that the concept is from"),
+            Column("concept", "INTEGER", "number of the concept in that image"),
+            Column("mass_before", "DOUBLE", "the concept's mass on the image drawn as it is"),
+            Column("mass_after", "DOUBLE", "its mass on the picture with the concept added"),
+        ),
+        "image, source",
     ),
     Table(
         "metrics",

@@ -83,6 +83,7 @@ def run(job: Job) -> None:
         write_thumbnails(job, db, book)
         write_icons(job, book)
         write_strips(job, book)
+        write_knobs(job, book)
     for table in TABLES:
         target = job.out_dir / links.parquet_file(table.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,11 +132,13 @@ def write_features(job: Job, env: Templates, db: DuckDBPyConnection, book: Book)
 def write_pictures(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
     """Write the page of every opened image, and the lists of them."""
     captions: dict[int, str] = {}
+    examples = set(book.examples)
     for start in range(0, len(book.opened), IMAGES_AT_ONCE):
         opened = pages.read_opened(db, book.opened[start : start + IMAGES_AT_ONCE])
         for image in opened.values():
             captions[image.image] = image.caption
-            write_page(job.out_dir, env, "image", pages.image_view(book, image))
+            knobs = pages.read_knobs(db, book, image.image) if image.image in examples else None
+            write_page(job.out_dir, env, "image", pages.image_view(book, image, knobs))
             job.progress.advance()
     for view in pages.pictures_views(book, captions):
         write_page(job.out_dir, env, "pictures", view)
@@ -239,6 +242,27 @@ def write_strips(job: Job, book: Book) -> None:
     for feature, held in groupby(rows, key=lambda row: row[0]):
         if book.icons.get(feature) == links.icon(feature):
             write_bytes(job.out_dir / links.strip(feature), side_by_side([w for _, w in held]))
+
+
+def write_knobs(job: Job, book: Book) -> None:
+    """Write the pictures of every example: its concepts' icons, knobs and what it was given."""
+    if "concepts" not in job.inputs:
+        return
+    examples = set(book.examples)
+
+    def rows(table: str) -> list[dict[str, Any]]:
+        held: list[dict[str, Any]] = pq.read_table(
+            job.inputs["concepts"] / f"{table}.parquet"
+        ).to_pylist()
+        return [row for row in held if row["image"] in examples]
+
+    for row in rows("concepts"):
+        write_bytes(job.out_dir / links.concept_icon(row["image"], row["concept"]), row["webp"])
+    for key, held in groupby(rows("knobs"), key=lambda row: (row["image"], row["concept"])):
+        write_bytes(job.out_dir / links.knob(*key), side_by_side([row["webp"] for row in held]))
+    for row in rows("transfers"):
+        if row["source"] in examples:
+            write_bytes(job.out_dir / links.transfer(row["image"], row["source"]), row["webp"])
 
 
 def side_by_side(webps: list[bytes]) -> bytes:

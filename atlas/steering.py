@@ -85,6 +85,18 @@ def icon_embeddings(
     return found
 
 
+def group_embedding(
+    sae: SAE,
+    template: Template,
+    features: NDArray[np.int64],
+    strengths: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return (d,): the template with several features set together, each to its strength."""
+    change = strengths - template.codes[features]
+    found: NDArray[np.float32] = (template.base + change @ sae.W_dec[features]).astype(np.float32)
+    return found
+
+
 def edit(
     sae: SAE,
     embedding: NDArray[np.float32],

@@ -22,6 +22,30 @@ window.atlasIcon = function (root, table, i) {
       if (turn) turn.click();
     }
   });
+  // A strip of doses becomes one picture and a slider; without scripts the strip stays.
+  document.querySelectorAll(".knob").forEach(function (knob) {
+    var cells = knob.querySelectorAll("td"), steps = +knob.dataset.steps;
+    var dial = document.createElement("label"), input = document.createElement("input");
+    var output = document.createElement("output"), mass = document.createElement("b");
+    function show() {
+      for (var i = 0; i < steps; i++) knob.classList.toggle("at-" + i, i === +input.value);
+      var gain = cells[+input.value].textContent;
+      mass.textContent = cells[steps + +input.value].textContent;
+      output.replaceChildren(gain + ", mass ", mass);
+      input.setAttribute("aria-valuetext", gain + ", mass " + mass.textContent);
+    }
+    input.type = "range";
+    input.min = 0;
+    input.max = steps - 1;
+    input.value = (steps - 1) / 2;
+    input.setAttribute("aria-label", "Strength of " + knob.querySelector("figcaption").textContent);
+    input.addEventListener("input", show);
+    dial.className = "dial";
+    dial.append(input, output);
+    knob.append(dial);
+    knob.classList.add("live");
+    show();
+  });
   document.querySelectorAll("[data-copy]").forEach(function (button) {
     if (!navigator.clipboard) return;
     button.hidden = false;

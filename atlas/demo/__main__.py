@@ -16,6 +16,9 @@ STEPS = (
     "vectors",
     "sae",
     "evaluate",
+    "movq",
+    "decoder",
+    "judge",
     "licenses",
     "manifest",
 )

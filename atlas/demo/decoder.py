@@ -20,15 +20,16 @@ from PIL import Image
 
 from atlas.activations import FeatureActivations
 from atlas.checkpoints import load_sae
-from atlas.clip import embed_images, ensure_torchvision, load_encoder
+from atlas.clip import embed_images, ensure_torchvision, load_encoder, read_encoder_note
 from atlas.config import load_config
 from atlas.demo import movq
 from atlas.demo.movq import BATCH as MOVQ_BATCH
 from atlas.demo.movq import schedule
 from atlas.demo.places import CACHE, DECODER, DEMO, ENCODER, IMAGES, SAE, VECTORS
-from atlas.files import draft, read_parquet
+from atlas.files import draft, read_parquet, write_json
 from atlas.pipeline import build_atlas
 from atlas.progress import Progress
+from atlas.renderers import NOTE
 from atlas.sae import make_encoder, reconstruct
 
 CONFIG: dict[str, Any] = {
@@ -119,7 +120,7 @@ class Lessons:
 
 
 def run() -> None:
-    """Train, resuming; the state is in the cache, the pipeline's folder is written by step export."""
+    """Train, resuming from the cache, and write the pipeline's folder."""
     torch.set_num_threads(THREADS)
     lessons = read_lessons()
     model, averaged = make(), make()
@@ -147,6 +148,7 @@ def run() -> None:
             print(f"decoder: step {step} of {STEPS}, loss {np.mean(recent):.4f}", flush=True)
             recent.clear()
             _save(model, averaged, optimizer, step)
+    export()
 
 
 def learning_rate(step: int) -> float:
@@ -390,3 +392,17 @@ def export() -> None:
         unet=read_averaged().half(), scheduler=scheduler, movq=movq.read().half()
     )
     pipeline.save_pretrained(str(DECODER), safe_serialization=True)
+    write_json(
+        DECODER / NOTE,
+        {
+            "encoder": read_encoder_note(ENCODER)["id"],
+            "license": "Apache-2.0",
+            "steps": steps_done(),
+            "what": "a decoder of Kandinsky 2.2's classes, trained here; not Kandinsky",
+        },
+    )
+
+
+def steps_done() -> int:
+    """Return how many steps the kept weights have seen."""
+    return int(torch.load(_state_path(), weights_only=True)["step"])
