@@ -29,6 +29,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+icons_app = typer.Typer(help="Choose how icons are drawn.", no_args_is_help=True)
+export_app = typer.Typer(help="Write parts of an atlas for other tools.", no_args_is_help=True)
+app.add_typer(icons_app, name="icons")
+app.add_typer(export_app, name="export")
+
 ConfigArg = Annotated[Path, typer.Argument(help="The atlas's TOML file.", metavar="CONFIG")]
 AtlasOpt = Annotated[Path, typer.Option("--atlas", help="Folder of a built atlas.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -324,6 +329,135 @@ def sql(
         _print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
         _table(names, [tuple("" if cell is None else str(cell) for cell in row) for row in rows])
+
+
+@icons_app.command("tune")
+def tune_icons(
+    config: ConfigArg,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the page.")] = Path("build/tune"),
+    scales: Annotated[
+        str, typer.Option("--scales", help="Template scales, with commas.")
+    ] = "0,0.2,0.5",
+    strengths: Annotated[
+        str, typer.Option("--strengths", help="Strengths in icons.strength_unit, with commas.")
+    ] = "",
+    features: Annotated[
+        str, typer.Option("--features", help="Features to show, with commas; by lot if none.")
+    ] = "",
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Features for the curve.")] = 24,
+    changes: SetOpt = None,
+) -> None:
+    """Draw a grid of template scales and strengths, and the round trip against strength."""
+    from atlas.config import load_config
+    from atlas.progress import Progress
+    from atlas.tune import Choice, tune
+
+    loaded = load_config(config, changes or [])
+    around = ",".join(f"{loaded.icons.strength * gain:g}" for gain in (0.5, 1, 1.5, 2, 3))
+    choice = Choice(
+        scales=_numbers("--scales", scales),
+        strengths=_numbers("--strengths", strengths or around),
+        features=tuple(int(number) for number in _numbers("--features", features)),
+        sample=sample,
+        shown=6,
+    )
+    points = tune(loaded, choice, out, Progress())
+    _table(
+        ("template scale", "strength", "features", "fires", "strong", "over median firing"),
+        [
+            (
+                f"{p.scale:g}",
+                f"{p.strength:g}",
+                f"{p.n}",
+                f"{p.fires:.0%}",
+                f"{p.strong:.0%}",
+                f"{p.median_ratio:.2f}",
+            )
+            for p in points
+        ],
+    )
+    print(f"open {_short(out / 'tune.html')}")
+
+
+@export_app.command("directions")
+def export_directions(
+    features: Annotated[list[int], typer.Argument(help="Numbers of features.", metavar="ID...")],
+    out: Annotated[Path, typer.Option("--out", help="The .npy file, (feature, d) float32.")],
+    atlas: AtlasOpt = DEMO,
+    unit: Annotated[bool, typer.Option("--unit", help="Scale each row to length 1.")] = False,
+) -> None:
+    """Write decoder rows of chosen features, for other tools that steer."""
+    from atlas.checkpoints import load_sae
+    from atlas.config import recall
+    from atlas.paths import drawing_inputs, require_atlas
+    from atlas.steer import export_directions as write
+
+    sae = load_sae(drawing_inputs(recall(require_atlas(atlas)))["sae"])
+    write(sae, features, out, unit=unit)
+    print(f"wrote {len(features)} x {sae.width} to {_short(out)}")
+
+
+@app.command()
+def steer(
+    picture: Annotated[
+        str, typer.Argument(help="A picture file, or the number of an image.", metavar="IMAGE")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The picture: .webp, .png or .jpg.")],
+    concepts: Annotated[
+        list[str] | None, typer.Option("--concept", help="Multiply a concept: 3=2.0.")
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option("--feature", help="Turn a feature: 17=40 sets, 17=+40 adds, 17=x2 doubles."),
+    ] = None,
+    atlas: AtlasOpt = DEMO,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the noise; the icons' by default.")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Turn a picture's concepts and features up or down, draw it, and measure what came of it."""
+    from atlas.config import recall
+    from atlas.paths import require_atlas
+    from atlas.steer import picture_kind, read_turn, save_picture
+    from atlas.steer import steer as turn_knobs
+
+    picture_kind(out)  # before minutes of work rather than after
+    turns = [read_turn("concept", text) for text in concepts or []]
+    turns += [read_turn("feature", text) for text in features or []]
+    found = turn_knobs(recall(require_atlas(atlas)), picture, turns, seed)
+    save_picture(found.picture, out)
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json(
+            {
+                "out": out,
+                "moved": found.moved,
+                "norm": found.norm,
+                "norm_percentile": found.norm_percentile,
+                "readings": [asdict(reading) for reading in found.readings],
+            }
+        )
+        return
+    _table(
+        ("knob", "picture", "turned to", "drawn as it is", "drawn turned"),
+        [
+            (r.knob, *(f"{v:.3g}" for v in (r.before, r.wanted, r.drawn_before, r.drawn)))
+            for r in found.readings
+        ],
+    )
+    print(
+        f"moved the embedding by {found.moved:.3g}; its length {found.norm:.3g} is greater than "
+        f"{found.norm_percentile:.0%} of the images'; wrote {_short(out)}"
+    )
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(",") if number.strip())
+    except ValueError as error:
+        raise ConfigError(f"{option} takes numbers with commas, got {text!r}") from error
 
 
 def _describe(found: Feature) -> Iterable[str]:

@@ -118,7 +118,7 @@ def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:
         raise InputError(
             f"cannot load the encoder in {folder}: {reason}; fetch it again"
         ) from error
-    model.eval()
+    model.eval().to(memory_format=torch.channels_last)
     size: Any = model.visual.image_size
     px = size if isinstance(size, int) else size[0]
     return Encoder(model, preprocess, device, px, int(note["width"]))
@@ -169,7 +169,8 @@ def _see(
         for start in range(0, len(images), IMAGES_PER_BATCH):
             batch = images[start : start + IMAGES_PER_BATCH]
             pixels = torch.stack([encoder.preprocess(image.convert("RGB")) for image in batch])
-            pixels = pixels.to(encoder.device, dtype=next(encoder.model.parameters()).dtype)
+            dtype = next(encoder.model.parameters()).dtype
+            pixels = pixels.to(encoder.device, dtype, memory_format=torch.channels_last)
             found.append(look(pixels).float().cpu().numpy())
     seen: NDArray[np.float32] = np.concatenate(found)
     return seen

@@ -90,12 +90,7 @@ def run(job: Job) -> None:
         sheet_of(studio, example, examples[(i + 1) % len(examples)], largest.astype(np.float32))
         for i, example in enumerate(examples)
     ]
-    total = sum(len(sheet.labels) for sheet in sheets)
-    job.progress.start("concepts", total=total, unit="pictures")
     tables = draw_sheets(job, studio, sheets)
-    job.progress.stop()
-    if studio.clock.drawn:
-        job.progress.say(f"  {studio.clock.line()}")
     drawn = [
         _unpack(table, studio.sae.n_features, len(example.groups))
         for table, example in zip(tables, examples, strict=True)
@@ -128,23 +123,12 @@ def choose(job: Job) -> list[int]:
 def open_examples(job: Job, studio: Studio, chosen: list[int]) -> list[Example]:
     """Return the chosen images in groups."""
     settings, reader = job.settings.concepts, ImageActivations(job.inputs["scan"])
-    vectors = read_rows(job, chosen)
+    vectors = read_embeddings(job.inputs["embed"]).take(chosen)
     found = []
     for image, embedding in zip(chosen, vectors, strict=True):
         features, activations = reader[image]
         groups = group_features(studio.sae, features, activations, settings.groups, settings.seed)
         found.append(Example(image, embedding, groups))
-    return found
-
-
-def read_rows(job: Job, images: list[int]) -> NDArray[np.float32]:
-    """Return (image, d) the embeddings of some images, which are ascending."""
-    embeddings = read_embeddings(job.inputs["embed"])
-    found = np.empty((len(images), embeddings.width), np.float32)
-    wanted = np.array(images, np.int64)
-    for first, block in embeddings.blocks():
-        mine = np.flatnonzero((wanted >= first) & (wanted < first + len(block)))
-        found[mine] = block[wanted[mine] - first]
     return found
 
 

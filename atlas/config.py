@@ -17,7 +17,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from atlas.errors import ConfigError
+from atlas.errors import ConfigError, MissingError
+from atlas.files import write_text
+
+REMEMBERED = "settings.json"
+"""In an atlas's folder: the whole configuration of its last build."""
 
 
 class Section(BaseModel):
@@ -351,6 +355,31 @@ def settings_of(config: Config, stage: str) -> Section:
         return DrawnConcepts(concepts=config.concepts, icons=config.icons)
     section: Section = getattr(config, stage)
     return section
+
+
+def remember(config: Config) -> None:
+    """Keep beside the stages what they are built from, for look-ups that encode or draw."""
+    write_text(config.out_dir / REMEMBERED, config.model_dump_json(indent=1) + "\n")
+
+
+def recall(atlas_dir: Path) -> Config:
+    """Return the configuration that an atlas was last built with.
+
+    Raises:
+        MissingError: The folder holds none, as a copied catalog doesn't.
+        ConfigError: It is of another version of this program.
+    """
+    path = atlas_dir / REMEMBERED
+    try:
+        return Config.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(
+            f"{atlas_dir} doesn't say what it was built from; build it on this machine first"
+        ) from error
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} is of another version ({_explain(error)}); build the atlas again"
+        ) from error
 
 
 def load_config(path: Path, changes: Iterable[str] = ()) -> Config:

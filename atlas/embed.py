@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +22,7 @@ from atlas.embeddings import INDEX, check_vectors
 from atlas.errors import ConfigError, InputError
 from atlas.files import digest_file, read_json, read_parquet, write_json, write_parquet
 from atlas.stage import Job
+from atlas.workers import devices_of, in_workers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -253,9 +250,11 @@ def _write_thumbnails(path: Path, job: Job, first: int, rows: int) -> None:
         for start in range(first, first + rows, IMAGES_PER_TASK)
     ]
     settings = job.settings
+    take_source = partial(_take_source, settings.pictures, settings.compositions)
     draw = partial(_draw_some, px=settings.thumbnail_px, quality=settings.thumbnail_quality)
+    cores = devices_of(job.runtime.model_copy(update={"device": "cpu"}))
     webps: list[bytes] = []
-    for found in _in_workers(job, draw, tasks):
+    for found in in_workers(cores, take_source, draw, tasks):
         webps += found
         job.progress.advance(len(found))
     numbers = np.arange(first, first + rows, dtype=np.int64)
@@ -263,47 +262,12 @@ def _write_thumbnails(path: Path, job: Job, first: int, rows: int) -> None:
     write_parquet(path, table)
 
 
-_source: PictureSource | None = None
-"""In a worker process: what it draws from, opened once."""
+def _take_source(pictures: Path, compositions: Path | None, _device: str) -> PictureSource:
+    return open_pictures(pictures, compositions)
 
 
-def _open_in_worker(pictures: Path, compositions: Path | None) -> None:
-    global _source
-    _source = open_pictures(pictures, compositions)
-
-
-def _start_worker(pictures: Path, compositions: Path | None) -> None:
-    Thread(target=_end_with_parent, daemon=True).start()
-    _open_in_worker(pictures, compositions)
-
-
-def _end_with_parent() -> None:
-    """Leave once the build is gone: a killed one can't tell its workers, and they'd wait forever."""
-    build = parent_process()
-    assert build is not None
-    build.join()
-    os._exit(1)
-
-
-def _in_workers(
-    job: Job, draw: Callable[[range], list[bytes]], tasks: list[range]
-) -> Iterator[list[bytes]]:
-    """Yield each task's result, in the order of the tasks."""
-    workers = job.runtime.workers or os.cpu_count() or 1
-    opening = (job.settings.pictures, job.settings.compositions)
-    if workers == 1 or len(tasks) == 1:
-        _open_in_worker(*opening)
-        yield from map(draw, tasks)
-        return
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=opening
-    ) as pool:
-        yield from pool.map(draw, tasks)
-
-
-def _draw_some(images: range, px: int, quality: int) -> list[bytes]:
-    assert _source is not None
-    return [encode_webp(_source.draw(image, px), quality) for image in images]
+def _draw_some(source: PictureSource, images: range, px: int, quality: int) -> list[bytes]:
+    return [encode_webp(source.draw(image, px), quality) for image in images]
 
 
 def encode_webp(picture: Image.Image, quality: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -61,6 +61,17 @@ class EmbeddingSet:
             for start in range(0, shard.rows, rows):
                 block = np.asarray(vectors[start : start + rows], dtype=np.float32)
                 yield shard.first_image + start, block
+
+    def take(self, images: Sequence[int]) -> NDArray[np.float32]:
+        """Return (image, dimension) the embeddings of some images, by number."""
+        wanted = np.asarray(images, np.int64)
+        found = np.empty((len(wanted), self.width), np.float32)
+        for shard in self.shards:
+            row = wanted - shard.first_image
+            mine = (row >= 0) & (row < shard.rows)
+            if mine.any():
+                found[mine] = self.read_shard(shard)[row[mine]]
+        return found
 
     def read_all(self) -> NDArray[np.float32]:
         """Return every embedding as one (image, dimension) array, in memory."""

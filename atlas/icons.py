@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,12 +69,7 @@ def run(job: Job) -> None:
     subjects = find_subjects(job, studio, table)
     _say_strengths(job, subjects)
     plan = plan_sheets(job, studio, subjects)
-    total = sum(len(sheet.labels) for sheets in plan.values() for sheet in sheets)
-    job.progress.start("icons", total=total, unit="pictures")
-    drawn = {kind: draw_sheets(job, studio, sheets) for kind, sheets in plan.items()}
-    job.progress.stop()
-    if studio.clock.drawn:
-        job.progress.say(f"  {studio.clock.line()}")
+    drawn = draw_all(job, studio, plan)
     natural = _natural(job, table, subjects.features)
     found = judge_all(job, drawn, subjects, natural)
     webps = _webps(drawn["icons"])
@@ -89,6 +85,12 @@ def run(job: Job) -> None:
     write_parquet(job.out_dir / "side_effects.parquet", side_effects(subjects, found, natural))
     write_parquet(job.out_dir / "strips.parquet", _strip_table(subjects, drawn["strips"]))
     write_json(job.out_dir / "icons.json", {"figures": figures(job, subjects, found, look)})
+
+
+def draw_all(job: Job, studio: Studio, plan: dict[str, list[Sheet]]) -> dict[str, list[pa.Table]]:
+    """Return the tables of every kind's sheets."""
+    tables = iter(draw_sheets(job, studio, [sheet for sheets in plan.values() for sheet in sheets]))
+    return {kind: list(islice(tables, len(sheets))) for kind, sheets in plan.items()}
 
 
 def find_subjects(job: Job, studio: Studio, table: pa.Table) -> Subjects:

@@ -82,6 +82,17 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
     return found
 
 
+def drawing_inputs(config: Config) -> dict[str, Path]:
+    """Return where SAE, encoder, decoder and template of an atlas are; without those it lacks."""
+    named = {
+        "sae": config.sae.path or config.out_dir / "train",
+        "encoder": config.embed.encoder,
+        "decoder": config.icons.decoder,
+        "template": config.icons.template,
+    }
+    return {name: path for name, path in named.items() if path is not None}
+
+
 def _below(path: Path) -> tuple[Path, ...]:
     if path.is_dir():
         return tuple(sorted(file for file in path.rglob("*") if file.is_file()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from atlas.config import Config, settings_of
+from atlas.config import Config, remember, settings_of
 from atlas.errors import ConfigError
 from atlas.files import DigestCache
 from atlas.paths import DATABASE, outside_files
@@ -95,6 +95,7 @@ def build_atlas(
     wanted = wanted_stages(config, only)
     outcomes = []
     with hold(config.out_dir):
+        remember(config)
         cache = DigestCache(config.out_dir / ".digests.json")
         for stage in wanted:
             outcomes.append(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,9 @@ from atlas.clip import Encoder, embed_images, load_encoder, trunk_features
 from atlas.files import read_parquet
 from atlas.roundtrip import partners
 from atlas.stage import Job
+from atlas.workers import devices_of, in_workers, one_thread
 
-SEEN_AT_ONCE = 256
+SEEN_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,11 @@ def look_again(
     """
     if "second_encoder" not in job.inputs or len(features) < 2:
         return None
-    encoder = load_encoder(job.inputs["second_encoder"], device=job.runtime.device)
     tops = top_images(job, features)
     wanted = np.unique(np.concatenate([*tops, nearest]))
     job.progress.say(f"  second encoder: {len(features):,} icons beside {len(wanted):,} images")
-    seen = _see(job, encoder, webps)
-    images = _see(job, encoder, _thumbnails(job, wanted))
+    every = _see(job, [*webps, *_thumbnails(job, wanted)])
+    seen, images = every[: len(webps)], every[len(webps) :]
     rivals = rivals_of(moved)
     shown = [images[np.searchsorted(wanted, top)] for top in tops]
     stand_ins = images[np.searchsorted(wanted, nearest)]
@@ -140,16 +142,28 @@ def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-def _see(job: Job, encoder: Encoder, webps: Sequence[bytes]) -> NDArray[np.float32]:
-    look = trunk_features if job.settings.second_layer == "trunk" else embed_images
+def _see(job: Job, webps: Sequence[bytes]) -> NDArray[np.float32]:
+    """Return (picture, width) what the second encoder makes of WebP pictures."""
+    take_encoder = partial(_take_encoder, job.inputs["second_encoder"])
+    look = partial(_look, layer=job.settings.second_layer)
+    tasks = [webps[start : start + SEEN_AT_ONCE] for start in range(0, len(webps), SEEN_AT_ONCE)]
     found = []
     job.progress.start("second encoder", total=len(webps), unit="pictures")
-    for start in range(0, len(webps), SEEN_AT_ONCE):
-        some = [_decode(webp) for webp in webps[start : start + SEEN_AT_ONCE]]
-        found.append(look(encoder, some))
-        job.progress.advance(len(some))
+    for seen in in_workers(devices_of(job.runtime), take_encoder, look, tasks):
+        found.append(seen)
+        job.progress.advance(len(seen))
     job.progress.stop()
     return np.concatenate(found)
+
+
+def _take_encoder(folder: Path, device: str) -> Encoder:
+    return load_encoder(folder, device=device)
+
+
+def _look(encoder: Encoder, webps: Sequence[bytes], layer: str) -> NDArray[np.float32]:
+    look = trunk_features if layer == "trunk" else embed_images
+    with one_thread():
+        return look(encoder, [_decode(webp) for webp in webps])
 
 
 def _decode(webp: bytes) -> Image.Image:

@@ -1,7 +1,9 @@
 """Where pictures of embeddings are made: draw, encode again, keep; used by icons and concepts.
 
-A sheet is what is drawn together: the unit of resuming, one part of a stage. While one sheet is
-in the decoder, the one before it is compressed and written in the background.
+A sheet is what is drawn together: the unit of resuming, one part of a stage. Worker processes,
+one a card or a core, draw sheets and encode them again; this process meanwhile compresses and
+writes those that are done. A process on the CPU computes with one thread, so that neither their
+number nor that of the threads changes a byte.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,7 @@ from PIL import Image
 
 from atlas.checkpoints import load_sae
 from atlas.clip import Encoder, embed_images, load_encoder, read_encoder_note
-from atlas.config import IconsSettings
+from atlas.config import IconsSettings, Runtime
 from atlas.errors import ConfigError, InputError
 from atlas.files import read_parquet, write_parquet
 from atlas.renderers import Renderer, open_renderer
@@ -29,10 +32,13 @@ from atlas.renderers.drawing import Drawing
 from atlas.sae import SAE, Firings, make_encoder
 from atlas.stage import Job
 from atlas.steering import Template, make_template
+from atlas.workers import devices_of, in_workers, one_thread
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+WORTH_WORKERS = 8
+"""Sheets from which on the start of worker processes is worth its seconds."""
 PLAIN, GRAY = (255, 255, 255), (127, 127, 127)
 """The template where none is named; the picture whose embedding is the pipeline's negative."""
 LEAST_CONTRAST = 1.0
@@ -48,6 +54,8 @@ class Studio:
     """Everything that pictures are drawn with."""
 
     sae: SAE
+    neutral: NDArray[np.float32]
+    """(d,) the embedding of the template's picture."""
     template: Template
     negative: NDArray[np.float32]
     """(d,) the embedding of the mean-gray picture."""
@@ -55,25 +63,6 @@ class Studio:
     encoder: Encoder
     drawing: Drawing
     settings: IconsSettings
-    clock: Clock
-
-
-@dataclass(slots=True)
-class Clock:
-    """Where the time goes."""
-
-    models_s: float = 0.0
-    """Inside the decoder and the encoder."""
-    all_s: float = 0.0
-    drawn: int = 0
-    """Pictures."""
-
-    def line(self) -> str:
-        """Return what to print at the end; nothing if nothing was drawn."""
-        if not self.drawn:
-            return ""
-        share = self.models_s / self.all_s
-        return f"{self.drawn:,} pictures drawn, {self.drawn / self.all_s:.1f}/s, {share:.1%} of the time inside decoder and encoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,38 +106,49 @@ def open_studio(settings: IconsSettings, inputs: Mapping[str, Path], device: str
         dtype=settings.precision,
         compiled=settings.compiled,
     )
-    found, gray = embed_images(
-        encoder,
-        [neutral_picture(encoder, inputs.get("template")), _plain(encoder, GRAY)],
-    )
-    template = make_template(sae, found, settings.template_scale)
+    plain, path = _plain(encoder, PLAIN), inputs.get("template")
+    with one_thread():
+        neutral, gray = embed_images(
+            encoder, [plain if path is None else open_picture(path), _plain(encoder, GRAY)]
+        )
+    template = make_template(sae, neutral, settings.template_scale)
     drawing = Drawing(settings.px, settings.steps, settings.guidance, settings.seed)
-    return Studio(sae, template, gray, renderer, encoder, drawing, settings, Clock())
+    return Studio(sae, neutral, template, gray, renderer, encoder, drawing, settings)
 
 
 def _plain(encoder: Encoder, color: tuple[int, int, int]) -> Image.Image:
     return Image.new("RGB", (encoder.image_px, encoder.image_px), color)
 
 
-def neutral_picture(encoder: Encoder, path: Path | None) -> Image.Image:
-    """Return the template's picture, plain white where none is chosen.
+def open_picture(path: Path) -> Image.Image:
+    """Return a picture file, decoded, in RGB.
 
     Raises:
-        InputError: The file is no picture.
+        InputError: It can't be read, or is none.
     """
-    if path is None:
-        return _plain(encoder, PLAIN)
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
             return picture.convert("RGB")
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise InputError(
             f"cannot read the picture {path}: {error}; name a PNG, JPEG or WebP"
         ) from error
 
 
-def draw(studio: Studio, sheet: Sheet) -> list[Image.Image]:
-    """Return the pictures of a sheet.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A sheet, drawn and encoded again."""
+
+    pictures: NDArray[np.uint8]
+    """(picture, px, px, 3)."""
+    fired: Firings
+    """What the SAE finds in each."""
+    models_s: float
+    """Seconds inside the decoder and the encoder."""
+
+
+def draw(studio: Studio, sheet: Sheet) -> Proof:
+    """Draw a sheet and encode its pictures again.
 
     Raises:
         InputError: An embedding is not finite, or a picture comes out as one flat color.
@@ -163,12 +163,14 @@ def draw(studio: Studio, sheet: Sheet) -> list[Image.Image]:
             f"the embedding of {label} is not finite; look at its row of the SAE's decoder"
         )
     began = time.perf_counter()
-    pictures = studio.renderer.draw(sheet.embeddings, studio.negative, drawing)
-    studio.clock.models_s += time.perf_counter() - began
-    studio.clock.drawn += len(pictures)
-    for label, picture in zip(sheet.labels, pictures, strict=True):
-        _refuse_flat(label, picture)
-    return pictures
+    with one_thread():
+        pictures = studio.renderer.draw(sheet.embeddings, studio.negative, drawing)
+        for label, picture in zip(sheet.labels, pictures, strict=True):
+            _refuse_flat(label, picture)
+        vectors = embed_images(studio.encoder, pictures)
+        models_s = time.perf_counter() - began
+        fired = make_encoder(studio.sae).fire(vectors)
+    return Proof(np.stack([np.asarray(picture) for picture in pictures]), fired, models_s)
 
 
 def _refuse_flat(label: str, picture: Image.Image) -> None:
@@ -184,54 +186,65 @@ TEMPLATE = "the template"
 """Label of the template with no feature set."""
 
 
-def encode_again(studio: Studio, pictures: Sequence[Image.Image]) -> Firings:
-    """Return what the SAE finds in pictures."""
-    began = time.perf_counter()
-    vectors = embed_images(studio.encoder, pictures)
-    studio.clock.models_s += time.perf_counter() - began
-    return make_encoder(studio.sae).fire(vectors)
-
-
-@dataclass(slots=True)
-class _Desk:
-    """Sheets on their way to the disk."""
-
-    job: Job
-    studio: Studio
-    pool: ThreadPoolExecutor
-    waiting: list[Future[Path]] = field(default_factory=list)
-
-
 def draw_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> list[pa.Table]:
     """Return a table for each sheet, drawn if no earlier run has: webp, fired, activation.
 
     The columns fired and activation list the features that fire on the picture once it is
-    encoded again, before it was compressed.
+    encoded again, before it was compressed. Says at the end where the time went.
     """
-    began = time.perf_counter()
-    with ThreadPoolExecutor(1) as pool:
-        desk = _Desk(job, studio, pool)
-        for sheet in sheets:
-            desk.waiting.append(_begin(desk, sheet))
-            if len(desk.waiting) > 1:  # a full disk must not wait for the last sheet
-                desk.waiting[-2].result()
+    keys = {sheet.name: sheet_key(job, studio, sheet) for sheet in sheets}
+    missing = [s for s in sheets if not job.has_part(s.name, ".parquet", keys[s.name])]
+    drawn = sum(len(sheet.labels) for sheet in missing)
+    began, models_s = time.perf_counter(), 0.0
+    job.progress.start("pictures", total=drawn, unit="pictures")
+    with ThreadPoolExecutor(1) as desk:
+        waiting: list[Future[Path]] = []
+        for sheet, proof in zip(
+            missing, draw_in_workers(studio, job.inputs, job.runtime, missing), strict=True
+        ):
+            write = partial(_write, proof=proof, quality=studio.settings.quality)
+            waiting.append(desk.submit(job.part, sheet.name, ".parquet", keys[sheet.name], write))
+            if len(waiting) > 1:  # a full disk must not wait for the last sheet
+                waiting[-2].result()
+            models_s += proof.models_s
             job.progress.advance(len(sheet.labels))
-        paths = [done.result() for done in desk.waiting]
-    studio.clock.all_s += time.perf_counter() - began
-    return [read_parquet(path) for path in paths]
+        for done in waiting:
+            done.result()
+    took_s = time.perf_counter() - began
+    job.progress.stop()
+    if drawn:
+        job.progress.say(
+            _where_time_went(drawn, took_s, models_s / len(workers_for(job.runtime, missing)))
+        )
+    return [read_parquet(job.part(s.name, ".parquet", keys[s.name], _never)) for s in sheets]
 
 
-def _begin(desk: _Desk, sheet: Sheet) -> Future[Path]:
-    job, key = desk.job, sheet_key(desk.job, desk.studio, sheet)
-    if job.has_part(sheet.name, ".parquet", key):
-        return desk.pool.submit(job.part, sheet.name, ".parquet", key, _never)
-    pictures = draw(desk.studio, sheet)
-    fired = encode_again(desk.studio, pictures)
+def draw_in_workers(
+    studio: Studio, inputs: Mapping[str, Path], runtime: Runtime, sheets: Sequence[Sheet]
+) -> Iterator[Proof]:
+    """Yield each sheet drawn, in order, by as many processes as are worth starting."""
+    devices = workers_for(runtime, sheets)
+    if len(devices) == 1:
+        return map(partial(draw, studio), sheets)
+    if devices[0] != "cpu":
+        # The worker processes open their own; this one's would take room on the first card.
+        studio.renderer.leave_card()
+        studio.encoder.model.to("cpu")
+    opening = partial(open_studio, studio.settings, inputs)
+    return in_workers(devices, opening, draw, sheets)
 
-    def write(path: Path) -> None:
-        write_parquet(path, _table(pictures, fired, desk.studio.settings.quality))
 
-    return desk.pool.submit(job.part, sheet.name, ".parquet", key, write)
+def workers_for(runtime: Runtime, sheets: Sequence[Sheet]) -> list[str]:
+    """Return the device of each process that draws."""
+    devices = devices_of(runtime)
+    return devices if len(sheets) >= WORTH_WORKERS else devices[:1]
+
+
+def _where_time_went(drawn: int, took_s: float, models_s: float) -> str:
+    return (
+        f"  {drawn:,} pictures drawn, {drawn / took_s:.1f}/s, "
+        f"{models_s / took_s:.1%} of the time inside decoder and encoder"
+    )
 
 
 def _never(path: Path) -> None:
@@ -249,18 +262,21 @@ def sheet_key(job: Job, studio: Studio, sheet: Sheet) -> dict[str, Any]:
     }
 
 
-def _table(pictures: Sequence[Image.Image], fired: Firings, quality: int) -> pa.Table:
+def _write(path: Path, proof: Proof, quality: int) -> None:
     import pyarrow as pa
 
-    bounds = np.searchsorted(fired.image, np.arange(len(pictures) + 1))
-    spans = [slice(*bounds[i : i + 2]) for i in range(len(pictures))]
-    return pa.table(
+    fired, n = proof.fired, len(proof.pictures)
+    bounds = np.searchsorted(fired.image, np.arange(n + 1))
+    spans = [slice(*bounds[i : i + 2]) for i in range(n)]
+    webps = [webp(Image.fromarray(pixels), quality) for pixels in proof.pictures]
+    table = pa.table(
         {
-            "webp": pa.array([webp(picture, quality) for picture in pictures], pa.binary()),
+            "webp": pa.array(webps, pa.binary()),
             "fired": pa.array([fired.feature[s] for s in spans], pa.list_(pa.int32())),
             "activation": pa.array([fired.activation[s] for s in spans], pa.list_(pa.float32())),
         }
     )
+    write_parquet(path, table)
 
 
 def webp(picture: Image.Image, quality: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import settings
-from site_fixture import build_planted
+from site_fixture import build_drawn, build_planted
 
 # No deadline: the first example of a test may import torch, and cores are shared.
 settings.register_profile("atlas", deadline=None, derandomize=True)
@@ -15,3 +15,11 @@ settings.load_profile("atlas")
 def planted_atlas(tmp_path_factory):
     """A planted atlas with its site; tests read it and never write."""
     return build_planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="session")
+def drawn_atlas(tmp_path_factory):
+    """The folder of a planted atlas with icons and knobs, its build beside its inputs."""
+    folder = tmp_path_factory.mktemp("drawn")
+    build_drawn(folder)
+    return folder

@@ -1,14 +1,50 @@
-"""One planted atlas with its site, built once for all tests that look at it."""
+"""Planted atlases with their sites, built once for all tests that look at them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from planted import plant
+from tiny_decoder import save_tiny_decoder
+from tiny_encoder import save_tiny_encoder
 
 from atlas.config import load_config
 from atlas.pipeline import build_atlas
 from atlas.progress import Progress
+
+DRAWN = """
+[runtime]
+workers = 1
+
+[icons]
+decoder = "decoder"
+px = 16
+steps = 2
+guidance = 3.0
+block_features = 20
+strength = 2.0
+strength_unit = "natural"
+sample_features = 12
+strip_features = 5
+second_encoder = "other-encoder"
+second_images = 3
+
+[concepts]
+examples = 3
+groups = 3
+"""
+
+
+def build_drawn(folder: Path) -> None:
+    """Plant an atlas with icons and knobs, by a real pipeline and encoder of tiny random weights."""
+    plant(folder)
+    save_tiny_decoder(folder / "decoder", 32)
+    save_tiny_encoder(folder / "encoder", 32)
+    save_tiny_encoder(folder / "other-encoder", 20, seed=5)
+    toml = folder / "atlas.toml"
+    text = toml.read_text().replace("[embed]\n", '[embed]\nencoder = "encoder"\n')
+    toml.write_text(text + DRAWN)
+    build_atlas(load_config(toml), progress=Progress(silent=True))
 
 
 def build_planted(folder: Path, **sizes: int) -> Path:

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from planted import make_job, plant
+from planted import make_job
 from tiny_decoder import save_tiny_decoder
-from tiny_encoder import save_tiny_encoder
 
 from atlas import icons
 from atlas import studio as studios
@@ -20,38 +19,11 @@ from atlas.check import check_site
 from atlas.cli import run
 from atlas.config import IconsSettings, load_config
 from atlas.errors import ConfigError, InputError
-from atlas.pipeline import build_atlas
-from atlas.progress import Progress
-
-SETTINGS = """
-[icons]
-decoder = "decoder"
-px = 16
-steps = 2
-guidance = 3.0
-block_features = 20
-strength = 2.0
-strength_unit = "natural"
-sample_features = 12
-strip_features = 5
-second_encoder = "other-encoder"
-second_images = 3
-"""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A planted atlas with icons, built as far as the site."""
-    folder = tmp_path_factory.mktemp("icons")
-    plant(folder)
-    save_tiny_decoder(folder / "decoder", 32)
-    save_tiny_encoder(folder / "encoder", 32)
-    save_tiny_encoder(folder / "other-encoder", 20, seed=5)
-    toml = folder / "atlas.toml"
-    text = toml.read_text().replace("[embed]\n", '[embed]\nencoder = "encoder"\n')
-    toml.write_text(text + SETTINGS)
-    build_atlas(load_config(toml), progress=Progress(silent=True))
-    return folder
+def folder(drawn_atlas):
+    return drawn_atlas
 
 
 @pytest.fixture(scope="module")

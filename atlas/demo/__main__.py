@@ -16,6 +16,7 @@ STEPS = (
     "vectors",
     "sae",
     "evaluate",
+    "neutral",
     "movq",
     "decoder",
     "judge",

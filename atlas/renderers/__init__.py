@@ -74,6 +74,12 @@ class Renderer:
             embeddings[half:], negative, drawing
         )
 
+    def leave_card(self) -> None:
+        """Move the weights to the CPU's memory."""
+        for part in self.pipeline if isinstance(self.pipeline, tuple) else (self.pipeline,):
+            part.to("cpu")
+        _empty_cache()
+
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     import torch

@@ -1,0 +1,111 @@
+"""Work in several processes, one a device or a core; they end with the build that started them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import Any, TypeVar
+
+from atlas.config import Runtime
+from atlas.errors import InputError
+
+Tools = TypeVar("Tools")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def devices_of(runtime: Runtime) -> list[str]:
+    """Return the torch device of each worker process.
+
+    One a core where the device is cpu, one a card where it is cuda without a number.
+    """
+    if runtime.device == "cpu":
+        return ["cpu"] * (runtime.workers or os.cpu_count() or 1)
+    if runtime.device == "cuda":
+        import torch
+
+        return [f"cuda:{card}" for card in range(torch.cuda.device_count())] or ["cuda"]
+    return [runtime.device]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use a single thread for the duration: another number changes the last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_workers(
+    devices: Sequence[str],
+    take_tools: Callable[[str], Tools],
+    work: Callable[[Tools, Task], Result],
+    tasks: Sequence[Task],
+) -> Iterator[Result]:
+    """Yield each task's result, in the order of the tasks.
+
+    Args:
+        devices: One a process; a single one is served by this process.
+        take_tools: Called once in each process with its device. Like work it travels to other
+            processes: a function at the top of a module, or a partial of one.
+        work: Called with the tools and a task.
+        tasks: What is to be done.
+
+    Raises:
+        InputError: A process was ended from outside.
+    """
+    if len(devices) == 1 or len(tasks) < 2:
+        tools = take_tools(devices[0])
+        for task in tasks:
+            yield work(tools, task)
+        return
+    context = get_context("spawn")
+    free = context.SimpleQueue()
+    for device in devices:
+        free.put(device)
+    with ProcessPoolExecutor(
+        len(devices), mp_context=context, initializer=_start, initargs=(free, take_tools)
+    ) as pool:
+        try:
+            futures = [pool.submit(_work, work, task) for task in tasks]
+            for future in futures:
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a worker process was ended from outside, most likely for lack of memory; "
+                "build again with a lower runtime.workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_tools: Any = None
+"""In a worker process: what it works with, taken once."""
+
+
+def _start(free: Any, take_tools: Callable[[str], Any]) -> None:
+    global _tools
+    Thread(target=_end_with_parent, daemon=True).start()
+    _tools = take_tools(free.get())
+
+
+def _work(work: Callable[[Any, Any], Any], task: Any) -> Any:
+    return work(_tools, task)
+
+
+def _end_with_parent() -> None:
+    """Leave once the build is gone: a killed one can't tell its workers, and they'd wait forever."""
+    build = parent_process()
+    assert build is not None
+    build.join()
+    os._exit(1)
