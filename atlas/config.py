@@ -319,7 +319,10 @@ class SiteSettings(Section):
 class Runtime(Section):
     """How to run. Nothing here changes a byte of what is built."""
 
-    device: str = Field(default="cpu", description="Torch device, for instance cpu or cuda:0.")
+    device: str = Field(
+        default="cpu",
+        description="Torch device: cpu, cuda:0 for one card, cuda for all; pictures are drawn by one process a card.",
+    )
     threads: int = Field(
         default=0, ge=0, description="Threads a process may compute with; 0 leaves it to torch."
     )

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 ENCODED_AT_ONCE = 4096
 GAINS = (0.25, 0.5, 1.0, 1.5, 2.0)
-"""Of a strip, over the icon's own strength."""
+"""Of a strip, over the icon's own strength; at 1 it is the icon."""
+OTHER_GAINS = tuple(gain for gain in GAINS if gain != 1)
 SIDE_EFFECTS = 6
 COMMAND = "atlas build CONFIG icons"
 
@@ -83,7 +84,7 @@ def run(job: Job) -> None:
     write_parquet(job.out_dir / "icons.parquet", _icon_table(job, studio, subjects, drawn, found))
     write_parquet(job.out_dir / "replicates.parquet", _replicate_table(subjects, drawn, found))
     write_parquet(job.out_dir / "side_effects.parquet", side_effects(subjects, found, natural))
-    write_parquet(job.out_dir / "strips.parquet", _strip_table(subjects, drawn["strips"]))
+    write_parquet(job.out_dir / "strips.parquet", _strip_table(subjects, drawn, found))
     write_json(job.out_dir / "icons.json", {"figures": figures(job, subjects, found, look)})
 
 
@@ -131,7 +132,7 @@ def plan_sheets(job: Job, studio: Studio, subjects: Subjects) -> dict[str, list[
     sample, names = subjects.sample, [f"feature {f}" for f in subjects.features]
     random = np.random.default_rng([settings.seed, 1]).standard_normal((len(sample), len(base)))
     random *= (subjects.moved[sample] / np.linalg.norm(random, axis=1))[:, None]
-    gains = np.array(GAINS, np.float32)
+    gains = np.array(OTHER_GAINS, np.float32)
     strips = subjects.strips
     strip_wanted = icon_embeddings(
         studio.sae,
@@ -167,7 +168,11 @@ def plan_sheets(job: Job, studio: Studio, subjects: Subjects) -> dict[str, list[
         "strips": cut(
             "strips",
             strip_wanted,
-            [f"{names[place]} at {gain} of its strength" for place in strips for gain in GAINS],
+            [
+                f"{names[place]} at {gain} of its strength"
+                for place in strips
+                for gain in OTHER_GAINS
+            ],
             settings.seed,
         ),
     }
@@ -432,24 +437,39 @@ def side_effects(subjects: Subjects, found: Judged, natural: Natural) -> pa.Tabl
     )
 
 
-def _strip_table(subjects: Subjects, tables: Sequence[pa.Table]) -> pa.Table:
+def _strip_table(subjects: Subjects, drawn: dict[str, list[pa.Table]], found: Judged) -> pa.Table:
     import pyarrow as pa
 
-    fired = collect(tables, subjects.features)
-    whose = np.repeat(subjects.strips, len(GAINS))
+    fired = collect(drawn["strips"], subjects.features)
+    whose = np.repeat(subjects.strips, len(OTHER_GAINS))
     own = np.zeros(len(whose), np.float32)
     mine = fired.feature == whose[fired.icon]
     own[fired.icon[mine]] = fired.activation[mine]
-    gains = np.tile(np.array(GAINS, np.float32), len(subjects.strips))
-    return pa.table(
+    icons, others = _webps(drawn["icons"]), iter(zip(own, _webps(drawn["strips"]), strict=True))
+    rows = []
+    for place in subjects.strips:
+        for step, gain in enumerate(GAINS):
+            itself = (found.trips.activation[place], icons[place])
+            on_icon, webp = itself if gain == 1 else next(others)
+            rows.append(
+                {
+                    "feature": subjects.features[place],
+                    "step": step,
+                    "strength": subjects.strengths[place] * np.float32(gain),
+                    "on_icon": on_icon,
+                    "webp": webp,
+                }
+            )
+    schema = pa.schema(
         {
-            "feature": pa.array(subjects.features[whose], pa.int32()),
-            "step": pa.array(np.tile(np.arange(len(GAINS)), len(subjects.strips)), pa.int32()),
-            "strength": subjects.strengths[whose] * gains,
-            "on_icon": own,
-            "webp": pa.array(_webps(tables), pa.binary()),
+            "feature": pa.int32(),
+            "step": pa.int32(),
+            "strength": pa.float32(),
+            "on_icon": pa.float32(),
+            "webp": pa.binary(),
         }
     )
+    return pa.Table.from_pylist(rows, schema)
 
 
 def figures(job: Job, subjects: Subjects, found: Judged, look: Look | None) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ STAGES = (
     Stage("neighbors", version=1, needs=("embed", "sae", "scan")),
     Stage(
         "icons",
-        version=2,
+        version=3,
         needs=("embed", "sae", "scan", "encoder", "decoder", "template", "second_encoder"),
     ),
     Stage(

@@ -176,7 +176,7 @@ def _icons(size: Size, config: Config) -> StageEstimate:
     icons = config.icons
     live = size.features * ALIVE_SHARE
     sample = min(live, icons.sample_features) * (1 + len(icons.replicate_seeds))
-    pictures = live + sample + 5 * min(live, icons.strip_features)
+    pictures = live + sample + 4 * min(live, icons.strip_features)
     return StageEstimate(
         "icons",
         pictures * icons.steps * 2 * area / ICON_FORWARDS,
