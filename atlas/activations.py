@@ -20,6 +20,8 @@ from atlas.files import read_json
 
 BY_FEATURE = "by_feature.safetensors"
 SCAN = "scan.json"
+PAIRS_PER_BLOCK = 8_000_000
+"""Firings beside other firings that are looked at together."""
 HALF_SMALLEST = np.float32(2.0**-24)
 """Least positive float16; weaker activations are stored as this, never as 0."""
 HALF_LARGEST = np.float32(65504.0)
@@ -210,3 +212,69 @@ class ImageActivations:
             starts = np.concatenate([[0], np.cumsum(tensors["l0"], dtype=np.int64)])
             self._open = (index, tensors, starts)
         return self._open[1], self._open[2]
+
+
+@dataclass(frozen=True, slots=True)
+class EveryFiring:
+    """All activations of a scan in memory, image by image."""
+
+    n_features: int
+    starts: NDArray[np.int64]
+    """(image + 1,) where each image begins in the arrays below, and its end."""
+    features: NDArray[np.int32]
+    """(firing,) ascending within an image."""
+    activations: NDArray[np.float16]
+    """(firing,) greater than 0."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.starts) - 1
+
+    def count_together(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (feature,) on how many of these images each feature fires."""
+        counts = np.zeros(self.n_features, np.int64)
+        for _, entries in self._entries(images):
+            counts += np.bincount(self.features[entries], minlength=self.n_features)
+        return counts
+
+    def sum_together(
+        self, images: NDArray[np.int64], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (feature,) the sum over these images of weight times activation.
+
+        Args:
+            images: (image,) rows.
+            weights: (image,) what each of them counts.
+        """
+        sums = np.zeros(self.n_features)
+        for of, entries in self._entries(images):
+            products = weights[of] * self.activations[entries].astype(np.float64)
+            sums += np.bincount(self.features[entries], products, self.n_features)
+        return sums
+
+    def _entries(
+        self, images: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield (place in images, entry) of every firing on the images, some at a time."""
+        if not len(images):
+            return
+        lengths = self.starts[images + 1] - self.starts[images]
+        ends = np.cumsum(lengths)
+        edges = np.searchsorted(ends, np.arange(0, ends[-1], PAIRS_PER_BLOCK))
+        for first, last in zip(edges, [*edges[1:], len(images)], strict=True):
+            piece = lengths[first:last]
+            offsets = np.arange(piece.sum()) - np.repeat(np.cumsum(piece) - piece, piece)
+            entries = np.repeat(self.starts[images[first:last]], piece) + offsets
+            yield np.repeat(np.arange(first, last), piece), entries
+
+
+def read_every_firing(by_image: ImageActivations, n_features: int) -> EveryFiring:
+    """Read a scan's activations into memory: six bytes a firing."""
+    blocks = list(by_image.blocks())
+    l0 = np.concatenate([np.diff(block.starts) for block in blocks])
+    return EveryFiring(
+        n_features,
+        np.concatenate([[0], np.cumsum(l0)]),
+        np.concatenate([block.features.astype(np.int32) for block in blocks]),
+        np.concatenate([to_half(block.activations) for block in blocks]),
+    )

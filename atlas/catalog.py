@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from atlas import __version__
 from atlas.activations import ImageActivations
 from atlas.checkpoints import load_sae
+from atlas.clusters import label_words, name_cluster
 from atlas.embeddings import EmbeddingSet, read_embeddings
 from atlas.files import digest_json, draft, read_json, read_parquet, write_json, write_parquet
 from atlas.layout import lay_out, trustworthiness
@@ -57,6 +59,7 @@ def run(job: Job) -> None:
             db.execute(create_sql(table))
         _insert_tables(db, job, map_file)
         _insert_labels(db)
+        _insert_families(db, job)
         _insert(db, "icons", icons_query(job))
         _insert_drawn(db, job)
         _insert_decompositions(db, job)
@@ -124,14 +127,64 @@ def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
     _insert(
         db,
         "features",
-        f"""SELECT f.*, m.map_x, m.map_y, coalesce(s.sensitive, false) AS sensitive
+        f"""SELECT f.*, monosemanticity, m.map_x, m.map_y, coalesce(s.sensitive, false) AS sensitive
             FROM '{scan}/features.parquet' f
+            LEFT JOIN '{job.inputs["families"]}/monosemanticity.parquet' USING (feature)
             LEFT JOIN '{map_file}' m USING (feature) LEFT JOIN ({sensitive}) s USING (feature)""",
     )
     for table in ("quantile_images", "activation_histogram"):
         _insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
     for table in ("feature_neighbors", "coactivations", "near_misses"):
         _insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
+
+
+def _insert_families(db: DuckDBPyConnection, job: Job) -> None:
+    """Fill the tables of relatives and clusters; labels and places must be there."""
+    folder = job.inputs["families"]
+    _insert(db, "relatives", f"SELECT * FROM '{folder}/relatives.parquet'")
+    _insert(db, "cluster_features", f"SELECT * FROM '{folder}/cluster_features.parquet'")
+    named = cluster_names(db)
+    db.register("named", named)
+    _insert(
+        db,
+        "clusters",
+        f"""SELECT c.*, n.label, n.label_share, n.null_share, p.map_x, p.map_y
+            FROM '{folder}/clusters.parquet' c JOIN named n USING (level, cluster)
+            JOIN (SELECT level, cluster, median(map_x)::FLOAT AS map_x, median(map_y)::FLOAT AS map_y
+                  FROM cluster_features JOIN features USING (feature) GROUP BY level, cluster) p
+            USING (level, cluster)""",
+    )
+    db.unregister("named")
+
+
+def cluster_names(db: DuckDBPyConnection) -> Any:
+    """Return level, cluster, label, label_share, null_share: from the labels of the members.
+
+    Sensitive features lend no words.
+    """
+    import pyarrow as pa
+
+    words: dict[int, frozenset[str]] = {}
+    for feature, label in db.execute(
+        """SELECT feature, label FROM labels JOIN features USING (feature)
+           WHERE NOT sensitive ORDER BY feature, rank"""
+    ).fetchall():
+        words[feature] = words.get(feature, frozenset()) | label_words(label)
+    common = Counter(word for held in words.values() for word in held)
+    rows = db.execute(
+        """SELECT level, cluster, list(feature ORDER BY rank) FROM cluster_features
+           GROUP BY level, cluster ORDER BY level, cluster"""
+    ).fetchall()
+    names = [name_cluster(members, words, common) for _, _, members in rows]
+    return pa.table(
+        {
+            "level": pa.array([row[0] for row in rows], pa.int32()),
+            "cluster": pa.array([row[1] for row in rows], pa.int32()),
+            "label": pa.array([name.label for name in names], pa.string()),
+            "label_share": pa.array([name.share for name in names], pa.float64()),
+            "null_share": pa.array([name.null_share for name in names], pa.float64()),
+        }
+    )
 
 
 ROUND_TRIP = "strength, moved, on_template, on_intended, on_icon, percentile, icon_rank, p, passes, seeds, verdict"
@@ -272,7 +325,7 @@ def _insert_metrics(db: DuckDBPyConnection, job: Job, sae: SAE, map_file: Path) 
         *scan_figures(read_json(job.inputs["scan"] / "scan.json")),
         _map_figure(job, sae, map_file),
     ]
-    for stage in ("icons", "concepts"):
+    for stage in ("families", "icons", "concepts"):
         if stage in job.inputs:
             drawn = read_json(job.inputs[stage] / f"{stage}.json")["figures"]
             figures += [Figure(**row) for row in drawn]

@@ -158,6 +158,54 @@ class NeighborsSettings(Section):
     )
 
 
+class FamiliesSettings(Section):
+    """What makes two features relatives, and who judges how pure each one is."""
+
+    second_vectors: str | None = Field(
+        default=None,
+        description="Vectors of the same images by another encoder, which monosemanticity is judged by: a glob of .npy shards of (image, d), float16 or float32. Without it there is no such score.",
+    )
+    duplicate_cosine: float = Field(
+        default=0.95, gt=0, le=1, description="Decoder cosine above which two may be duplicates."
+    )
+    duplicate_share: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Share of each duplicate's images on which the other fires too, at least.",
+    )
+    antipode_cosine: float = Field(
+        default=0.5, gt=0, le=1, description="An antipode's decoder cosine is minus this, or less."
+    )
+    strong_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Share of a feature's firings, the strongest, on which its parents are looked for; 1 takes all.",
+    )
+    parent_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Share of the child's strong images on which a parent fires, at least.",
+    )
+    child_share: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Share of the parent's strong images on which the child fires, at most.",
+    )
+    relatives: int = Field(
+        default=8, ge=1, description="Relatives of one kind kept of each feature."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of clusters, nulls and intervals.")
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"second_vectors"}
+
+
 class IconsSettings(Section):
     """A picture of every live feature, drawn by a decoder; used when decoder is named."""
 
@@ -343,6 +391,9 @@ class Config(Section):
     neighbors: NeighborsSettings = Field(
         default_factory=NeighborsSettings, description="Stage neighbors."
     )
+    families: FamiliesSettings = Field(
+        default_factory=FamiliesSettings, description="Stage families."
+    )
     icons: IconsSettings = Field(default_factory=IconsSettings, description="Stage icons.")
     concepts: ConceptsSettings = Field(
         default_factory=ConceptsSettings, description="Stage concepts."
@@ -473,7 +524,8 @@ def _resolve(config: Config, base: Path) -> Config:
         if not isinstance(section, Section):
             continue
         update = {key: absolute(getattr(section, key)) for key in section.places()}
-        if isinstance(section, EmbedSettings) and section.vectors is not None:
-            update["vectors"] = os.path.normpath(base / section.vectors)
+        for key in ("vectors", "second_vectors"):
+            if getattr(section, key, None) is not None:
+                update[key] = os.path.normpath(base / getattr(section, key))
         changed[name] = section.model_copy(update=update)
     return config.model_copy(update=changed)

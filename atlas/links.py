@@ -15,6 +15,7 @@ BROWSE = "browse.html"
 MAP = "map.html"
 PICTURES = "pictures.html"
 SEARCH = "search.html"
+FAMILIES = "families.html"
 REPORT = "report.html"
 DATA = "data.html"
 ABOUT = "about.html"
@@ -82,6 +83,11 @@ def pictures_page(number: int) -> str:
 def words_page(letter: str) -> str:
     """Return the page of the labels that begin with a letter, or of the rest (OTHER)."""
     return f"words/{letter}.html"
+
+
+def family_page(cluster: int) -> str:
+    """Return the page of a cluster of the middle level."""
+    return f"family/{cluster}.html"
 
 
 def feature_json(feature: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.activations import FeatureActivations, ImageActivations
+from atlas.activations import FeatureActivations, ImageActivations, read_every_firing
 from atlas.checkpoints import load_sae
 from atlas.config import NeighborsSettings
 from atlas.embeddings import inner_products, read_embeddings
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 IMAGE_INDEX = "image_index.faiss"
 IMAGE_MEAN = "image_mean.npy"
 QUERIES_PER_BLOCK = 512
-PAIRS_PER_BLOCK = 8_000_000
-"""Co-active pairs counted at once."""
 SPARE = 32
 """More that FAISS is asked for than is kept, as its own order is only float32's."""
 
@@ -205,14 +203,11 @@ def coactivations(
     import pyarrow as pa
 
     totals = by_feature.counts()
-    blocks = list(by_image.blocks())
-    l0 = np.concatenate([np.diff(block.starts) for block in blocks])
-    starts = np.concatenate([[0], np.cumsum(l0)])
-    features = np.concatenate([block.features.astype(np.int32) for block in blocks])
+    every = read_every_firing(by_image, len(totals))
     found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for one in range(len(by_feature)):
         images, _ = by_feature[one]
-        counts = _count_together(images, starts, features, len(totals))
+        counts = every.count_together(images)
         counts[one] = 0
         found.append(_most_frequent(counts, most))
     feature = np.repeat(np.arange(len(totals)), [len(other) for other, _ in found])
@@ -227,30 +222,9 @@ def coactivations(
             "count": count,
             "p_other_given_feature": count / totals[feature],
             "p_feature_given_other": count / totals[other],
-            "lift": count * float(len(l0)) / (totals[feature] * totals[other].astype(float)),
+            "lift": count * float(len(every)) / (totals[feature] * totals[other].astype(float)),
         }
     )
-
-
-def _count_together(
-    images: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    features: NDArray[np.int32],
-    n_features: int,
-) -> NDArray[np.int64]:
-    """Return (feature,) on how many of these images each feature fires."""
-    counts = np.zeros(n_features, np.int64)
-    if not len(images):
-        return counts
-    lengths = starts[images + 1] - starts[images]
-    ends = np.cumsum(lengths)
-    edges = np.searchsorted(ends, np.arange(0, ends[-1], PAIRS_PER_BLOCK))
-    for first, last in zip(edges, [*edges[1:], len(images)], strict=True):
-        piece = lengths[first:last]
-        offsets = np.arange(piece.sum()) - np.repeat(np.cumsum(piece) - piece, piece)
-        entries = np.repeat(starts[images[first:last]], piece) + offsets
-        counts += np.bincount(features[entries], minlength=n_features)
-    return counts
 
 
 def _most_frequent(

@@ -83,6 +83,7 @@ class FeatureRow:
     mass_share: float
     decoder_norm: float
     selectivity: float
+    monosemanticity: float | None
     map_x: float
     map_y: float
     sensitive: bool
@@ -146,6 +147,11 @@ class Chapter:
     near: Rows
     neighbors: Rows
     coactive: Rows
+    relatives: Rows
+    """Duplicates, antipodes and parents."""
+    children: Rows
+    clusters: Rows
+    """Its cluster at each level, the coarsest first."""
     histogram: Rows
 
 
@@ -241,6 +247,21 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
         coactive=by_feature(
             f"""SELECT feature, other, p_other_given_feature FROM coactivations
                 WHERE {span} AND rank < {COACTIVE_SHOWN} ORDER BY feature, rank"""
+        ),
+        relatives=by_feature(
+            f"""SELECT feature, kind, other, cosine, share, share_back FROM relatives
+                WHERE {span} ORDER BY feature, kind, rank"""
+        ),
+        children=by_feature(
+            f"""SELECT feature, child, share, share_back
+                FROM (SELECT other AS feature, feature AS child, share, share_back
+                      FROM relatives WHERE kind = 'parent')
+                WHERE {span} ORDER BY feature, share DESC, child"""
+        ),
+        clusters=by_feature(
+            f"""SELECT feature, level, cluster, label, features
+                FROM cluster_features JOIN clusters USING (level, cluster)
+                WHERE {span} ORDER BY feature, level"""
         ),
         histogram=by_feature(
             f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
@@ -427,16 +448,60 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
             feature_link(other, percent(share), book)
             for _, other, share in chapter.coactive.get(feature, [])
         ],
+        **family_view(book, chapter, feature),
         "before": links.feature_page(ring[at - 1]) if at else "",
         "after": links.feature_page(ring[at + 1]) if at + 1 < len(ring) else "",
         "details": [
             ("mean where it fires", figure(row.mean)),
             ("length of decoder direction", figure(row.decoder_norm)),
             ("selectivity", figure(row.selectivity)),
+            *(
+                [("monosemanticity in a second encoder", f"{row.monosemanticity:.3f}")]
+                if row.monosemanticity is not None
+                else []
+            ),
         ],
         "json": links.feature_json(feature),
         "map_link": f"{links.MAP}#f{feature}",
     }
+
+
+CHILDREN_SHOWN = 12
+
+
+def family_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
+    """Return a feature's relatives by kind, and the clusters that it is in, coarsest first."""
+    of_kind: dict[str, list[Link]] = defaultdict(list)
+    for _, kind, other, cosine, share, back in chapter.relatives.get(feature, []):
+        value = f"{percent(share)}, back {percent(back)}" if kind == "parent" else f"{cosine:.2f}"
+        of_kind[kind].append(feature_link(other, value, book))
+    children = [
+        feature_link(child, f"{percent(share)}, back {percent(back)}", book)
+        for _, child, share, back in chapter.children.get(feature, [])[:CHILDREN_SHOWN]
+    ]
+    kinds = [
+        ("Parents", "fire where this one is strong; back: how often it fires where they are", of_kind["parent"]),
+        ("Children", "where they are strong, this one fires; back: how often they where it is", children),
+        ("Duplicates", "point alike and fire alike; cosine of the decoder directions", of_kind["duplicate"]),
+        ("Antipode", "points away; cosine of the decoder directions", of_kind["antipode"]),
+    ]  # fmt: skip
+    clusters = chapter.clusters.get(feature, [])
+    middle = next((cluster for _, level, cluster, *_ in clusters if level == 1), None)
+    return {
+        "kin": [(title, note, held) for title, note, held in kinds if held],
+        "clusters": [
+            (clean(label) or f"cluster {cluster + 1}", f"{size:,}", cluster_link(level, cluster, middle))
+            for _, level, cluster, label, size in clusters
+        ],
+    }  # fmt: skip
+
+
+def cluster_link(level: int, cluster: int, middle: int | None) -> str:
+    """Return where a cluster is shown: a section of all families, a page, a section of that page."""
+    if level == 0:
+        return f"{links.FAMILIES}#c{cluster}"
+    page = links.family_page(middle if middle is not None else cluster)
+    return page if level == 1 else f"{page}#c{cluster}"
 
 
 def _icon(book: Book, chapter: Chapter, feature: int) -> Picture | None:
@@ -538,6 +603,14 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
         "coactivations": [
             {"feature": other, "p_other_given_feature": share}
             for _, other, share in chapter.coactive.get(feature, [])
+        ],
+        "relatives": [
+            {"kind": kind, "feature": other, "cosine": cosine, "share": share, "share_back": back}
+            for _, kind, other, cosine, share, back in chapter.relatives.get(feature, [])
+        ],
+        "clusters": [
+            {"level": level, "cluster": cluster, "label": label}
+            for _, level, cluster, label, _ in chapter.clusters.get(feature, [])
         ],
     }
 

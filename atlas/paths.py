@@ -57,9 +57,11 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
     """Return what the configuration reads from outside: name -> (path, files, sorted)."""
     found: dict[str, tuple[Path, tuple[Path, ...]]] = {}
     embed = config.embed
-    if embed.vectors is not None:
-        matches = tuple(Path(name) for name in sorted(glob.glob(embed.vectors)))  # noqa: PTH207 - an absolute pattern
-        found["vectors"] = (Path(embed.vectors).parent, matches)
+    globs = {"vectors": embed.vectors, "second_vectors": config.families.second_vectors}
+    for name, pattern in globs.items():
+        if pattern is not None:
+            matches = tuple(Path(path) for path in sorted(glob.glob(pattern)))  # noqa: PTH207 - an absolute pattern
+            found[name] = (Path(pattern).parent, matches)
     named = {
         "images": embed.images,
         "pictures": embed.pictures,

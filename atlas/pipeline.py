@@ -29,6 +29,7 @@ STAGES = (
     Stage("train", version=1, needs=("embed",)),
     Stage("scan", version=1, needs=("embed", "sae")),
     Stage("neighbors", version=1, needs=("embed", "sae", "scan")),
+    Stage("families", version=1, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
     Stage(
         "icons",
         version=3,
@@ -41,11 +42,14 @@ STAGES = (
     ),
     Stage(
         "catalog",
-        version=3,
-        needs=("embed", "sae", "scan", "neighbors", "icons", "concepts", "vocabulary", "figures"),
+        version=4,
+        needs=(
+            *("embed", "sae", "scan", "neighbors", "families"),
+            *("icons", "concepts", "vocabulary", "figures"),
+        ),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=3, needs=("embed", "icons", "concepts", "catalog", "templates")),
+    Stage("site", version=4, needs=("embed", "icons", "concepts", "catalog", "templates")),
 )
 
 

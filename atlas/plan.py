@@ -21,6 +21,8 @@ GFLOPS = 200.0
 THUMBNAILS_PER_S = 250.0
 ENCODED_PER_S = 30.0
 THUMBNAIL_BYTES = 3_000
+CLUSTER_ROUNDS = 30
+"""Of the clustering, at most."""
 ACTIVE_FEATURES = 60
 """Features assumed to fire on an image, as the seed's SAE has it."""
 ACTIVATION_BYTES = 9.4
@@ -171,6 +173,20 @@ def _neighbors(size: Size, _config: Config) -> StageEstimate:
     )
 
 
+def _families(size: Size, _config: Config) -> StageEstimate:
+    live = size.features * ALIVE_SHARE
+    clustering = 2.0 * live**1.75 * size.width * CLUSTER_ROUNDS
+    opposed = 2.0 * live**2 * size.width
+    pairs = size.images * ACTIVE_FEATURES**2
+    return StageEstimate(
+        "families",
+        (clustering + opposed) / GFLOPS / 1e9 + pairs / 1e8,
+        live * (2.0 * size.width + 300),
+        size.images * ACTIVE_FEATURES * 6.0 + 16.0 * live * size.width,
+        "pairs of features an image at 100 M/s, one product and the clustering",
+    )
+
+
 def _icons(size: Size, config: Config) -> StageEstimate:
     area = (config.icons.px / 64) ** 2
     icons = config.icons
@@ -223,6 +239,7 @@ ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {
     "train": _train,
     "scan": _scan,
     "neighbors": _neighbors,
+    "families": _families,
     "icons": _icons,
     "concepts": _concepts,
     "catalog": _catalog,

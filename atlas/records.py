@@ -35,6 +35,8 @@ FEATURE = Column("feature", "INTEGER", "the SAE's feature, numbered from 0")
 IMAGE = Column("image", "BIGINT", "row of the image in the embedding shards taken together")
 RANK = Column("rank", "INTEGER", "place, from 0")
 ACTIVATION = Column("activation", "FLOAT", "activation of the feature on the image, unitless")
+LEVEL = Column("level", "INTEGER", "0 the coarsest, 2 the finest")
+CLUSTER = Column("cluster", "INTEGER", "number of the cluster in its level, by size")
 CONCEPT = Column("concept", "INTEGER", "number of the group in its image, by mass")
 
 TABLES = (
@@ -59,6 +61,11 @@ TABLES = (
                 "selectivity",
                 "DOUBLE",
                 "sum^2 / (count * sum_squares), 0 to 1: 1 if equally strong wherever it fires, near 0 if a few images hold it all",
+            ),
+            Column(
+                "monosemanticity",
+                "DOUBLE",
+                "how alike its images are in a second encoder, weighted by activation, -1 to 1; null where none was given or it fires on fewer than two images",
             ),
             Column("map_x", "FLOAT", "place on the map, 0 to 1; null where dead"),
             Column("map_y", "FLOAT", "place on the map, 0 to 1; null where dead"),
@@ -170,6 +177,65 @@ TABLES = (
             Column("lift", "DOUBLE", "count over the count expected if the two were independent"),
         ),
         "feature, rank",
+    ),
+    Table(
+        "relatives",
+        "duplicates, antipodes and parents of a feature; who has it as a parent is its child",
+        (
+            FEATURE,
+            Column(
+                "kind",
+                "VARCHAR",
+                "duplicate: points and fires alike; antipode: points away; parent: fires wherever the feature is strong, and the feature seldom where the parent is",
+            ),
+            RANK,
+            Column("other", "INTEGER", "the other feature"),
+            Column("cosine", "FLOAT", "cosine of the decoder directions, -1 to 1"),
+            Column(
+                "n",
+                "BIGINT",
+                "the feature's firings that were looked at: all, for a parent the strongest tenth (families.strong_share)",
+            ),
+            Column("share", "DOUBLE", "share of these on which the other fires"),
+            Column("share_low", "DOUBLE", "lower end of its 95 % Wilson interval"),
+            Column(
+                "share_back", "DOUBLE", "the same with the two exchanged: how often the feature"
+            ),
+            Column("share_back_high", "DOUBLE", "upper end of its 95 % Wilson interval"),
+        ),
+        "feature, kind, rank",
+    ),
+    Table(
+        "clusters",
+        "groups of live features by decoder direction, at three levels, each within its parent",
+        (
+            LEVEL,
+            CLUSTER,
+            Column("parent", "INTEGER", "cluster of the level above; null at level 0"),
+            Column("features", "BIGINT", "members"),
+            Column(
+                "label",
+                "VARCHAR",
+                "words that many members' labels hold and few others; may be empty",
+            ),
+            Column("label_share", "DOUBLE", "share of the members with one of these words"),
+            Column("null_share", "DOUBLE", "share of all labeled features with one of them"),
+            Column("map_x", "FLOAT", "median place of its members on the map, 0 to 1"),
+            Column("map_y", "FLOAT", "median place of its members on the map, 0 to 1"),
+        ),
+        "level, cluster",
+    ),
+    Table(
+        "cluster_features",
+        "the members of each cluster, those nearest to its middle first",
+        (
+            LEVEL,
+            CLUSTER,
+            RANK,
+            FEATURE,
+            Column("cosine", "FLOAT", "cosine of its direction and the members' mean, -1 to 1"),
+        ),
+        "level, cluster, rank",
     ),
     Table(
         "labels",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LABEL_WEIGHT = 100
@@ -74,12 +74,25 @@ def index_scripts(weights: Mapping[str, Mapping[int, int]]) -> dict[str, str]:
     }
 
 
-def features_script(rows: Iterable[Mapping[str, Any]], prefixes: Iterable[str]) -> str:
-    """Return the script that tells name, icon, density and place of every feature shown."""
+def features_script(
+    rows: Iterable[Mapping[str, Any]],
+    prefixes: Iterable[str],
+    regions: Iterable[Sequence[Any]] = (),
+) -> str:
+    """Return the script that tells name, icon, density and place of every feature shown.
+
+    Args:
+        rows: A record a feature.
+        prefixes: Those of the scripts of words.
+        regions: (level, name, x, y) of the map's named regions.
+    """
     listed = list(rows)
     keys = ("feature", "name", "icon", "density", "max", "x", "y")
     columns = {key: [row[key] for row in listed] for key in keys}
-    return script("atlasFeatures", {**columns, "prefixes": sorted(prefixes)})
+    return script(
+        "atlasFeatures",
+        {**columns, "prefixes": sorted(prefixes), "regions": [list(region) for region in regions]},
+    )
 
 
 def script(receiver: str, value: Any) -> str:

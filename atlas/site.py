@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from PIL import Image
 
-from atlas import links, pages
+from atlas import family_pages, links, pages
 from atlas.check import check_site
 from atlas.files import write_bytes, write_text
 from atlas.pages import Book, Chapter
@@ -56,6 +56,8 @@ SCHEMA = {
             "strip": {"type": "array", "items": {"type": "object"}},
             "neighbors": {"type": "array", "items": {"type": "object"}},
             "coactivations": {"type": "array", "items": {"type": "object"}},
+            "relatives": {"type": "array", "items": {"type": "object"}},
+            "clusters": {"type": "array", "items": {"type": "object"}},
         },
     },
 }
@@ -159,6 +161,7 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
         ("404", pages.common(book, links.NOT_FOUND, "Not found")),
         *(("browse", view) for view in pages.browse_views(book)),
         *(("words", view) for view in words),
+        *family_pages.views(book, db),
     ]
     for template, view in front:
         write_page(job.out_dir, env, template, view)
@@ -195,7 +198,9 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
         }
         for f in book.order
     ]
-    write_text(out_dir / links.FEATURES_SCRIPT, features_script(rows, scripts))
+    write_text(
+        out_dir / links.FEATURES_SCRIPT, features_script(rows, scripts, family_pages.regions(db))
+    )
     index = {
         "id": book.facts["id"],
         "title": book.facts["title"],

@@ -16,10 +16,11 @@
   window.atlasFeatures = function (given) { table = given; };
 
   function base() { return Math.min(wide, tall) * (1 - 2 * MARGIN); }
-  function toSheet(i) {
+  function placeOnSheet(x, y) {
     var size = base() * view.scale, stretch = Math.min(1.6, wide / tall);
-    return [wide / 2 + (table.x[i] - view.x) * size * Math.max(1, stretch), tall / 2 + (table.y[i] - view.y) * size];
+    return [wide / 2 + (x - view.x) * size * Math.max(1, stretch), tall / 2 + (y - view.y) * size];
   }
+  function toSheet(i) { return placeOnSheet(table.x[i], table.y[i]); }
   function colors() {
     var style = getComputedStyle(document.documentElement);
     ink = style.getPropertyValue("--ink");
@@ -98,16 +99,17 @@
       pen.stroke();
     });
   }
+  // Names of clusters, coarse ones first; finer ones as one comes closer, where there is room.
   function drawRegions() {
-    var boxes = [];
-    pen.font = "500 15px Newsreader, Georgia, serif";
+    var boxes = [], finest = view.scale < 1.5 ? 1 : 2;
     if ("letterSpacing" in pen) pen.letterSpacing = "2px";
-    for (var k = 0; k < byMass.length && boxes.length < 24; k++) {
-      var i = byMass[k], name = table.name[i];
-      if (!name || name.length > 22) continue;
-      var at = toSheet(i), half = pen.measureText(name).width / 2 + 24;
+    for (var k = 0; k < table.regions.length && boxes.length < 40; k++) {
+      var region = table.regions[k], level = region[0], name = region[1];
+      if (level > finest || (level < 1 && view.scale >= 3)) continue;
+      pen.font = "500 " + [22, 15, 14][level] + "px Newsreader, Georgia, serif";
+      var at = placeOnSheet(region[2], region[3]), half = pen.measureText(name).width / 2 + 16;
       if (at[0] < half || at[0] > wide - half || at[1] < 20 || at[1] > tall - 20) continue;
-      if (boxes.some(function (b) { return Math.abs(b[0] - at[0]) < b[2] + half && Math.abs(b[1] - at[1]) < 56; })) continue;
+      if (boxes.some(function (b) { return Math.abs(b[0] - at[0]) < b[2] + half && Math.abs(b[1] - at[1]) < 36; })) continue;
       boxes.push([at[0], at[1], half]);
       pen.lineWidth = 4;
       pen.strokeStyle = paper;

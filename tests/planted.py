@@ -307,3 +307,70 @@ def oracle(sae: SAE, x: np.ndarray) -> np.ndarray:
     elif sae.activation.threshold is not None:
         z = np.where(z > sae.activation.threshold, z, 0)
     return np.maximum(z, 0)
+
+
+@dataclass(frozen=True)
+class PlantedKin:
+    """An atlas whose families are known: which feature is whose duplicate, parent, antipode."""
+
+    folder: Path
+    x: NDArray[np.float16]
+    """(image, dimension)."""
+    duplicates: set[tuple[int, int]]
+    parents: set[tuple[int, int]]
+    """(child, parent)."""
+    antipodes: set[tuple[int, int]]
+    family: NDArray[np.int64]
+    """(feature,) which decoder bundle it is of."""
+
+
+KIN_DIMENSIONS = 5
+"""Of each family: two that its parent reads, one more a child, and one of a lone feature."""
+
+
+def plant_kin(folder: Path, n_families: int = 6, n_images: int = 3000, seed: int = 0) -> PlantedKin:
+    """Write atlas.toml and all that it names for families known beforehand.
+
+    Of each family feature 0 fires where two dimensions are on; 1 and 2 where a third one is
+    too, so they are its children; 3 is a copy of 0 at twice the gain; 4 reads a dimension
+    of its own and points away from these four. Dimensions are on by lot, each by itself.
+    """
+    rng = np.random.default_rng(seed)
+    width = n_families * KIN_DIMENSIONS
+    odds = np.tile([0.45, 0.45, 0.15, 0.15, 0.1], n_families)
+    x = np.where(rng.random((n_images, width)) < odds, rng.choice(LEVELS, (n_images, width)), OFF)
+    x = x.astype(np.float16)
+    x[~(x > 0).any(axis=1), 0] = 1.0
+    reads = [(0, 1), (0, 1, 2), (0, 1, 3), (0, 1), (4,)]
+    points = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [1, 1, 0, 0, 0],
+                       [-1, -1, 0, 0, 0.5]], np.float32)  # fmt: skip
+    n_features = n_families * len(reads)
+    encoder = np.zeros((n_features, width), np.float32)
+    decoder = np.zeros((n_features, width), np.float32)
+    for feature in range(n_features):
+        first, kind = feature // len(reads) * KIN_DIMENSIONS, feature % len(reads)
+        encoder[feature, [first + d for d in reads[kind]]] = 2.0 if kind == 3 else 1.0
+        decoder[feature, first : first + KIN_DIMENSIONS] = points[kind]
+    sae = SAE(
+        W_enc=encoder,
+        b_enc=np.zeros(n_features, np.float32),
+        W_dec=decoder,
+        b_dec=np.zeros(width, np.float32),
+        b_pre=np.zeros(width, np.float32),
+        provenance={"name": "planted kin", "synthetic": True},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_vectors(folder / "vectors", x, 2)
+    pq.write_table(image_table(x), folder / "images.parquet")
+    pq.write_table(_pictures(rng, n_images), folder / "pictures.parquet")
+    write_own(folder / "sae", sae)
+    (folder / "atlas.toml").write_text(_toml(), encoding="utf-8")
+    heads = range(0, n_features, len(reads))
+    return PlantedKin(
+        folder,
+        x,
+        {pair for f in heads for pair in ((f, f + 3), (f + 3, f))},
+        {(f + child, f + parent) for f in heads for child in (1, 2) for parent in (0, 3)},
+        {(f + 4, f) for f in heads} | {(f + kind, f + 4) for f in heads for kind in range(4)},
+        np.repeat(np.arange(n_families), len(reads)),
+    )

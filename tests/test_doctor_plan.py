@@ -46,6 +46,7 @@ def test_the_plan_grows_with_the_images_and_knows_its_stages(tmp_path):
         "embed",
         "scan",
         "neighbors",
+        "families",
         "catalog",
         "site",
     ]

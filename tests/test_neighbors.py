@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import Planted, make_job, plant, write_embed
 
-from atlas import neighbors, scan
+from atlas import activations, neighbors, scan
 from atlas.config import NeighborsSettings, ScanSettings
 from atlas.errors import MissingError
 from atlas.files import list_files
@@ -135,7 +135,7 @@ def test_coactivations_equal_counting_sets(built, monkeypatch):
             a, b = int(count[feature]), int(count[other])
             expected.append((feature, rank, other, both, both / a, both / b, both * n / (a * b)))
     assert rows(out / "coactivations.parquet") == expected
-    monkeypatch.setattr(neighbors, "PAIRS_PER_BLOCK", 50)
+    monkeypatch.setattr(activations, "PAIRS_PER_BLOCK", 50)
     by_feature = neighbors.FeatureActivations(inputs["scan"])
     by_image = neighbors.ImageActivations(inputs["scan"])
     again = neighbors.coactivations(by_feature, by_image, 6).to_pydict()

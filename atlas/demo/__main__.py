@@ -14,6 +14,7 @@ STEPS = (
     "trunk",
     "head",
     "vectors",
+    "second",
     "sae",
     "evaluate",
     "neutral",
