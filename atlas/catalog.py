@@ -25,7 +25,7 @@ from atlas.embeddings import EmbeddingSet, read_embeddings
 from atlas.files import digest_json, draft, read_json, read_parquet, write_json, write_parquet
 from atlas.layout import lay_out, trustworthiness
 from atlas.paths import DATABASE
-from atlas.records import SENSITIVE_SHARE, TABLE, TABLES, create_sql
+from atlas.records import SENSITIVE_SHARE, TABLE, TABLES, create_sql, tables_digest
 from atlas.sae import SAE
 from atlas.stage import Job
 
@@ -427,6 +427,7 @@ def _insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
         "n_alive": str(counts[1]),
         "sae_digest": sae.digest(),
         "sae": json.dumps(dict(sae.provenance), sort_keys=True),
+        "tables": tables_digest(),
         "made_with": f"feature-atlas {__version__}",
     }
     db.executemany("INSERT INTO provenance VALUES (?, ?)", sorted(facts.items()))

@@ -18,7 +18,7 @@ from atlas.errors import AtlasError, ConfigError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from atlas.lookup import Feature
+    from atlas.lookup import Atlas, Feature
 
 app = typer.Typer(
     name="atlas",
@@ -234,6 +234,8 @@ def feature(
         if as_json:
             _print_json(plain(found))
             return
+        if sys.stdout.isatty():
+            _show_icon(opened, found)
         for line in _describe(found):
             print(line)
 
@@ -458,6 +460,112 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(",") if number.strip())
     except ValueError as error:
         raise ConfigError(f"{option} takes numbers with commas, got {text!r}") from error
+
+
+@app.command()
+def coverage(
+    concepts: Annotated[
+        Path, typer.Argument(help="Text file with one concept a line.", metavar="CONCEPTS")
+    ],
+    atlas: AtlasOpt = DEMO,
+    as_json: JsonOpt = False,
+) -> None:
+    """Say which concepts of a list the dictionary has, confuses and lacks."""
+    from atlas.coverage import coverage as cover
+    from atlas.coverage import read_concepts
+    from atlas.lookup import Atlas
+    from atlas.lookup import as_json as plain
+
+    listed = read_concepts(concepts)
+    with Atlas(atlas) as opened:
+        found = cover(opened, listed)
+    if as_json:
+        _print_json(plain(found))
+        return
+    _table(
+        (
+            "concept",
+            "verdict",
+            "feature",
+            "label",
+            "found by",
+            "score",
+            "by chance",
+            "confused with",
+        ),
+        [
+            (
+                c.concept,
+                c.verdict,
+                "" if c.feature is None else f"{c.feature}",
+                c.label or ("" if c.feature is None else "no name"),
+                c.why,
+                "" if c.score is None else f"{c.score:.2f}",
+                "" if c.null_score is None else f"{c.null_score:.2f}",
+                c.confused_with,
+            )
+            for c in found
+        ],
+    )
+    if sys.stdout.isatty():
+        counts = {
+            v: sum(c.verdict == v for c in found) for v in ("has", "confuses", "lacks", "unknown")
+        }
+        print(", ".join(f"{v} {n}" for v, n in counts.items()) + f" of {len(found)}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder of an atlas.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Another one, on the same images.", metavar="B")],
+    as_json: JsonOpt = False,
+) -> None:
+    """Match the features of two SAEs on the same images, and list what each lacks."""
+    from atlas.compare import compare as match
+    from atlas.lookup import as_json as plain
+
+    found = match(a, b)
+    if as_json:
+        _print_json(plain(found))
+        return
+    _table(
+        (
+            "match by",
+            "mutual",
+            "by chance",
+            "mutual, 0.7 or more",
+            "by chance",
+            "median best",
+            "by chance",
+            "n",
+        ),
+        [
+            (
+                m.by,
+                f"{m.mutual:.3f}",
+                f"{m.mutual_null:.3f}",
+                f"{m.close:.3f}",
+                f"{m.close_null:.3f}",
+                f"{m.median:.3f}",
+                f"{m.median_null:.3f}",
+                f"{m.n:,}",
+            )
+            for m in (found.directions, found.firing)
+        ],
+    )
+    print(f"the same close match by both: {found.both:.3f} of {found.live_a:,} features of {a}")
+    for lacking, lacked in ((b, found.b_lacks), (a, found.a_lacks)):
+        listed = ", ".join(f"{one.feature} ({one.cosine:.2f})" for one in lacked) or "nothing"
+        print(f"{lacking} lacks, strongest first, with the nearest cosine: {listed}")
+
+
+def _show_icon(opened: Atlas, found: Feature) -> None:
+    """Print the feature's picture, where it may be shown and the terminal can."""
+    from atlas.terminal import protocol_of, show_picture
+
+    path = opened.icon_path(found.feature)
+    if path is not None:
+        print(show_picture(path, protocol_of(os.environ)), end="")
 
 
 def _describe(found: Feature) -> Iterable[str]:

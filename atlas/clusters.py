@@ -41,14 +41,16 @@ def cluster_levels(directions: NDArray[np.float32], seed: int) -> list[NDArray[n
     """
     n = len(directions)
     counts = [max(1, round(n ** (level / 4))) for level in (3, 2, 1)]
-    points, weights = directions.astype(np.float64), np.ones(n)
+    points: NDArray[np.float64] = directions.astype(np.float64)
+    weights = np.ones(n)
     labels = np.arange(n)
     levels = []
     for count in counts:
         found, centers = spherical_k_means(points, weights, count, np.random.default_rng(seed))
         labels = found[labels]
         levels.append(_by_size(labels))
-        points, weights = centers, np.bincount(found, weights, len(centers))
+        points = centers
+        weights = np.bincount(found, weights, len(centers)).astype(np.float64)
     return levels[::-1]
 
 

@@ -333,7 +333,8 @@ def _to_middle(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     wide = rows.astype(np.float64)
     middle = wide.sum(axis=0)
     length = max(float(np.linalg.norm(middle)), 1e-30)
-    return np.round(np.einsum("rd,d->r", wide, middle / length), DIGITS)
+    found: NDArray[np.float64] = np.round(np.einsum("rd,d->r", wide, middle / length), DIGITS)
+    return found
 
 
 def _rows_table(rows: list[Any], schema: pa.Schema) -> pa.Table:

@@ -14,11 +14,18 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas import links
 from atlas.errors import AtlasError, InputError, MissingError
-from atlas.paths import database_path, require_atlas
+from atlas.paths import database_path, require_atlas, site_dir
+from atlas.records import tables_digest
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
+    from numpy.typing import NDArray
+
+    from atlas.vocabulary import Vocabulary
 
 TOP_IMAGES_SHOWN = 9
 NEIGHBORS_SHOWN = 8
@@ -135,6 +142,11 @@ class Atlas:
                 f"cannot read the catalog of {self.path}: {reason}; build it again with: atlas build CONFIG catalog"
             ) from error
         self.provenance: dict[str, str] = dict(facts)
+        if self.provenance.get("tables") != tables_digest():
+            raise InputError(
+                f"{self.path} has the tables of another version of this program "
+                f"({self.provenance.get('made_with', 'unknown')}); build it again with: atlas build CONFIG catalog site"
+            )
         self.id = self.provenance["id"]
 
     def __enter__(self) -> Atlas:
@@ -231,14 +243,81 @@ class Atlas:
         Raises:
             InputError: DuckDB refuses the query.
         """
+        return self.sql_with(query)
+
+    def sql_with(
+        self, query: str, values: Sequence[object] = ()
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return what sql does, with values in the places of the question marks.
+
+        Raises:
+            InputError: DuckDB refuses the query.
+        """
         import duckdb
 
         try:
-            cursor = self._db.execute(query)
+            cursor = self._db.execute(query, values)
         except duckdb.Error as error:
             raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
         names = tuple(column[0] for column in cursor.description or ())
         return names, cursor.fetchall()
+
+    def icon_path(self, feature: int) -> Path | None:
+        """Return the file of the picture that stands for a feature, if there is one to show.
+
+        Rendered or not, it lies in the site; a sensitive feature shows none.
+        """
+        rows = self._rows(
+            """SELECT i.image FROM icons i JOIN features f USING (feature) LEFT JOIN images m USING (image)
+               WHERE feature = ? AND NOT f.sensitive AND NOT coalesce(m.sensitive, false)""",
+            [feature],
+        )
+        if not rows:
+            return None
+        image = rows[0][0]
+        path = site_dir(self.path) / (
+            links.icon(feature) if image is None else links.thumbnail(image)
+        )
+        return path if path.exists() else None
+
+    def arrow(self, query: str) -> pa.Table:
+        """Return a query's rows as an Arrow table, for whoever works on with many of them.
+
+        Raises:
+            InputError: DuckDB refuses the query.
+        """
+        import duckdb
+
+        try:
+            return self._db.execute(query).to_arrow_table()
+        except duckdb.Error as error:
+            raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
+
+    def names(self, features: Sequence[int]) -> dict[int, str]:
+        """Return the first label of each of these features that has one."""
+        rows = self._rows(
+            "SELECT feature, label FROM labels WHERE rank = 0 AND feature IN (SELECT unnest(?))",
+            [list(features)],
+        )
+        return dict(rows)
+
+    def meanings(self) -> tuple[NDArray[np.int32], NDArray[np.float32], Vocabulary] | None:
+        """Return (features that may be shown, (feature, d) prototypes, the vocabulary).
+
+        None where the atlas has no vocabulary.
+        """
+        folder = self.path / "catalog" / "search"
+        if not (folder / "vocabulary").is_dir():
+            return None
+        import numpy as np
+
+        from atlas.vocabulary import read_vocabulary
+
+        numbers = np.load(folder / "features.npy", allow_pickle=False)
+        prototypes = np.load(folder / "prototypes.npy", allow_pickle=False).astype(np.float32)
+        hidden = [row[0] for row in self._rows("SELECT feature FROM features WHERE sensitive")]
+        shown = ~np.isin(numbers, hidden)
+        return numbers[shown], prototypes[shown], read_vocabulary(folder / "vocabulary")
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return self._db.execute(query, values).fetchall()

@@ -6,6 +6,7 @@ this one list; a test holds the README to it.
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 
@@ -424,6 +425,12 @@ def create_sql(table: Table) -> str:
     """Return the statement that creates an empty table."""
     columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
     return f"CREATE TABLE {table.name} ({columns})"
+
+
+def tables_digest() -> str:
+    """Return what an atlas and a program must have alike to understand each other."""
+    statements = "\n".join(create_sql(table) for table in TABLES)
+    return hashlib.sha256(statements.encode()).hexdigest()[:12]
 
 
 def markdown() -> str:

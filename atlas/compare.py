@@ -1,0 +1,264 @@
+"""Two SAEs on the same images: which features both have, and what each lacks.
+
+A match is mutual: each is the other's best. By direction, best is the largest cosine of the
+decoder directions; by firing, the largest correlation of the activations over all images.
+Some pairs are mutual by chance, so each share stands beside that of a null: the second SAE's
+dimensions permuted for directions, its images for firing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.activations import (
+    EveryFiring,
+    FeatureActivations,
+    ImageActivations,
+    read_every_firing,
+)
+from atlas.errors import InputError, MissingError
+from atlas.files import read_json
+
+CLOSE = 0.7
+"""Cosine or correlation from which a mutual pair counts as the same feature."""
+FAR = 0.3
+"""Best cosine below which the other SAE lacks a feature."""
+LACKED_SHOWN = 10
+ROWS_PER_BLOCK = 512
+DIRECTIONS = Path("families") / "directions.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """How many features of A have their like in B, by one measure."""
+
+    by: str
+    """directions or firing."""
+    n: int
+    """Live features of A."""
+    mutual: float
+    """Share of them whose best match has them as its own best, 0 to 1."""
+    mutual_null: float
+    close: float
+    """Share with a mutual match of at least 0.7."""
+    close_null: float
+    median: float
+    """Median of the best cosine or correlation."""
+    median_null: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lacked:
+    """A feature that the other SAE has nothing like."""
+
+    feature: int
+    mass: float
+    """Sum of its activations over all images."""
+    cosine: float
+    """To the nearest direction of the other SAE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two SAEs share."""
+
+    images: int
+    live_a: int
+    live_b: int
+    directions: Matching
+    firing: Matching
+    both: float
+    """Share of A's features that have the same close mutual match by both measures."""
+    pairs: tuple[tuple[int, int, float, float], ...]
+    """(feature of A, of B, cosine, correlation) of these, ascending by A."""
+    b_lacks: tuple[Lacked, ...]
+    """The strongest features of A without a like in B."""
+    a_lacks: tuple[Lacked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two."""
+
+    live: NDArray[np.int64]
+    directions: NDArray[np.float32]
+    """(live feature, d) of length 1, in the order of live."""
+    by_feature: FeatureActivations
+    every: EveryFiring
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The best match of every feature of each side, and how good it is."""
+
+    of_a: NDArray[np.int64]
+    value_a: NDArray[np.float64]
+    of_b: NDArray[np.int64]
+    value_b: NDArray[np.float64]
+
+    def mutual(self) -> NDArray[np.bool_]:
+        """Return (feature of A,) whether its best match has it as its own."""
+        found: NDArray[np.bool_] = self.of_b[self.of_a] == np.arange(len(self.of_a))
+        return found
+
+
+def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
+    """Compare two atlases built on the same images.
+
+    Args:
+        a: Folder of the first atlas, built at least as far as the stage families.
+        b: Folder of the second.
+        seed: Of the null's permutations.
+
+    Raises:
+        MissingError: One of them isn't built so far.
+        InputError: They are not of the same images, or one has no live feature.
+    """
+    if _images(a) != _images(b):
+        raise InputError(f"{a} and {b} were scanned on different images; build both on the same")
+    one, two = _open(a), _open(b)
+    random = np.random.default_rng(seed)
+    dimensions = random.permutation(two.directions.shape[1])
+    images = random.permutation(len(two.every))
+    by_direction = best_by_direction(one.directions, two.directions)
+    by_firing = _best_by_firing(one, two, np.arange(len(images)))
+    same = by_direction.mutual() & by_firing.mutual() & (by_direction.of_a == by_firing.of_a)
+    close = same & (by_direction.value_a >= CLOSE) & (by_firing.value_a >= CLOSE)
+    return Comparison(
+        images=len(one.every),
+        live_a=len(one.live),
+        live_b=len(two.live),
+        directions=_matching(
+            "directions",
+            by_direction,
+            best_by_direction(one.directions, two.directions[:, dimensions]),
+        ),
+        firing=_matching("firing", by_firing, _best_by_firing(one, two, images)),
+        both=float(close.mean()),
+        pairs=tuple(
+            (
+                int(one.live[row]),
+                int(two.live[by_direction.of_a[row]]),
+                float(by_direction.value_a[row]),
+                float(by_firing.value_a[row]),
+            )
+            for row in np.flatnonzero(close)
+        ),
+        b_lacks=_lacked(one, by_direction.value_a),
+        a_lacks=_lacked(two, by_direction.value_b),
+    )
+
+
+def _images(atlas_dir: Path) -> list[str]:
+    """Return what identifies the images: the digests of their embeddings."""
+    path = atlas_dir / "embed" / "embeddings.json"
+    if not path.exists():
+        raise MissingError(f"no atlas at {atlas_dir}; build one with: atlas build CONFIG families")
+    return [str(shard["sha256"]) for shard in read_json(path)["shards"]]
+
+
+def _open(atlas_dir: Path) -> _Side:
+    path = atlas_dir / DIRECTIONS
+    if not path.exists():
+        raise MissingError(
+            f"{atlas_dir} is built without families; go on with: atlas build CONFIG families"
+        )
+    by_feature = FeatureActivations(atlas_dir / "scan")
+    live = np.flatnonzero(by_feature.counts() > 0)
+    if not len(live):
+        raise InputError(f"no feature of {atlas_dir} is alive; there is nothing to compare")
+    directions = np.load(path, allow_pickle=False).astype(np.float32)
+    every = read_every_firing(ImageActivations(atlas_dir / "scan"), len(by_feature))
+    return _Side(live, directions, by_feature, every)
+
+
+def best_by_direction(a: NDArray[np.float32], b: NDArray[np.float32]) -> _Best:
+    """Return the best matches by inner product; of equal ones the first.
+
+    Args:
+        a: (feature, d) of length 1.
+        b: (feature, d) of length 1.
+    """
+    tracker = _Tracker(len(a), len(b))
+    for start in range(0, len(a), ROWS_PER_BLOCK):
+        tracker.see(start, (a[start : start + ROWS_PER_BLOCK] @ b.T).astype(np.float64))
+    return tracker.best()
+
+
+class _Tracker:
+    """Keeps the best match of every row and column while blocks of a table pass by."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._of_a = np.zeros(rows, np.int64)
+        self._value_a = np.full(rows, -np.inf)
+        self._of_b = np.zeros(columns, np.int64)
+        self._value_b = np.full(columns, -np.inf)
+
+    def see(self, start: int, block: NDArray[np.float64]) -> None:
+        """Take in the rows from start on."""
+        rows = np.arange(start, start + len(block))
+        self._of_a[rows] = block.argmax(axis=1)
+        self._value_a[rows] = block.max(axis=1)
+        highest = block.max(axis=0)
+        better = highest > self._value_b
+        self._of_b[better] = start + block.argmax(axis=0)[better]
+        self._value_b[better] = highest[better]
+
+    def best(self) -> _Best:
+        """Return what was found."""
+        return _Best(self._of_a, self._value_a, self._of_b, self._value_b)
+
+
+def _moments(side: _Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (live feature,) mean activation over all images, and its deviation from it."""
+    n = len(side.every)
+    sums, squares = np.zeros(len(side.live)), np.zeros(len(side.live))
+    for row, feature in enumerate(side.live.tolist()):
+        activations = side.by_feature[feature][1].astype(np.float64)
+        sums[row], squares[row] = activations.sum(), (activations**2).sum()
+    means = sums / n
+    return means, np.sqrt(np.maximum(squares / n - means**2, 1e-30))
+
+
+def _best_by_firing(one: _Side, two: _Side, images: NDArray[np.int64]) -> _Best:
+    """Return the best matches by correlation of activations.
+
+    Args:
+        one: A.
+        two: B.
+        images: (image,) which image of B stands for each image of A; in order, but for a null.
+    """
+    n = len(one.every)
+    mean_a, spread_a = _moments(one)
+    mean_b, spread_b = _moments(two)
+    tracker = _Tracker(len(one.live), len(two.live))
+    for row, feature in enumerate(one.live.tolist()):
+        fires, activations = one.by_feature[feature]
+        sums = two.every.sum_together(images[fires], activations.astype(np.float64))[two.live]
+        covariance = sums / n - mean_a[row] * mean_b
+        tracker.see(row, (covariance / (spread_a[row] * spread_b))[None])
+    return tracker.best()
+
+
+def _matching(by: str, found: _Best, null: _Best) -> Matching:
+    def shares(best: _Best) -> tuple[float, float, float]:
+        mutual = best.mutual()
+        close = mutual & (best.value_a >= CLOSE)
+        return float(mutual.mean()), float(close.mean()), float(np.median(best.value_a))
+
+    (mutual, close, median), (mutual_0, close_0, median_0) = shares(found), shares(null)
+    return Matching(by, len(found.of_a), mutual, mutual_0, close, close_0, median, median_0)
+
+
+def _lacked(side: _Side, best: NDArray[np.float64]) -> tuple[Lacked, ...]:
+    """Return the features without a like, those of the most mass first."""
+    mass = np.array(
+        [float(side.by_feature[f][1].sum(dtype=np.float64)) for f in side.live.tolist()]
+    )
+    far = np.flatnonzero(best < FAR)
+    order = far[np.lexsort((far, -mass[far]))][:LACKED_SHOWN]
+    return tuple(Lacked(int(side.live[i]), float(mass[i]), float(best[i])) for i in order)
