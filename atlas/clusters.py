@@ -22,6 +22,7 @@ DIGITS = 9
 """Decimals of a cosine that count."""
 ROWS_PER_BLOCK = 8192
 SHORTEST_WORD = 3
+EMPTY_WORDS = frozenset({"and", "for", "from", "the", "with"})
 LABEL_WORDS = 2
 FEWEST_NAMED = 2
 """Members that must have a word before it speaks for the cluster."""
@@ -166,5 +167,5 @@ def label_words(label: str) -> frozenset[str]:
     return frozenset(
         word
         for word in re.findall(r"\w+", label.lower())
-        if len(word) >= SHORTEST_WORD and not word.isdigit()
+        if len(word) >= SHORTEST_WORD and not word.isdigit() and word not in EMPTY_WORDS
     )

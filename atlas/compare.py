@@ -73,6 +73,8 @@ class Comparison:
     firing: Matching
     both: float
     """Share of A's features that have the same close mutual match by both measures."""
+    both_null: float
+    """The same with dimensions and images permuted."""
     pairs: tuple[tuple[int, int, float, float], ...]
     """(feature of A, of B, cosine, correlation) of these, ascending by A."""
     b_lacks: tuple[Lacked, ...]
@@ -126,19 +128,17 @@ def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
     images = random.permutation(len(two.every))
     by_direction = best_by_direction(one.directions, two.directions)
     by_firing = _best_by_firing(one, two, np.arange(len(images)))
-    same = by_direction.mutual() & by_firing.mutual() & (by_direction.of_a == by_firing.of_a)
-    close = same & (by_direction.value_a >= CLOSE) & (by_firing.value_a >= CLOSE)
+    null_direction = best_by_direction(one.directions, two.directions[:, dimensions])
+    null_firing = _best_by_firing(one, two, images)
+    close = close_by_both(by_direction, by_firing)
     return Comparison(
         images=len(one.every),
         live_a=len(one.live),
         live_b=len(two.live),
-        directions=_matching(
-            "directions",
-            by_direction,
-            best_by_direction(one.directions, two.directions[:, dimensions]),
-        ),
-        firing=_matching("firing", by_firing, _best_by_firing(one, two, images)),
+        directions=_matching("directions", by_direction, null_direction),
+        firing=_matching("firing", by_firing, null_firing),
         both=float(close.mean()),
+        both_null=float(close_by_both(null_direction, null_firing).mean()),
         pairs=tuple(
             (
                 int(one.live[row]),
@@ -151,6 +151,12 @@ def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
         b_lacks=_lacked(one, by_direction.value_a),
         a_lacks=_lacked(two, by_direction.value_b),
     )
+
+
+def close_by_both(by_direction: _Best, by_firing: _Best) -> NDArray[np.bool_]:
+    """Return (feature of A,) whether both measures give it the same close mutual match."""
+    same = by_direction.mutual() & by_firing.mutual() & (by_direction.of_a == by_firing.of_a)
+    return same & (by_direction.value_a >= CLOSE) & (by_firing.value_a >= CLOSE)
 
 
 def _images(atlas_dir: Path) -> list[str]:

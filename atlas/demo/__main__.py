@@ -18,6 +18,8 @@ STEPS = (
     "sae",
     "evaluate",
     "neutral",
+    "attributes",
+    "stability",
     "movq",
     "decoder",
     "judge",

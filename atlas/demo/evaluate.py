@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.demo import head, trunk
-from atlas.demo.places import DEMO, FIGURES, PICTURES, QUERIES
-from atlas.files import read_json, read_parquet, write_json
+from atlas.demo.figures import replace_figures
+from atlas.demo.places import DEMO, PICTURES, QUERIES
+from atlas.files import read_json, read_parquet
 from atlas.lookup import Atlas
 from atlas.vocabulary import plain_words
 
 ATLAS_DIR = DEMO.parents[1] / "build" / "demo"
+COMMAND = "python -m atlas.demo evaluate"
 HITS = 10
 RELEVANT_SHARE = 0.5
 """A feature answers when images with this share of its top images' activation do."""
@@ -27,11 +29,7 @@ def run() -> None:
     figures = [*encoder_figures(), *sae_figures()]
     if (ATLAS_DIR / "catalog" / "atlas.duckdb").exists():
         figures += search_figures()
-    write_json(FIGURES, {"figures": figures})
-    for figure in figures:
-        print(
-            f"{figure['name']}: {figure['value']:.3f} (baseline {figure['null_value']}), n {figure['n']}"
-        )
+    replace_figures(COMMAND, figures)
 
 
 def _figure(
@@ -50,7 +48,7 @@ def _figure(
         "n": n,
         "null_value": None if null is None else round(null, 4),
         "null_name": null_name,
-        "command": "python -m atlas.demo evaluate",
+        "command": COMMAND,
         "note": note,
     }
 

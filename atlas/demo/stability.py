@@ -56,8 +56,9 @@ def stability_figures(found: list[Comparison]) -> list[dict[str, Any]]:
             rows.append(_row(f"stability_{by}_{name}", values, nulls, found, null_name, note))
     both = [one.both for one in found]
     note = "the same close match by decoder cosine and by correlation of activations"
-    zero = "both permutations at once"
-    rows.append(_row("stability_both_close", both, [0.0 for _ in both], found, zero, note))
+    nulls = [one.both_null for one in found]
+    permuted = "dimensions and images of the second SAE permuted"
+    rows.append(_row("stability_both_close", both, nulls, found, permuted, note))
     return rows
 
 
