@@ -156,7 +156,8 @@ def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
 def close_by_both(by_direction: _Best, by_firing: _Best) -> NDArray[np.bool_]:
     """Return (feature of A,) whether both measures give it the same close mutual match."""
     same = by_direction.mutual() & by_firing.mutual() & (by_direction.of_a == by_firing.of_a)
-    return same & (by_direction.value_a >= CLOSE) & (by_firing.value_a >= CLOSE)
+    found: NDArray[np.bool_] = same & (by_direction.value_a >= CLOSE) & (by_firing.value_a >= CLOSE)
+    return found
 
 
 def _images(atlas_dir: Path) -> list[str]:
