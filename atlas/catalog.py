@@ -58,7 +58,7 @@ def run(job: Job) -> None:
         for table in TABLES:
             db.execute(create_sql(table))
         _insert_tables(db, job, map_file)
-        _insert_labels(db)
+        _insert_labels(db, job)
         _insert_families(db, job)
         _insert(db, "icons", icons_query(job))
         _insert_drawn(db, job)
@@ -134,8 +134,21 @@ def _insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
     )
     for table in ("quantile_images", "activation_histogram"):
         _insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
-    for table in ("feature_neighbors", "coactivations", "near_misses"):
+    for table in ("feature_neighbors", "coactivations"):
         _insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
+    _insert_named(db, job)
+
+
+def _insert_named(db: DuckDBPyConnection, job: Job) -> None:
+    """Fill what the names stage judged; its columns are null where it did not run."""
+    if "names" in job.inputs and "vocabulary" in job.inputs:
+        names = job.inputs["names"]
+        _insert(db, "near_misses", f"SELECT * FROM '{names}/near_misses.parquet'")
+        _insert(db, "name_reliability", f"SELECT * FROM '{names}/reliability.parquet'")
+        return
+    nothing = "NULL AS name_score, NULL AS verdict, NULL AS sibling"
+    misses = job.inputs["neighbors"] / "near_misses.parquet"
+    _insert(db, "near_misses", f"SELECT *, {nothing} FROM '{misses}'")
 
 
 def _insert_families(db: DuckDBPyConnection, job: Job) -> None:
@@ -232,7 +245,7 @@ def stand_ins() -> str:
     return f"""
         WITH judged AS (
             SELECT feature, image, t.rank,
-                   len(terms) <= 1 AND coalesce(list_contains(terms, label), true)
+                   len(terms) <= 1 AND coalesce(contains(lower(array_to_string(terms, ' ')), lower(label)), true)
                    AND activation >= {STAND_IN_SHARE} * max(activation) OVER (PARTITION BY feature) AS clear
             FROM top_images t JOIN images USING (image)
             LEFT JOIN (SELECT feature, label FROM labels WHERE rank = 0) USING (feature)),
@@ -241,8 +254,16 @@ def stand_ins() -> str:
         SELECT feature, image, 'top image' AS source FROM placed WHERE place = 1"""
 
 
-def _insert_labels(db: DuckDBPyConnection) -> None:
-    """Label each feature with the terms that hold most of its top images' activation.
+def _insert_labels(db: DuckDBPyConnection, job: Job) -> None:
+    """Take the labels of the names stage; without a vocabulary, the terms of captions for the rest."""
+    if "names" in job.inputs:
+        _insert(db, "labels", f"SELECT * FROM '{job.inputs['names']}/labels.parquet'")
+    if "names" not in job.inputs or "vocabulary" not in job.inputs:
+        _insert_caption_terms(db)
+
+
+def _insert_caption_terms(db: DuckDBPyConnection) -> None:
+    """Label each feature without a name with the terms that hold most of its top images' activation.
 
     A term counts only where it holds a larger share than it has among all images.
     """
@@ -264,8 +285,9 @@ def _insert_labels(db: DuckDBPyConnection) -> None:
             SELECT *, row_number() OVER (PARTITION BY feature ORDER BY score DESC, label) - 1 AS rank
             FROM held JOIN common USING (label)
             WHERE images >= {FEWEST_IMAGES_FOR_A_LABEL} AND score > null_score)
-        SELECT feature, rank, label, 'captions' AS source, score, null_score
-        FROM placed WHERE rank < {LABELS_KEPT}""",
+        SELECT feature, rank, label, 'captions' AS source, '' AS author, score, null_score,
+               NULL AS cosine, NULL AS auroc, NULL AS auroc_low, NULL AS auroc_high
+        FROM placed WHERE rank < {LABELS_KEPT} AND feature NOT IN (SELECT feature FROM labels)""",
     )
 
 
@@ -325,7 +347,7 @@ def _insert_metrics(db: DuckDBPyConnection, job: Job, sae: SAE, map_file: Path) 
         *scan_figures(read_json(job.inputs["scan"] / "scan.json")),
         _map_figure(job, sae, map_file),
     ]
-    for stage in ("families", "icons", "concepts"):
+    for stage in ("families", "names", "icons", "concepts"):
         if stage in job.inputs:
             drawn = read_json(job.inputs[stage] / f"{stage}.json")["figures"]
             figures += [Figure(**row) for row in drawn]

@@ -266,6 +266,39 @@ def search(
 
 
 @app.command()
+def names(
+    atlas: AtlasOpt = DEMO,
+    given: Annotated[
+        Path | None,
+        typer.Option("--from", help="Keep names from a .csv or .jsonl file for the next build."),
+    ] = None,
+    sheets: Annotated[
+        Path | None,
+        typer.Option("--contact-sheets", help="Write a sheet of pictures a feature to a folder."),
+    ] = None,
+    features: Annotated[
+        list[int] | None, typer.Option("--feature", help="Only this one. May be repeated.")
+    ] = None,
+) -> None:
+    """Take names from outside, or write contact sheets for whoever is to give them."""
+    from atlas.lookup import Atlas
+
+    if (given is None) == (sheets is None):
+        raise ConfigError("names needs --from FILE or --contact-sheets DIR, one of them")
+    if given is not None:
+        from atlas.name_files import keep_names
+
+        with Atlas(atlas) as opened:
+            kept, n = keep_names(given, atlas, opened.n_features)
+        print(f"kept {n:,} names in {kept}; show them with: atlas build CONFIG")
+    if sheets is not None:
+        from atlas.contact_sheets import write_sheets
+
+        n = write_sheets(atlas, sheets, tuple(features or ()))
+        print(f"wrote {n:,} sheets, sheets.jsonl and TASK.txt to {sheets}")
+
+
+@app.command()
 def neighbors(
     number: Annotated[int, typer.Argument(help="Number of the feature.", metavar="ID", min=0)],
     atlas: AtlasOpt = DEMO,

@@ -148,7 +148,7 @@ class NeighborsSettings(Section):
         default=32, ge=1, description="Features kept that fire most often together with each."
     )
     near_misses: int = Field(
-        default=8, ge=0, description="Similar images kept on which the feature does not fire."
+        default=16, ge=0, description="Similar images kept on which the feature does not fire."
     )
     near_miss_top_images: int = Field(
         default=16, ge=1, description="Top images of a feature whose surroundings are searched."
@@ -156,6 +156,61 @@ class NeighborsSettings(Section):
     near_miss_pool: int = Field(
         default=64, ge=1, description="Nearest images of a top image that are considered."
     )
+    duplicate_cosine: float = Field(
+        default=0.98,
+        ge=0,
+        le=1,
+        description="Images as alike as this are duplicates, by cosine of centered embeddings; a duplicate is no near miss.",
+    )
+
+
+class NamesSettings(Section):
+    """Words for features; used where a vocabulary or names from outside are given."""
+
+    images: int = Field(
+        default=256, ge=1, description="Strongest images of a feature that its name is chosen on."
+    )
+    temperature: float = Field(
+        default=10.0,
+        gt=0,
+        description="What the cosines of image and words are multiplied by before they become probabilities.",
+    )
+    prior_weight: float = Field(
+        default=1.0, ge=0, description="Weight of a word's log prior: more favors rarer words."
+    )
+    fewest_captions: int = Field(
+        default=1,
+        ge=0,
+        description="Images whose caption or tags must hold a word before it may be a name; 0 lets every word of the vocabulary.",
+    )
+    least_auroc: float = Field(
+        default=0.75,
+        ge=0.5,
+        le=1,
+        description="How well, on the images that chose it, a first word must tell firing images from silent ones; below it there is no name.",
+    )
+    graded_images: int = Field(
+        default=200, ge=1, description="Firing images, at most, that grade a feature's name."
+    )
+    silent_images: int = Field(
+        default=2048, ge=1, description="Images drawn by lot that firing ones are told from."
+    )
+    sibling_cosine: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Least cosine of two decoder directions for one feature to be suspected of firing in the other's place.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of every lot.")
+    imported: tuple[Path, ...] = Field(
+        default=(),
+        description="Names from outside, .csv or .jsonl, shown before the others; see atlas names.",
+    )
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"imported"}
 
 
 class FamiliesSettings(Section):
@@ -394,6 +449,7 @@ class Config(Section):
     families: FamiliesSettings = Field(
         default_factory=FamiliesSettings, description="Stage families."
     )
+    names: NamesSettings = Field(default_factory=NamesSettings, description="Stage names.")
     icons: IconsSettings = Field(default_factory=IconsSettings, description="Stage icons.")
     concepts: ConceptsSettings = Field(
         default_factory=ConceptsSettings, description="Stage concepts."

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from atlas import links
 from atlas.errors import AtlasError, InputError, MissingError
 from atlas.paths import database_path, require_atlas, site_dir
-from atlas.records import tables_digest
+from atlas.records import SURE, tables_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TOP_IMAGES_SHOWN = 9
 NEIGHBORS_SHOWN = 8
+SHORTEST_PREFIX = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,13 @@ class Label:
 
     label: str
     source: str
-    score: float
-    null_score: float
+    """images, captions or imported: how it was found."""
+    author: str
+    """Of an imported label; may be empty."""
+    score: float | None
+    null_score: float | None
+    auroc: float | None
+    """Of this and the labels before it together; 0.5 is chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class Hit:
     feature: int
     label: str
     why: str
-    """id, label, caption or meaning: which kind of match put it here."""
+    """id, label, prefix, caption or meaning: which kind of match put it here."""
     score: float
     """Larger is better; comparable only among hits of one kind."""
     density: float
@@ -211,8 +217,9 @@ class Atlas:
     def search(self, text: str, limit: int = 10) -> tuple[Hit, ...]:
         """Return live features for a number, a label, or a meaning, best kind of match first.
 
-        Features with exactly the label come first, then meaning (through the images that
-        activate each feature, where the atlas has a vocabulary), then words of captions.
+        Features with exactly the label come first, then those with a label that begins so, then
+        meaning (through the images that activate each feature, where the atlas has a
+        vocabulary), then words of captions.
 
         Raises:
             InputError: The text is empty, or nothing of it is known.
@@ -223,7 +230,7 @@ class Atlas:
         if re.fullmatch(r"f?\d+", text) and int(text.lstrip("f")) < self.n_features:
             found = self._hits([(int(text.lstrip("f")), 1.0)], "id")
         else:
-            found = self._by_label(text)
+            found = [*self._by_label(text), *self._by_prefix(text, limit)]
             try:
                 found += self._by_meaning(text, limit)
             except InputError:
@@ -330,7 +337,8 @@ class Atlas:
 
     def _labels(self, feature: int) -> tuple[Label, ...]:
         rows = self._rows(
-            "SELECT label, source, score, null_score FROM labels WHERE feature = ? ORDER BY rank",
+            """SELECT label, source, author, score, null_score, auroc FROM labels
+               WHERE feature = ? ORDER BY rank""",
             [feature],
         )
         return tuple(Label(*row) for row in rows)
@@ -355,10 +363,23 @@ class Atlas:
 
     def _by_label(self, text: str) -> list[Hit]:
         rows = self._rows(
-            "SELECT feature, score FROM labels WHERE lower(label) = lower(?) ORDER BY rank, score DESC, feature",
+            f"""SELECT feature, {SURE} AS sure FROM labels WHERE lower(label) = lower(?)
+                ORDER BY rank, sure DESC, feature""",
             [text],
         )
         return self._hits(rows, "label")
+
+    def _by_prefix(self, text: str, limit: int) -> list[Hit]:
+        """Find labels that begin with the text; those in which its last word ends come first."""
+        if len(text) < SHORTEST_PREFIX:
+            return []
+        rows = self._rows(
+            f"""SELECT feature, {SURE} AS sure FROM labels
+                WHERE starts_with(lower(label), lower(?)) AND lower(label) <> lower(?)
+                ORDER BY NOT starts_with(lower(label), lower(?) || ' '), rank, sure DESC, feature LIMIT ?""",
+            [text, text, text, limit],
+        )
+        return self._hits(rows, "prefix")
 
     def _by_meaning(self, text: str, limit: int) -> list[Hit]:
         """Rank features by the cosine of their prototype and the text's vector."""
@@ -367,14 +388,29 @@ class Atlas:
             raise InputError(f"no label, number or caption matches {text!r}; try another word")
         import numpy as np
 
+        query = self._vocabulary.encode_text(text)
+        prototypes, numbers = self._prototypes
+        scores = prototypes @ query
+        wanted = min(2 * limit, len(scores))
+        rough = np.argpartition(-scores, wanted - 1)[:wanted] if wanted else np.arange(0)
+        best = rough[np.lexsort((numbers[rough], -scores[rough]))]
+        return self._hits([(int(numbers[i]), float(scores[i])) for i in best], "meaning")
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
         from atlas.vocabulary import read_vocabulary
 
-        query = read_vocabulary(folder / "vocabulary").encode_text(text)
+        return read_vocabulary(self.path / "catalog" / "search" / "vocabulary")
+
+    @cached_property
+    def _prototypes(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Return (live feature, d) prototypes, widened once, and the features' numbers."""
+        import numpy as np
+
+        folder = self.path / "catalog" / "search"
         prototypes = np.load(folder / "prototypes.npy", mmap_mode="r", allow_pickle=False)
-        scores = prototypes.astype(np.float32) @ query
-        numbers = np.load(folder / "features.npy", allow_pickle=False)
-        best = np.lexsort((numbers, -scores))[: 2 * limit]
-        return self._hits([(int(numbers[i]), float(scores[i])) for i in best], "meaning")
+        numbers: NDArray[np.int32] = np.load(folder / "features.npy", allow_pickle=False)
+        return prototypes.astype(np.float32), numbers
 
     def _by_caption(self, text: str, limit: int) -> list[Hit]:
         rows = self._rows(

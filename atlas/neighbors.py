@@ -290,7 +290,8 @@ def near_misses(around: _Surroundings, tops: pa.Table, job: Job) -> pa.Table:
     """Return images that look like a feature's top images and on which it does not fire.
 
     For each of the first top images the nearest such image is taken, if there is one among its
-    nearest `near_miss_pool`; an image already taken for this feature is not taken twice.
+    nearest `near_miss_pool` that is no duplicate of it; an image already taken for this feature
+    is not taken twice.
 
     Args:
         around: SAE, embeddings and activations.
@@ -314,7 +315,8 @@ def near_misses(around: _Surroundings, tops: pa.Table, job: Job) -> pa.Table:
     for one in range(len(around.by_feature)):
         mine = which[edges[one] : edges[one + 1]]
         fires, _ = around.by_feature[one]
-        found = _first_outside(pool[mine], fires)
+        twin = similarity[mine] >= settings.duplicate_cosine
+        found = _first_outside(pool[mine], fires, twin)
         taken: set[int] = set()
         for query, column in zip(mine, found, strict=True):
             near = int(pool[query, column]) if column >= 0 else -1
@@ -327,11 +329,13 @@ def near_misses(around: _Surroundings, tops: pa.Table, job: Job) -> pa.Table:
     return _near_miss_table(around, rows)
 
 
-def _first_outside(pool: NDArray[np.int64], fires: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return, per row of pool, the first column that is not among fires (ascending); else -1."""
+def _first_outside(
+    pool: NDArray[np.int64], fires: NDArray[np.int64], twin: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return, per row of pool, the first column that neither fires nor is a twin; else -1."""
     if not pool.size:
         return np.full(len(pool), -1)
-    outside = ~np.isin(pool, fires, kind="sort")
+    outside = ~np.isin(pool, fires, kind="sort") & ~twin
     return np.where(outside.any(axis=1), outside.argmax(axis=1), -1)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from atlas import links
 from atlas.map import map_order, wall
+from atlas.records import SURE
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,6 +34,8 @@ FEATURES_A_PAGE = 400
 PICTURES_A_PAGE = 240
 LONGEST_CAPTION = 300
 NO_NAME = "no name"
+FEWEST_FIRINGS = 10
+"""As the names stage has it: what fires more rarely gets no name."""
 PUBLISHED = {
     "images": "5 million",
     "features": "81,920",
@@ -113,7 +116,7 @@ class Book:
     names: Mapping[int, str]
     """First label of each feature that has one."""
     sure: Mapping[int, float]
-    """The score of that label, 0 to 1."""
+    """How far to trust that label, 0 to 1."""
     icons: Mapping[int, str]
     """Feature -> address of the picture that stands for it; only where it may be shown."""
     opened: Sequence[int]
@@ -126,6 +129,8 @@ class Book:
 
 
 Rows = Mapping[int, list[tuple[Any, ...]]]
+LABEL_COLUMNS = "label, source, author, score, null_score, auroc, auroc_low, auroc_high"
+MISS_COLUMNS = "pre_activation, verdict, sibling"
 TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, seeds, verdict"
 
 
@@ -145,6 +150,8 @@ class Chapter:
     top: Rows
     film: Rows
     near: Rows
+    misses: Rows
+    """What is known of every near miss, shown or not."""
     neighbors: Rows
     coactive: Rows
     relatives: Rows
@@ -166,7 +173,7 @@ def read_book(db: DuckDBPyConnection) -> Book:
     }
     dead = db.execute("SELECT feature FROM features WHERE NOT alive ORDER BY feature").fetchall()
     labels = db.execute(
-        "SELECT feature, label, score FROM labels WHERE rank = 0 ORDER BY feature"
+        f"SELECT feature, label, {SURE} FROM labels WHERE rank = 0 ORDER BY feature"
     ).fetchall()
     icons = db.execute(
         """SELECT feature, image FROM icons LEFT JOIN images USING (image)
@@ -221,7 +228,7 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
 
     return Chapter(
         labels=by_feature(
-            f"SELECT feature, label, score, null_score FROM labels WHERE {span} ORDER BY feature, rank"
+            f"SELECT feature, {LABEL_COLUMNS} FROM labels WHERE {span} ORDER BY feature, rank"
         ),
         icon=shown(
             "(FROM icons JOIN top_images USING (feature, image))", "activation", "true", "rank"
@@ -240,6 +247,10 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
         top=shown("top_images", "activation", f"rank < {TOP_SHOWN}", "rank"),
         film=shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
         near=shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
+        misses=by_feature(
+            f"""SELECT feature, image, {MISS_COLUMNS} FROM near_misses
+                WHERE {span} ORDER BY feature, similarity DESC, rank"""
+        ),
         neighbors=by_feature(
             f"""SELECT feature, neighbor, cosine FROM feature_neighbors
                 WHERE {span} AND rank < {NEIGHBORS_SHOWN} ORDER BY feature, rank"""
@@ -407,12 +418,11 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
     """
     row = book.live[feature]
     number = f"{feature:,}"
-    labels = [clean(label) for _, label, _, _ in chapter.labels.get(feature, [])]
+    labels = [clean(row[1]) for row in chapter.labels.get(feature, [])]
     name = "" if row.sensitive else name_of(book, feature)
     hidden = row.sensitive
     top = [] if hidden else chapter.top.get(feature, [])
     at = int(np.searchsorted(ring, feature))
-    evidence = chapter.labels.get(feature, [])[:1]
     bars = histogram_bars(chapter.histogram.get(feature, []))
     return {
         **common(book, links.feature_page(feature), f"{name or 'Feature'} · {number}"),
@@ -421,9 +431,7 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
         "citation": f"{book.facts['id']}/f{feature}",
         "name": name,
         "also": [] if hidden else labels[1:],
-        "evidence": [
-            (percent(score), percent(null)) for _, _, score, null in evidence if not hidden
-        ],
+        "evidence": "" if hidden else reliability(book, chapter, feature),
         "withheld": hidden,
         "withheld_images": sum(bool(r[4]) for r in chapter.top.get(feature, [])),
         "icon": _icon(book, chapter, feature),
@@ -439,7 +447,8 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
         "strongest": figure(row.max),
         "top": pictures_of(top, book),
         "film": [] if hidden else pictures_of(chapter.film.get(feature, []), book),
-        "near": [] if hidden else pictures_of(chapter.near.get(feature, []), book),
+        "near": [] if hidden else near_pictures(book, chapter, feature),
+        "near_line": "" if hidden else near_line(chapter, feature),
         "neighbors": [
             feature_link(other, f"{cosine:.2f}", book)
             for _, other, cosine in chapter.neighbors.get(feature, [])
@@ -502,6 +511,75 @@ def cluster_link(level: int, cluster: int, middle: int | None) -> str:
         return f"{links.FAMILIES}#c{cluster}"
     page = links.family_page(middle if middle is not None else cluster)
     return page if level == 1 else f"{page}#c{cluster}"
+
+
+def label_records(chapter: Chapter, feature: int) -> list[dict[str, Any]]:
+    """Return a feature's labels, columns by name."""
+    columns = LABEL_COLUMNS.split(", ")
+    rows = chapter.labels.get(feature, [])
+    return [dict(zip(columns, row[1:], strict=True)) for row in rows]
+
+
+def reliability(book: Book, chapter: Chapter, feature: int) -> str:
+    """Return in a sentence or two how far a feature's name is to be trusted."""
+    labels = label_records(chapter, feature)
+    if not labels:
+        return _why_nameless(book, book.live[feature])
+    first = labels[0]
+    if first["source"] == "captions":
+        return f"The name covers {percent(first['score'])} of its strongest pictures by activation, {percent(first['null_score'])} of all pictures."
+    words = ""
+    if first["source"] == "imported":
+        own = [label for label in labels if label["source"] == "imported"]
+        graded, words = own[0], f"Named by {clean(first['author']) or 'an unknown author'}. "
+    else:
+        graded = labels[-1]
+    if graded["auroc"] is None:
+        return f"{words}How well the name holds could not be measured."
+    what = "the words together pick" if graded is not first else "the name picks"
+    low, high = (round(100 * graded[end]) for end in ("auroc_low", "auroc_high"))
+    return (
+        f"{words}Shown a picture on which it fires and one on which it does not, {what} the right one "
+        f"{round(100 * graded['auroc'])} times in 100 (95 %: {low} to {high}; chance 50), on pictures that did not choose the name."
+    )
+
+
+def _why_nameless(book: Book, row: FeatureRow) -> str:
+    """Return why a feature has no name, where names were looked for."""
+    if not any(metric.name == "names_share" for metric in book.metrics):
+        return ""
+    if row.count < FEWEST_FIRINGS:
+        return f"It fires on {row.count:,} pictures: too few to name it by."
+    return "No word tells its pictures from others well enough."
+
+
+def near_pictures(book: Book, chapter: Chapter, feature: int) -> list[Picture]:
+    """Return the near misses shown, each with how alike it is, how far from firing, and the verdict."""
+    known = {row[1]: row[2:] for row in chapter.misses.get(feature, [])}
+    shown = []
+    for row in chapter.near.get(feature, []):
+        pre, verdict, sibling = known[row[1]]
+        said = f"{figure(row[2])}, {figure(pre)}".replace("-", "\u2212")
+        if verdict in ("missed", "absorption suspect"):
+            said += "; name holds"
+        if sibling is not None:
+            said += f", {sibling:,} fires"
+        if not row[4]:
+            shown.append(picture(row[1], said, row[3], book))
+    return shown
+
+
+def near_line(chapter: Chapter, feature: int) -> str:
+    """Return in a sentence what the near misses say of a feature's name."""
+    verdicts = [row[3] for row in chapter.misses.get(feature, []) if row[3] is not None]
+    if not verdicts:
+        return ""
+    suspects = verdicts.count("absorption suspect")
+    missed = verdicts.count("missed") + suspects
+    line = f"The name holds on {missed} of all {len(verdicts)} near misses: recall that the feature lacks, no counterexamples."
+    if suspects:
+        line += f" On {suspects} of these a feature that points alike fires instead: absorption suspect."
+    return line
 
 
 def _icon(book: Book, chapter: Chapter, feature: int) -> Picture | None:
@@ -589,10 +667,7 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
             {"strength": strength, "on_icon": on_icon}
             for _, strength, on_icon in ([] if hidden else chapter.strip.get(feature, []))
         ],
-        "labels": [
-            {"label": label, "score": score, "null_score": null}
-            for _, label, score, null in ([] if hidden else chapter.labels.get(feature, []))
-        ],
+        "labels": [] if hidden else label_records(chapter, feature),
         "top_images": images(chapter.top),
         "quantile_images": images(chapter.film),
         "near_misses": images(chapter.near),
@@ -678,7 +753,7 @@ def find_rooms(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
 def _room_opened(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
     """Return the opened picture most of whose parts name one of its eight strongest features."""
     rows = db.execute(
-        """SELECT image, count(DISTINCT label) FILTER (list_contains(terms, label)) AS named, len(terms) AS parts
+        """SELECT image, count(DISTINCT label) FILTER (contains(lower(array_to_string(terms, ' ')), lower(label))) AS named, len(terms) AS parts
            FROM decompositions JOIN images USING (image) LEFT JOIN labels USING (feature)
            WHERE decompositions.rank < 8 AND NOT sensitive
            GROUP BY image, terms ORDER BY named DESC, parts DESC, image LIMIT 1"""
@@ -692,20 +767,21 @@ def _room_opened(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
 
 def _room_feature(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
     rows = db.execute(
-        """SELECT n.feature, n.image, n.top_image, n.similarity, a.caption, b.caption
+        f"""SELECT n.feature, n.image, n.top_image, n.similarity, a.caption, b.caption
            FROM near_misses n JOIN labels l ON l.feature = n.feature AND l.rank = 0
            JOIN images a ON a.image = n.image JOIN images b ON b.image = n.top_image
            JOIN features f ON f.feature = n.feature
            WHERE NOT f.sensitive AND NOT a.sensitive AND NOT b.sensitive AND a.caption <> b.caption
              AND NOT list_has_any(a.terms, b.terms) AND len(a.terms) = 1 AND len(b.terms) = 1
-           ORDER BY l.score DESC, n.similarity DESC, n.feature, n.rank LIMIT 1"""
+             AND coalesce(n.verdict, 'negative') = 'negative'
+           ORDER BY {SURE} DESC, n.similarity DESC, n.feature, n.rank LIMIT 1"""
     ).fetchall()
     if not rows:
         return {"almost": None, "film": None}
     feature, miss, top, similarity, miss_caption, top_caption = rows[0]
     strongest = db.execute(
-        """SELECT l.feature FROM labels l JOIN features f USING (feature)
-           WHERE l.rank = 0 AND NOT f.sensitive AND f.feature <> ? ORDER BY f.count * l.score DESC, l.feature LIMIT 1""",
+        f"""SELECT l.feature FROM labels l JOIN features f USING (feature)
+           WHERE l.rank = 0 AND NOT f.sensitive AND f.feature <> ? ORDER BY f.count * {SURE} DESC, l.feature LIMIT 1""",
         [feature],
     ).fetchall()
     filmed = strongest[0][0] if strongest else feature
@@ -1056,8 +1132,28 @@ def _bars(
     return bars, table, label(first), label(last + 1)
 
 
-def report_view(book: Book, drawn: Sequence[Chart]) -> dict[str, Any]:
-    """Return the report: every figure beside its baseline, its n and its command."""
+def read_reliability(db: DuckDBPyConnection) -> list[list[str]]:
+    """Return how well names hold for each tenth of firings, strongest first, as a page shows it."""
+    rows = db.execute(
+        """SELECT quantile, auroc, auroc_low, auroc_high, first_word, shuffled, features
+           FROM name_reliability ORDER BY quantile DESC"""
+    ).fetchall()
+    return [
+        [f"{10 - q}", f"{a:.3f}", f"{low:.3f} to {high:.3f}", f"{one:.3f}", f"{null:.3f}", f"{n:,}"]
+        for q, a, low, high, one, null, n in rows
+    ]
+
+
+def report_view(
+    book: Book, drawn: Sequence[Chart], tenths: Sequence[Sequence[str]] = ()
+) -> dict[str, Any]:
+    """Return the report: every figure beside its baseline, its n and its command.
+
+    Args:
+        book: The atlas.
+        drawn: Its charts.
+        tenths: What read_reliability returns.
+    """
     return {
         **common(book, links.REPORT, "Report", "report"),
         "metrics": [
@@ -1077,6 +1173,7 @@ def report_view(book: Book, drawn: Sequence[Chart]) -> dict[str, Any]:
             for metric in book.metrics
         ],
         "charts": drawn,
+        "tenths": tenths,
         "provenance": sorted(book.facts.items()),
         "n_dead": f"{len(book.dead):,}",
     }
@@ -1084,6 +1181,6 @@ def report_view(book: Book, drawn: Sequence[Chart]) -> dict[str, Any]:
 
 def metric_value(value: float, unit: str) -> str:
     """Return a figure of the report: shares and cosines with three decimals, counts whole."""
-    if unit in ("share", "cosine"):
+    if unit in ("share", "cosine", "AUROC"):
         return f"{value:.3f}"
     return f"{value:,.0f}" if value == round(value) else figure(value)

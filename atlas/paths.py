@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
     from atlas.config import Config
 
 DATABASE = "atlas.duckdb"
+IMPORTED = "imported"
+"""Folder of an atlas in which `atlas names --from` keeps names; no build deletes it."""
 PACKAGE = Path(__file__).parent
 
 
@@ -75,6 +78,12 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
         "templates": template_root(),
     }
     found |= {name: (path, _below(path)) for name, path in named.items() if path is not None}
+    if config.names.imported:
+        base = Path(os.path.commonpath([path.parent for path in config.names.imported]))
+        found["imported"] = (base, config.names.imported)
+    kept = tuple(sorted((config.out_dir / IMPORTED).glob("*.jsonl")))
+    if kept:
+        found["kept_names"] = (config.out_dir / IMPORTED, kept)
     if config.catalog.figures:
         figures = config.catalog.figures
         found["figures"] = (

@@ -28,8 +28,13 @@ STAGES = (
     Stage("embed", version=1, needs=("vectors", "images", "pictures", "compositions", "encoder")),
     Stage("train", version=1, needs=("embed",)),
     Stage("scan", version=1, needs=("embed", "sae")),
-    Stage("neighbors", version=1, needs=("embed", "sae", "scan")),
+    Stage("neighbors", version=2, needs=("embed", "sae", "scan")),
     Stage("families", version=1, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
+    Stage(
+        "names",
+        version=1,
+        needs=("embed", "scan", "neighbors", "vocabulary", "imported", "kept_names"),
+    ),
     Stage(
         "icons",
         version=3,
@@ -44,7 +49,7 @@ STAGES = (
         "catalog",
         version=4,
         needs=(
-            *("embed", "sae", "scan", "neighbors", "families"),
+            *("embed", "sae", "scan", "neighbors", "families", "names"),
             *("icons", "concepts", "vocabulary", "figures"),
         ),
         unstable=(DATABASE,),
@@ -56,9 +61,12 @@ STAGES = (
 def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages that this configuration runs.
 
-    Train runs only where no SAE is given, icons and concepts only where a decoder is.
+    Train runs only where no SAE is given, icons and concepts only where a decoder is, names
+    only where words or names are.
     """
+    outside = outside_files(config)
     without = {
+        "names": not {"vocabulary", "imported", "kept_names"} & outside.keys(),
         "train": config.sae.path is not None,
         "icons": config.icons.decoder is None,
         "concepts": config.icons.decoder is None,

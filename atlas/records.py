@@ -34,6 +34,10 @@ SENSITIVE_SHARE = 0.1
 """A feature is sensitive when this share of its top images is."""
 FEATURE = Column("feature", "INTEGER", "the SAE's feature, numbered from 0")
 IMAGE = Column("image", "BIGINT", "row of the image in the embedding shards taken together")
+SURE = (
+    "CASE source WHEN 'captions' THEN score ELSE greatest(coalesce(2 * auroc - 1, 0.5), 0.01) END"
+)
+"""How far a label is to be trusted, 0 to 1, in SQL on the table labels."""
 RANK = Column("rank", "INTEGER", "place, from 0")
 ACTIVATION = Column("activation", "FLOAT", "activation of the feature on the image, unitless")
 LEVEL = Column("level", "INTEGER", "0 the coarsest, 2 the finest")
@@ -131,6 +135,17 @@ TABLES = (
             Column(
                 "pre_activation", "FLOAT", "what the nonlinearity silenced; not above 0 for ReLU"
             ),
+            Column(
+                "name_score",
+                "FLOAT",
+                "centered cosine of image and first word; null without a name",
+            ),
+            Column(
+                "verdict",
+                "VARCHAR",
+                "negative: the name is false there; missed: it holds; absorption suspect: it holds and a feature of like direction fires; null without a name",
+            ),
+            Column("sibling", "INTEGER", "the feature suspected of absorption; else null"),
         ),
         "feature, rank",
     ),
@@ -245,13 +260,50 @@ TABLES = (
             FEATURE,
             RANK,
             Column("label", "VARCHAR", "the word or words"),
-            Column("source", "VARCHAR", "captions: a term that recurs in its top images"),
             Column(
-                "score", "DOUBLE", "share of the top images' activation on images with the term"
+                "source",
+                "VARCHAR",
+                "images: a word chosen through its images; captions: a term that recurs in its top images; imported: a name from outside",
             ),
-            Column("null_score", "DOUBLE", "share of all images with the term: what chance gives"),
+            Column("author", "VARCHAR", "who or what gave an imported name; empty if unknown"),
+            Column(
+                "score",
+                "DOUBLE",
+                "images: Soft-WPMI in nats; captions: share of the top images' activation on images with the term; imported: as its author scored it",
+            ),
+            Column(
+                "null_score",
+                "DOUBLE",
+                "images: what 95 % of random sets of as many images stay below; captions: share of all images with the term",
+            ),
+            Column(
+                "cosine",
+                "DOUBLE",
+                "centered cosine of the word and the feature's mean image, -1 to 1",
+            ),
+            Column(
+                "auroc",
+                "DOUBLE",
+                "how well the words up to this rank together tell firing images from silent ones among images that did not choose them, 0.5 is chance; null where not graded; imported: this name alone",
+            ),
+            Column("auroc_low", "DOUBLE", "lower end of its 95 % interval (Hanley and McNeil)"),
+            Column("auroc_high", "DOUBLE", "upper end of its 95 % interval"),
         ),
         "feature, rank",
+    ),
+    Table(
+        "name_reliability",
+        "how well names hold for each tenth of their features' firings, as medians over features",
+        (
+            Column("quantile", "INTEGER", "0 the weakest tenth, 9 the strongest"),
+            Column("features", "BIGINT", "features with a name and firings in this tenth"),
+            Column("auroc", "DOUBLE", "median AUROC of the three words together"),
+            Column("auroc_low", "DOUBLE", "lower end of the median's 95 % interval"),
+            Column("auroc_high", "DOUBLE", "upper end of the median's 95 % interval"),
+            Column("first_word", "DOUBLE", "median AUROC of the first word alone"),
+            Column("shuffled", "DOUBLE", "median AUROC of other features' names"),
+        ),
+        "quantile",
     ),
     Table(
         "icons",

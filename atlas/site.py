@@ -18,7 +18,7 @@ from atlas.check import check_site
 from atlas.files import write_bytes, write_text
 from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
-from atlas.records import TABLES
+from atlas.records import SURE, TABLES
 from atlas.render import Templates, open_templates, render
 from atlas.search_index import features_script, index_scripts, word_weights
 from atlas.stage import Job
@@ -155,7 +155,7 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
         ("search", pages.search_view(book, letters)),
         ("map", pages.map_view(book)),
         ("dead", pages.dead_view(book)),
-        ("report", pages.report_view(book, pages.charts(db))),
+        ("report", pages.report_view(book, pages.charts(db), pages.read_reliability(db))),
         ("data", {**pages.common(book, links.DATA, "Data", "data"), "tables": TABLES}),
         ("about", pages.common(book, links.ABOUT, "About", "about")),
         ("404", pages.common(book, links.NOT_FOUND, "Not found")),
@@ -172,7 +172,7 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
 def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
     """Write what the scripts search, and the JSON index."""
     labels = db.execute(
-        """SELECT feature, label, score FROM labels JOIN features USING (feature)
+        f"""SELECT feature, label, {SURE} FROM labels JOIN features USING (feature)
            WHERE NOT sensitive ORDER BY feature, rank"""
     ).fetchall()
     texts = db.execute(
