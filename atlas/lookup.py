@@ -230,7 +230,7 @@ class Atlas:
         if re.fullmatch(r"f?\d+", text) and int(text.lstrip("f")) < self.n_features:
             found = self._hits([(int(text.lstrip("f")), 1.0)], "id")
         else:
-            found = [*self._by_label(text), *self._by_prefix(text, limit)]
+            found = self._by_label(text, limit)
             try:
                 found += self._by_meaning(text, limit)
             except InputError:
@@ -326,7 +326,9 @@ class Atlas:
         shown = ~np.isin(numbers, hidden)
         return numbers[shown], prototypes[shown], read_vocabulary(folder / "vocabulary")
 
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def _rows(
+        self, query: str, values: Sequence[object] | dict[str, object] = ()
+    ) -> list[tuple[Any, ...]]:
         return self._db.execute(query, values).fetchall()
 
     def _require(self, feature: int) -> None:
@@ -361,25 +363,18 @@ class Atlas:
             if feature in known
         ]
 
-    def _by_label(self, text: str) -> list[Hit]:
+    def _by_label(self, text: str, limit: int) -> list[Hit]:
+        """Find labels that are the text, then those that begin with it, first at a word's end."""
         rows = self._rows(
-            f"""SELECT feature, {SURE} AS sure FROM labels WHERE lower(label) = lower(?)
-                ORDER BY rank, sure DESC, feature""",
-            [text],
+            f"""SELECT feature, {SURE} AS sure, lower(label) = lower($text) AS whole FROM labels
+                WHERE starts_with(lower(label), lower($text))
+                ORDER BY whole DESC, NOT starts_with(lower(label), lower($text) || ' '), rank, sure DESC, feature""",
+            {"text": text},
         )
-        return self._hits(rows, "label")
-
-    def _by_prefix(self, text: str, limit: int) -> list[Hit]:
-        """Find labels that begin with the text; those in which its last word ends come first."""
-        if len(text) < SHORTEST_PREFIX:
-            return []
-        rows = self._rows(
-            f"""SELECT feature, {SURE} AS sure FROM labels
-                WHERE starts_with(lower(label), lower(?)) AND lower(label) <> lower(?)
-                ORDER BY NOT starts_with(lower(label), lower(?) || ' '), rank, sure DESC, feature LIMIT ?""",
-            [text, text, text, limit],
-        )
-        return self._hits(rows, "prefix")
+        exact = [(feature, sure) for feature, sure, whole in rows if whole]
+        longer = [(feature, sure) for feature, sure, whole in rows if not whole]
+        kept = longer[:limit] if len(text) >= SHORTEST_PREFIX else []
+        return [*self._hits(exact, "label"), *self._hits(kept, "prefix")]
 
     def _by_meaning(self, text: str, limit: int) -> list[Hit]:
         """Rank features by the cosine of their prototype and the text's vector."""
