@@ -321,7 +321,7 @@ def judge_near_misses(desk: Desk, named: Named, misses: pa.Table, job: Job) -> p
     """Add to each near miss whether the name holds there, and who fires instead.
 
     The name holds where the image's caption or tags have its first word, or where the word
-    scores as high as on half of the images on which the feature fires. Such an image is no
+    scores as high as on half of the strongest tenth of the images on which it fires. Such an image is no
     counterexample: the feature missed it. Where a feature with a like decoder direction fires
     there, that one may have absorbed it.
     """
@@ -369,11 +369,17 @@ def name_holds(
             np.median(inner_products(desk.vectors, fires, directions, np.full(len(fires), row)))
             if len(fires)
             else np.inf
-            for row, fires in enumerate(named.exam.firing)
+            for row, fires in enumerate(_strongest_tenths(named.exam))
         ]
     )
     told = desk.captions.has(images, desk.rows[words])
     return score, (place >= 0) & (told | (score >= np.round(usual[at], naming.DECIMALS)))
+
+
+def _strongest_tenths(exam: Exam) -> list[NDArray[np.int64]]:
+    """Return the strongest tenth of each feature's firing images, one at least where any fires."""
+    pairs = zip(exam.firing, exam.places, strict=True)
+    return [images[places < 1 / naming.TENTHS] for images, places in pairs]
 
 
 def sibling_firing(
