@@ -62,6 +62,7 @@ def run(job: Job) -> None:
         _insert_families(db, job)
         _insert(db, "icons", icons_query(job))
         _insert_drawn(db, job)
+        _insert_concepts(db, job)
         _insert_decompositions(db, job)
         _insert_metrics(db, job, sae, map_file)
         _insert_provenance(db, job, sae)
@@ -221,18 +222,41 @@ DRAWN = {
     "icon_replicates": ("icons", "replicates"),
     "icon_side_effects": ("icons", "side_effects"),
     "strips": ("icons", "strips"),
-    "concepts": ("concepts", "concepts"),
-    "concept_features": ("concepts", "concept_features"),
     "knobs": ("concepts", "knobs"),
     "transfers": ("concepts", "transfers"),
 }
-"""Table of the catalog -> the stage that draws, and the file of it."""
+"""Table of the catalog -> the stage that draws, and the file of it; missing without a decoder."""
+GROUPED = (
+    "groupings",
+    "examples",
+    "concept_features",
+    "concept_neighbors",
+    "recurring_concepts",
+    "recurring_features",
+    "recurring_images",
+    "recurring_neighbors",
+)
+"""Tables that the concepts stage leaves as they are."""
 
 
 def _insert_drawn(db: DuckDBPyConnection, job: Job) -> None:
     for table, (stage, file) in DRAWN.items():
-        if stage in job.inputs:
+        if stage in job.inputs and (job.inputs[stage] / f"{file}.parquet").exists():
             _insert(db, table, f"SELECT * FROM '{job.inputs[stage]}/{file}.parquet'")
+
+
+def _insert_concepts(db: DuckDBPyConnection, job: Job) -> None:
+    folder = job.inputs["concepts"]
+    for table in GROUPED:
+        _insert(db, table, f"SELECT * FROM '{folder}/{table}.parquet'")
+    icons = f"""(SELECT image, tau, concept, mass_on_icon FROM '{folder}/concept_icons.parquet')"""
+    if not (folder / "concept_icons.parquet").exists():
+        icons = "(SELECT 0 AS image, '' AS tau, 0 AS concept, 0.0 AS mass_on_icon)"
+    _insert(
+        db,
+        "concepts",
+        f"SELECT * FROM '{folder}/concepts.parquet' LEFT JOIN {icons} USING (image, tau, concept)",
+    )
 
 
 def stand_ins() -> str:
@@ -296,7 +320,7 @@ def _insert_decompositions(db: DuckDBPyConnection, job: Job) -> None:
     chosen = f"""
         SELECT image FROM (SELECT image, count(*) AS tops FROM top_images WHERE rank = 0 GROUP BY image)
         ORDER BY tops DESC, image LIMIT {job.settings.decomposed_images}"""
-    examples = "SELECT DISTINCT image FROM concepts"
+    examples = "SELECT image FROM examples"
     rows = db.execute(f"FROM ({chosen}) UNION {examples} ORDER BY image").fetchall()
     wanted = np.array([row[0] for row in rows], dtype=np.int64)
     for batch in _decomposed(job.inputs["scan"], wanted):
@@ -435,6 +459,7 @@ def _insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
     encoder = embeddings.encoder
     counts = db.execute("SELECT count(*), count(*) FILTER (alive) FROM features").fetchone()
     assert counts is not None
+    grouped = read_json(job.inputs["concepts"] / "concepts.json")
     facts = {
         "id": atlas_id(sae.digest(), [shard.sha256 for shard in embeddings.shards]),
         "title": job.settings.title,
@@ -447,6 +472,9 @@ def _insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
         "n_images": str(embeddings.rows),
         "n_features": str(counts[0]),
         "n_alive": str(counts[1]),
+        **{name: str(grouped[name]) for name in ("tau_scale", "tau_coarse", "tau_fine")},
+        "grouping_restarts": str(grouped["restarts"]),
+        "grouping_seed": str(grouped["seed"]),
         "sae_digest": sae.digest(),
         "sae": json.dumps(dict(sae.provenance), sort_keys=True),
         "tables": tables_digest(),

@@ -321,6 +321,47 @@ def neighbors(
 
 
 @app.command()
+def image(
+    file: Annotated[Path, typer.Argument(help="Any PNG, JPEG or WebP.", metavar="FILE")],
+    atlas: AtlasOpt = DEMO,
+    tau: Annotated[
+        str, typer.Option("--tau", help="coarse, fine, or the least mass of a concept.")
+    ] = "fine",
+    as_json: JsonOpt = False,
+) -> None:
+    """Open any picture: which features fire on it, and the concepts they form."""
+    from atlas.lookup import Atlas
+    from atlas.lookup import as_json as plain
+
+    with Atlas(atlas) as opened:
+        found = opened.decompose(file, tau)
+        note = opened.provenance["note"]
+    if as_json:
+        _print_json(plain(found))
+        return
+    print(
+        f"{found.picture}: {len(found.features)} features fire, mass {found.mass:.3g}; "
+        f"{len(found.concepts)} concepts of at least {found.tau:.3g} "
+        f"({found.lowest} to {found.highest} over restarts)"
+    )
+    _table(
+        ("concept", "share", "mass", "label", "features"),
+        [
+            (
+                f"{c.concept}",
+                f"{c.mass_share:.1%}",
+                f"{c.mass:.3g}",
+                c.label or "no name",
+                " ".join(f"f{f.feature}" for f in c.features[:4])
+                + (f" and {len(c.features) - 4} more" if len(c.features) > 4 else ""),
+            )
+            for c in found.concepts
+        ],
+    )
+    print(note)
+
+
+@app.command()
 def report(atlas: AtlasOpt = DEMO, as_json: JsonOpt = False) -> None:
     """Print the figures of the whole, each beside its baseline."""
     from atlas.lookup import Atlas

@@ -124,6 +124,36 @@ def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:
     return Encoder(model, preprocess, device, px, int(note["width"]))
 
 
+MOST_PIXELS = 100_000_000
+"""A picture that claims more is refused before it is decoded."""
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Return a picture from disk as RGB, as it is meant to be seen (turned as its EXIF says).
+
+    Raises:
+        MissingError: There is no such file.
+        InputError: It is no picture, or one of absurd size.
+    """
+    from PIL import Image, ImageOps
+
+    if not path.is_file():
+        raise MissingError(f"no picture at {path}; name a PNG, JPEG or WebP file")
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise InputError(
+                    f"the picture {path} claims {opened.width} x {opened.height} pixels, "
+                    f"at most {MOST_PIXELS:,} are decoded; make it smaller"
+                )
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"cannot read the picture {path}: {reason}; name a PNG, JPEG or WebP file"
+        ) from error
+
+
 def embed_images(encoder: Encoder, images: Sequence[Image.Image]) -> NDArray[np.float32]:
     """Return the raw embeddings (image, d) of pictures; their lengths are kept.
 

@@ -345,17 +345,50 @@ class IconsSettings(Section):
 
 
 class ConceptsSettings(Section):
-    """Example images opened into concepts, with knobs; used when icons.decoder is named."""
+    """Every image's features in groups; examples, with knobs where icons.decoder is named."""
 
+    tau_coarse: float = Field(
+        default=20.0, gt=0, description="Least mass of a coarse concept, before it is scaled."
+    )
+    tau_fine: float = Field(
+        default=5.0, gt=0, description="Least mass of a fine concept, before it is scaled."
+    )
+    reference_mass: float = Field(
+        default=100.0,
+        ge=0,
+        description="Median image mass that the two are meant for: both are multiplied by this atlas's median image mass over it. The seed's own is unpublished; 100 is an assumption. 0 for the seed's SAE: nothing is scaled.",
+    )
+    restarts: int = Field(
+        default=5, ge=1, le=100, description="Runs of k-means with each number of groups."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the runs and of all lots.")
+    matched_images: int = Field(
+        default=2000,
+        ge=1,
+        description="Images, drawn by lot, whose fine concepts found the recurring ones and are searched for the nearest elsewhere.",
+    )
+    match_cosine: float = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="Least cosine between the centers of two concepts that count as one that recurs.",
+    )
+    recurring: int = Field(
+        default=200, ge=0, description="Recurring concepts kept, those of the most images."
+    )
     examples: int = Field(
+        default=100,
+        ge=0,
+        description="Images whose concepts are kept whole: those chosen by hand, then by greedy coverage of the features.",
+    )
+    chosen: tuple[int, ...] = Field(
+        default=(), description="Numbers of images chosen by hand; their pages say so."
+    )
+    drawn_examples: int = Field(
         default=12,
-        ge=2,
-        description="Images that are opened, drawn by lot from those that show several things.",
+        ge=0,
+        description="Examples drawn with knobs, where a decoder is named: the first that have two to five coarse concepts.",
     )
-    groups: int = Field(
-        default=5, ge=2, le=20, description="Concepts that an example's features are grouped into."
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of the lot and of the grouping.")
 
 
 class DrawnConcepts(Section):

@@ -14,6 +14,7 @@ HOME = "index.html"
 BROWSE = "browse.html"
 MAP = "map.html"
 PICTURES = "pictures.html"
+CONCEPTS = "concepts.html"
 SEARCH = "search.html"
 FAMILIES = "families.html"
 REPORT = "report.html"
@@ -51,8 +52,13 @@ def icon(feature: int) -> str:
 
 
 def concept_icon(image: int, concept: int) -> str:
-    """Return the icon of a concept of an example image."""
+    """Return the icon of a coarse concept of an example image."""
     return f"concept/{image // 1000}/{image}-{concept}.webp"
+
+
+def concept_page(recurring: int) -> str:
+    """Return the page of a recurring concept."""
+    return f"concepts/{recurring}.html"
 
 
 def knob(image: int, concept: int) -> str:

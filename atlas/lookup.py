@@ -1,7 +1,7 @@
-"""Questions to a built atlas: a feature, its neighbors, a search, the figures, any SQL.
+"""Questions to a built atlas: a feature, its neighbors, a search, a picture, the figures, any SQL.
 
-Nothing here imports torch, faiss, diffusers or pyarrow: a look-up answers in a fraction of
-a second.
+Nothing here imports torch, faiss, diffusers or pyarrow, but for opening a picture, which must
+run the encoder: every other look-up answers in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 TOP_IMAGES_SHOWN = 9
 NEIGHBORS_SHOWN = 8
 SHORTEST_PREFIX = 2
+CONCEPT_LABELS = 3
+"""Features of a concept, the strongest, whose labels name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,53 @@ class Metric:
     null_name: str
     command: str
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A feature that fires on a picture."""
+
+    feature: int
+    label: str
+    """Empty where it has none."""
+    activation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """Features of a picture that point alike."""
+
+    concept: int
+    """Number in its picture, by mass."""
+    label: str
+    """Labels of its strongest features; empty where they have none."""
+    mass: float
+    """Sum of the activations."""
+    mass_share: float
+    """Of the picture's mass, 0 to 1."""
+    features: tuple[Firing, ...]
+    """Strongest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposition:
+    """A picture, opened."""
+
+    picture: str
+    citation: str
+    """Of the atlas that it was opened with."""
+    tau: float
+    """Least mass of a concept, in this SAE's activations."""
+    mass: float
+    explained: float
+    """Cosine of the embedding and its reconstruction, both less the atlas's decoder bias."""
+    lowest: int
+    """Fewest concepts that one restart alone would have kept; highest: the most."""
+    highest: int
+    features: tuple[Firing, ...]
+    """All that fire, strongest first."""
+    concepts: tuple[Concept, ...]
+    """Heaviest first; none where the picture's mass is below tau."""
 
 
 class Atlas:
@@ -239,6 +288,106 @@ class Atlas:
                     raise
         unique = {hit.feature: hit for hit in reversed(found)}
         return tuple(hit for hit in found if unique[hit.feature] is hit)[:limit]
+
+    def decompose(self, picture: str | PathLike[str], tau: str | float = "fine") -> Decomposition:
+        """Open any picture: the features that fire on it, in concepts. Loads torch.
+
+        Args:
+            picture: A PNG, JPEG or WebP file; it need not be in the atlas.
+            tau: coarse, fine, or the least mass of a concept in this SAE's activations.
+
+        Raises:
+            MissingError: The picture, the SAE or the encoder is not there, or a package.
+            InputError: The file is no picture, nothing fires on it, or tau is no such value.
+        """
+        least = self._tau(tau)
+        path = Path(picture)
+        sae_dir, encoder_dir = self._place("sae"), self._place("encoder")
+        import numpy as np
+
+        from atlas.checkpoints import load_sae
+        from atlas.clip import embed_images, load_encoder, read_picture
+        from atlas.grouping import groups_of, keep, sweep
+        from atlas.sae import make_encoder
+
+        image = read_picture(path)
+        sae = load_sae(sae_dir)
+        if sae.digest() != self.provenance["sae_digest"]:
+            raise InputError(
+                f"the SAE in {sae_dir} is not the one that {self.path} was built from; build the atlas again"
+            )
+        embedding = embed_images(load_encoder(encoder_dir), [image])
+        found = make_encoder(sae).fire(embedding)
+        features, activations = found.feature.astype(np.int64), found.activation
+        if not len(features):
+            raise InputError(
+                f"no feature fires on {path}; try a picture more like those of the atlas"
+            )
+        mass = float(activations.sum(dtype=np.float64))
+        runs = sweep(
+            sae.W_dec[features],
+            activations,
+            int(mass / least),
+            restarts=int(self.provenance["grouping_restarts"]),
+            seed=int(self.provenance["grouping_seed"]),
+        )
+        grouping = keep(runs, activations, least)
+        written = activations @ sae.W_dec[features]
+        read = embedding[0] - sae.b_dec
+        explained = written @ read / np.linalg.norm(written) / np.linalg.norm(read)
+        labels = self._first_labels(features.tolist())
+        groups = groups_of(features, activations, grouping.labels)
+        return Decomposition(
+            picture=str(picture),
+            citation=self.id,
+            tau=least,
+            mass=mass,
+            explained=float(explained),
+            lowest=grouping.lowest,
+            highest=grouping.highest,
+            features=_firings(features, activations, labels),
+            concepts=tuple(
+                _concept(number, _firings(group.features, group.activations, labels), mass)
+                for number, group in enumerate(groups[: grouping.k])
+            ),
+        )
+
+    def _tau(self, tau: str | float) -> float:
+        if tau in ("coarse", "fine"):
+            return float(self.provenance[f"tau_{tau}"])
+        try:
+            value = float(tau)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < float("inf"):
+            raise InputError(f"tau is coarse, fine or a number above 0, not {tau}")
+        return value
+
+    def _place(self, name: str) -> Path:
+        """Return the folder of the SAE or encoder that the atlas was built with."""
+        from atlas.files import read_json
+
+        folder = self.path / "concepts"
+        places = read_json(folder / "concepts.json").get("places", {})
+        if name not in places:
+            raise MissingError(
+                f"{self.path} was built without an encoder, so no picture can be opened; set embed.encoder and build again"
+            )
+        found: Path = (folder / places[name]).resolve()
+        if not found.exists():
+            raise MissingError(
+                f"the {name} of {self.path} is no longer at {found}; build the atlas again with: atlas build CONFIG --force concepts"
+            )
+        return found
+
+    def _first_labels(self, features: Sequence[int]) -> dict[int, str]:
+        rows = self._rows(
+            """SELECT l.feature, CASE WHEN f.sensitive THEN 'withheld' ELSE l.label END
+               FROM labels l JOIN features f USING (feature)
+               WHERE l.rank = 0 AND feature IN (SELECT unnest(?))""",
+            [features],
+        )
+        return dict(rows)
 
     def report(self) -> tuple[Metric, ...]:
         """Return the figures of the whole, each with its baseline."""
@@ -417,6 +566,20 @@ class Atlas:
         return self._hits(rows, "caption")
 
 
+def _firings(features: Any, activations: Any, labels: dict[int, str]) -> tuple[Firing, ...]:
+    """Return features with their labels, strongest first, of equal ones the lower number."""
+    pairs = sorted(
+        zip(features.tolist(), activations.tolist(), strict=True), key=lambda p: (-p[1], p[0])
+    )
+    return tuple(Firing(feature, labels.get(feature, ""), value) for feature, value in pairs)
+
+
+def _concept(number: int, firings: tuple[Firing, ...], whole: float) -> Concept:
+    mass = sum(firing.activation for firing in firings)
+    words = dict.fromkeys(f.label for f in firings[:CONCEPT_LABELS] if f.label)
+    return Concept(number, ", ".join(words), mass, mass / whole, firings)
+
+
 def as_json(value: object) -> Any:
     """Return a record, or a tuple of records, as plain lists and dictionaries."""
     if isinstance(value, (list, tuple)):
@@ -429,7 +592,10 @@ def as_json(value: object) -> Any:
 __all__ = [
     "Atlas",
     "AtlasError",
+    "Concept",
+    "Decomposition",
     "Feature",
+    "Firing",
     "Hit",
     "Label",
     "Metric",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +29,8 @@ NEIGHBORS_SHOWN = 12
 COACTIVE_SHOWN = 6
 OPENED_FEATURES_SHOWN = 60
 CONCEPT_FEATURES_SHOWN = 3
+CONCEPT_NAMES_SHOWN = 2
+ELSEWHERE_SHOWN = 4
 WALL_COLUMNS, WALL_ROWS = 14, 7
 FEATURES_A_PAGE = 400
 PICTURES_A_PAGE = 240
@@ -122,7 +124,11 @@ class Book:
     opened: Sequence[int]
     """Images that have a page, ascending; none sensitive."""
     examples: Sequence[int]
-    """Those of them that have concepts and knobs."""
+    """Those of them whose concepts are shown."""
+    drawn: Sequence[int]
+    """Those of the examples that have knobs."""
+    recurring: Mapping[int, tuple[str, str]]
+    """Recurring concept -> its name and the address of the picture that stands for it."""
     metrics: Sequence[MetricRow]
     order: Sequence[int]
     """The features that walls show, in the order of the map; none sensitive."""
@@ -184,31 +190,51 @@ def read_book(db: DuckDBPyConnection) -> Book:
            WHERE NOT sensitive ORDER BY image"""
     ).fetchall()
     examples = db.execute(
-        """SELECT DISTINCT image FROM concepts JOIN images USING (image)
+        """SELECT image, drawn FROM examples JOIN images USING (image)
            WHERE NOT sensitive ORDER BY image"""
     ).fetchall()
     metrics = db.execute(
         f"SELECT {', '.join(MetricRow._fields)} FROM metrics ORDER BY name"
     ).fetchall()
+    heads = db.execute(
+        "SELECT recurring, feature FROM recurring_features ORDER BY recurring, rank"
+    ).fetchall()
     shown = [row for row in live.values() if not row.sensitive]
     x, y = (np.array([getattr(r, axis) for r in shown], np.float32) for axis in ("map_x", "map_y"))
+    names = {feature: clean(label) for feature, label, _ in labels}
+    addresses = {
+        feature: links.icon(feature) if image is None else links.thumbnail(image)
+        for feature, image in icons
+        if feature in live and not live[feature].sensitive
+    }
     return Book(
         facts=dict(db.execute("SELECT key, value FROM provenance").fetchall()),
         n_features=len(live) + len(dead),
         live=live,
         dead=[row[0] for row in dead],
-        names={feature: clean(label) for feature, label, _ in labels},
+        names=names,
         sure={feature: score for feature, _, score in labels},
-        icons={
-            feature: links.icon(feature) if image is None else links.thumbnail(image)
-            for feature, image in icons
-            if feature in live and not live[feature].sensitive
-        },
+        icons=addresses,
         opened=[row[0] for row in opened],
-        examples=[row[0] for row in examples],
+        examples=[image for image, _ in examples],
+        drawn=[image for image, drawn in examples if drawn],
+        recurring=_recurring_heads(heads, names, addresses),
         metrics=[MetricRow(*row) for row in metrics],
         order=[shown[i].feature for i in map_order(x, y)] if shown else [],
     )
+
+
+def _recurring_heads(
+    rows: Sequence[tuple[int, int]], names: Mapping[int, str], icons: Mapping[int, str]
+) -> dict[int, tuple[str, str]]:
+    """Name each recurring concept after the strongest of its features that may be shown."""
+    found = {}
+    for recurring, group in groupby(rows, key=lambda row: row[0]):
+        features = [feature for _, feature in group if feature in icons]
+        words = dict.fromkeys(names[feature] for feature in features if feature in names)
+        picture = icons[features[0]] if features else ""
+        found[recurring] = (", ".join([*words][:CONCEPT_NAMES_SHOWN]), picture)
+    return found
 
 
 def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
@@ -859,18 +885,44 @@ def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Open
     return {f["image"]: Opened(**f, features=strong[f["image"]]) for f in facts}
 
 
-class Knob(NamedTuple):
-    """One concept of an example, and the image with it turned down and up."""
+class Concept(NamedTuple):
+    """One concept of an example."""
 
-    concept: int
     names: list[Link]
     """Its strongest features."""
     more: int
     """Features beyond these."""
     mass: str
     share: str
+    bar: int
+    """Its share of the mass, in fiftieths."""
+    stability: str
     icon: str
+    """Its own where one is drawn, else that of its strongest feature; empty if withheld."""
+    drawn: bool
+    recurring: str
+    """Page of the recurring concept that it is near; empty where none."""
+    elsewhere: list[Picture]
+    """Pictures with the concepts that point most like it."""
+
+
+class Branch(NamedTuple):
+    """A coarse concept, and the fine ones that hold most of their mass in common with it."""
+
+    coarse: Concept
+    fine: list[tuple[Concept, str]]
+    """(concept, share of its mass that lies in the coarse one)."""
+
+
+class Knob(NamedTuple):
+    """The image with one coarse concept turned down and up."""
+
+    concept: int
     thumb: str
+    names: list[Link]
+    more: int
+    share: str
+    icon: str
     steps: list[tuple[str, str]]
     """(gain, the concept's mass on that picture), from off to double."""
 
@@ -886,26 +938,92 @@ class Transfer(NamedTuple):
     after: str
 
 
-def read_knobs(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]:
-    """Return the concepts of an example with their knobs, and what it was given of another."""
-    groups = db.execute(
-        "SELECT concept, mass, mass_share FROM concepts WHERE image = ? ORDER BY concept", [image]
+def read_example(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]:
+    """Return the concepts of an example, coarse and fine, with their knobs where they are drawn."""
+    coarse, fine = (_concepts(db, book, image, tau) for tau in ("coarse", "fine"))
+    shared = db.execute(
+        """SELECT f.concept, c.concept, sum(f.activation) AS common FROM concept_features f
+           JOIN concept_features c ON c.image = f.image AND c.feature = f.feature AND c.tau = 'coarse'
+           WHERE f.image = ? AND f.tau = 'fine' GROUP BY ALL ORDER BY f.concept, common DESC, c.concept""",
+        [image],
     ).fetchall()
+    branches = [Branch(concept, []) for concept in coarse]
+    for number, group in groupby(shared, key=lambda row: row[0]):
+        parts = list(group)
+        share = parts[0][2] / sum(common for _, _, common in parts)
+        branches[parts[0][1]].fine.append((fine[number], percent(share)))
+    ((by_hand,),) = db.execute("SELECT by_hand FROM examples WHERE image = ?", [image]).fetchall()
+    return {
+        "branches": branches or [Branch(concept, []) for concept in fine],
+        "by_hand": by_hand,
+        "tau_coarse": figure(float(book.facts["tau_coarse"])),
+        "tau_fine": figure(float(book.facts["tau_fine"])),
+        "tau_scale": figure(float(book.facts["tau_scale"])),
+        "knobs": _knobs(db, image, coarse),
+        "transfers": _transfers(db, book, image),
+    }
+
+
+def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[Concept]:
+    rows = db.execute(
+        """SELECT concept, mass, mass_share, stability, recurring, mass_on_icon FROM concepts
+           WHERE image = ? AND tau = ? ORDER BY concept""",
+        [image, tau],
+    ).fetchall()
+    found = []
+    for concept, mass, share, stability, recurring, mass_on_icon in rows:
+        names, more = _concept_names(db, book, image, tau, concept)
+        drawn = mass_on_icon is not None
+        icon = links.concept_icon(image, concept) if drawn else names[0].thumb
+        page = "" if recurring is None else links.concept_page(recurring)
+        found.append(
+            Concept(
+                names,
+                more,
+                figure(mass),
+                percent(share),
+                share_of(share, 1.0),
+                f"{stability:.2f}",
+                icon,
+                drawn,
+                page,
+                _elsewhere(db, book, image, tau, concept),
+            )
+        )
+    return found
+
+
+def _elsewhere(
+    db: DuckDBPyConnection, book: Book, image: int, tau: str, concept: int
+) -> list[Picture]:
+    rows = db.execute(
+        """SELECT n.other_image, n.cosine, i.caption FROM concept_neighbors n
+           JOIN images i ON i.image = n.other_image
+           WHERE n.image = ? AND n.tau = ? AND n.concept = ? AND NOT i.sensitive
+           ORDER BY n.rank LIMIT ?""",
+        [image, tau, concept, ELSEWHERE_SHOWN],
+    ).fetchall()
+    return [picture(other, f"{cosine:.2f}", caption, book) for other, cosine, caption in rows]
+
+
+def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> list[Knob]:
     turned: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for concept, gain, mass in db.execute(
         "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain", [image]
     ).fetchall():
         turned[concept].append((f"{gain:g}", figure(mass)))
-    knobs = []
-    for concept, mass, share in groups:
-        names, more = _concept_names(db, book, image, concept)
-        icon, thumb = links.concept_icon(image, concept), links.knob(image, concept)
-        steps = turned[concept]
-        knobs.append(Knob(concept, names, more, figure(mass), percent(share), icon, thumb, steps))
-    transfers = [
+    return [
+        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.icon, turned[n])
+        for n, c in enumerate(coarse)
+        if n in turned
+    ]
+
+
+def _transfers(db: DuckDBPyConnection, book: Book, image: int) -> list[Transfer]:
+    return [
         Transfer(
             picture(source, "", caption, book),
-            _concept_names(db, book, source, concept)[0],
+            _concept_names(db, book, source, "coarse", concept)[0],
             links.concept_icon(source, concept),
             links.transfer(image, source),
             figure(before),
@@ -918,30 +1036,91 @@ def read_knobs(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]
             [image],
         ).fetchall()
     ]
-    return {"knobs": knobs, "transfers": transfers}
 
 
 def _concept_names(
-    db: DuckDBPyConnection, book: Book, image: int, concept: int
+    db: DuckDBPyConnection, book: Book, image: int, tau: str, concept: int
 ) -> tuple[list[Link], int]:
     rows = db.execute(
-        """SELECT feature, activation FROM concept_features WHERE image = ? AND concept = ?
-           ORDER BY activation DESC, feature""",
-        [image, concept],
+        """SELECT feature, activation FROM concept_features
+           WHERE image = ? AND tau = ? AND concept = ? ORDER BY activation DESC, feature""",
+        [image, tau, concept],
     ).fetchall()
     shown = [feature_link(f, figure(a), book) for f, a in rows[:CONCEPT_FEATURES_SHOWN]]
     return shown, len(rows) - len(shown)
 
 
+class Recurring(NamedTuple):
+    """A recurring concept where another page points to it."""
+
+    recurring: int
+    name: str
+    value: str
+    thumb: str
+    page: str
+
+
+def recurring_link(book: Book, recurring: int, value: str) -> Recurring:
+    """Return a recurring concept as other pages point to it."""
+    name, thumb = book.recurring.get(recurring, ("", ""))
+    return Recurring(recurring, name, value, thumb, links.concept_page(recurring))
+
+
+def concepts_view(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
+    """Return the list of all recurring concepts, that of most images first."""
+    rows = db.execute(
+        "SELECT recurring, n_images FROM recurring_concepts ORDER BY recurring"
+    ).fetchall()
+    return {
+        **common(book, links.CONCEPTS, "Recurring concepts", "pictures"),
+        "concepts": [recurring_link(book, k, f"{n:,} pictures") for k, n in rows],
+        "images": f"{int(book.facts['n_images']):,}",
+    }
+
+
+def concept_views(db: DuckDBPyConnection, book: Book) -> Iterator[dict[str, Any]]:
+    """Yield what the page of each recurring concept shows."""
+    total = int(book.facts["n_images"])
+    for k, n_images, share in db.execute(
+        "SELECT recurring, n_images, mass_share FROM recurring_concepts ORDER BY recurring"
+    ).fetchall():
+        features = db.execute(
+            "SELECT feature, mass_share FROM recurring_features WHERE recurring = ? ORDER BY rank",
+            [k],
+        ).fetchall()
+        shown = db.execute(
+            """SELECT image, mass, caption FROM recurring_images JOIN images USING (image)
+               WHERE recurring = ? AND NOT sensitive ORDER BY rank""",
+            [k],
+        ).fetchall()
+        near = db.execute(
+            "SELECT other, cosine FROM recurring_neighbors WHERE recurring = ? ORDER BY rank", [k]
+        ).fetchall()
+        name = book.recurring[k][0] if k in book.recurring else ""
+        yield {
+            **common(book, links.concept_page(k), f"{name or 'Concept'} · concept {k}", "pictures"),
+            "name": name,
+            "number": f"{k}",
+            "n_images": f"{n_images:,}",
+            "image_share": percent(n_images / total),
+            "mass_share": percent(share),
+            "features": [feature_link(f, percent(s), book, share_of(s, 1.0)) for f, s in features],
+            "pictures": [picture(i, figure(mass), caption, book) for i, mass, caption in shown],
+            "near": [recurring_link(book, other, f"{cosine:.2f}") for other, cosine in near],
+            "before": links.concept_page(k - 1) if k else "",
+            "after": links.concept_page(k + 1) if k + 1 < len(book.recurring) else "",
+        }
+
+
 def image_view(
-    book: Book, opened: Opened, knobs: Mapping[str, Any] | None = None
+    book: Book, opened: Opened, example: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what the page of an opened image shows.
 
     Args:
         book: The atlas.
         opened: The image.
-        knobs: What read_knobs returns, where it is an example.
+        example: What read_example returns, where it is one.
     """
     strongest = opened.features[0][1] if opened.features else 0.0
     at = int(np.searchsorted(book.opened, opened.image))
@@ -957,7 +1136,7 @@ def image_view(
         "terms": [clean(term) for term in opened.terms],
         "tags": [clean(tag) for tag in opened.tags],
         "split": opened.split,
-        **(knobs or {"knobs": [], "transfers": []}),
+        **(example or {"branches": [], "knobs": [], "transfers": []}),
         "l0": f"{opened.l0:,}",
         "mass": figure(opened.mass),
         "features": [
@@ -982,9 +1161,17 @@ def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, An
             "numbers": list(range(1, last + 1)),
             "pages": [links.pictures_page(i) for i in range(1, last + 1)],
             "pictures": [picture(image, "", captions[image], book) for image in some],
-            "examples": [picture(image, "", captions[image], book) for image in book.examples]
+            "drawn": [picture(image, "", captions[image], book) for image in book.drawn]
             if n == 1
             else [],
+            "examples": [
+                picture(image, "", captions[image], book)
+                for image in book.examples
+                if image not in book.drawn
+            ]
+            if n == 1
+            else [],
+            "recurring": f"{len(book.recurring):,}" if book.recurring else "",
             "shown": f"{len(book.opened):,}",
         }
         for n, last, some in paged(book.opened, PICTURES_A_PAGE)

@@ -42,7 +42,7 @@ STAGES = (
     ),
     Stage(
         "concepts",
-        version=1,
+        version=2,
         needs=("embed", "sae", "scan", "encoder", "decoder", "template"),
     ),
     Stage(
@@ -61,15 +61,14 @@ STAGES = (
 def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages that this configuration runs.
 
-    Train runs only where no SAE is given, icons and concepts only where a decoder is, names
-    only where words or names are.
+    Train runs only where no SAE is given, icons only where a decoder is, names only where words
+    or names are.
     """
     outside = outside_files(config)
     without = {
         "names": not {"vocabulary", "imported", "kept_names"} & outside.keys(),
         "train": config.sae.path is not None,
         "icons": config.icons.decoder is None,
-        "concepts": config.icons.decoder is None,
     }
     return tuple(stage for stage in STAGES if not without.get(stage.name, False))
 

@@ -202,15 +202,20 @@ def _icons(size: Size, config: Config) -> StageEstimate:
     )
 
 
-def _concepts(_size: Size, config: Config) -> StageEstimate:
+GROUPED_IMAGES = 500
+"""Images grouped in a second on one core, at some 50 features an image."""
+
+
+def _concepts(size: Size, config: Config) -> StageEstimate:
     area = (config.icons.px / 64) ** 2
-    pictures = config.concepts.examples * (2 + 5 * config.concepts.groups)
+    drawn = config.concepts.drawn_examples if config.icons.decoder else 0
+    pictures = drawn * 26
     return StageEstimate(
         "concepts",
-        pictures * config.icons.steps * 2 * area / ICON_FORWARDS,
-        pictures * 3000 * area**0.8,
+        size.images / GROUPED_IMAGES + pictures * config.icons.steps * 2 * area / ICON_FORWARDS,
+        size.images * 300 + pictures * 3000 * area**0.8,
         2e9,
-        f"{pictures:,} pictures, as icons",
+        f"{size.images:,} images grouped; about {pictures:,} pictures, as icons",
     )
 
 

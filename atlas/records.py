@@ -43,6 +43,8 @@ ACTIVATION = Column("activation", "FLOAT", "activation of the feature on the ima
 LEVEL = Column("level", "INTEGER", "0 the coarsest, 2 the finest")
 CLUSTER = Column("cluster", "INTEGER", "number of the cluster in its level, by size")
 CONCEPT = Column("concept", "INTEGER", "number of the group in its image, by mass")
+TAU = Column("tau", "VARCHAR", "coarse or fine: which threshold the image was grouped by")
+RECURRING = Column("recurring", "INTEGER", "number of the recurring concept, that of most images 0")
 
 TABLES = (
     Table(
@@ -395,15 +397,65 @@ TABLES = (
         "image, rank",
     ),
     Table(
+        "groupings",
+        "every image's features in groups, heaviest first, at two thresholds",
+        (
+            IMAGE,
+            TAU,
+            Column("k", "INTEGER", "groups; 0 where the image's mass is below tau"),
+            Column("lowest", "INTEGER", "fewest groups that one restart alone would have kept"),
+            Column("highest", "INTEGER", "most groups that one restart alone would have kept"),
+            Column(
+                "agreement",
+                "FLOAT",
+                "mean adjusted Rand index of the kept run and the other restarts with k groups",
+            ),
+            Column("masses", "FLOAT[]", "sum of the activations of each group"),
+            Column(
+                "recurring",
+                "INTEGER[]",
+                "recurring concept that each group is near, -1 where none; null for coarse",
+            ),
+        ),
+        "image, tau",
+    ),
+    Table(
+        "examples",
+        "images whose concepts are kept whole",
+        (
+            IMAGE,
+            Column("rank", "INTEGER", "place in the order of choice, from 0"),
+            Column("by_hand", "BOOLEAN", "named in the configuration, not chosen by coverage"),
+            Column("drawn", "BOOLEAN", "has icons of its coarse concepts, and knobs"),
+            Column(
+                "noise_agreement_coarse",
+                "DOUBLE",
+                "mean adjusted Rand index with groupings of activations that were disturbed by a tenth",
+            ),
+            Column("noise_agreement_fine", "DOUBLE", "the same of the fine grouping"),
+        ),
+        "image",
+    ),
+    Table(
         "concepts",
         "groups of an example image's features",
         (
             IMAGE,
-            Column("tau", "VARCHAR", "how they were grouped: coarse or fine, or k-means"),
+            TAU,
             CONCEPT,
             Column("mass", "DOUBLE", "sum of its features' activations"),
             Column("mass_share", "DOUBLE", "mass over the image's mass, 0 to 1"),
-            Column("mass_on_icon", "DOUBLE", "their sum on the concept's icon, encoded again"),
+            Column(
+                "stability",
+                "FLOAT",
+                "mean Jaccard index, 0 to 1, with the most similar concept once activations are disturbed by a tenth",
+            ),
+            Column("recurring", "INTEGER", "recurring concept that it is near; null where none"),
+            Column(
+                "mass_on_icon",
+                "DOUBLE",
+                "sum of their activations on the concept's icon, encoded again; null where none is drawn",
+            ),
         ),
         "image, tau, concept",
     ),
@@ -412,7 +464,7 @@ TABLES = (
         "which features a concept holds",
         (
             IMAGE,
-            Column("tau", "VARCHAR", "how they were grouped: coarse or fine, or k-means"),
+            TAU,
             CONCEPT,
             FEATURE,
             ACTIVATION,
@@ -420,8 +472,68 @@ TABLES = (
         "image, tau, concept, feature",
     ),
     Table(
+        "concept_neighbors",
+        "fine concepts of other images, of a lot, that point most like an example's concept",
+        (
+            IMAGE,
+            TAU,
+            CONCEPT,
+            RANK,
+            Column("other_image", "BIGINT", "the other image"),
+            Column("other_concept", "INTEGER", "number of the concept in that image"),
+            Column("cosine", "FLOAT", "cosine of the two centers, -1 to 1"),
+        ),
+        "image, tau, concept, rank",
+    ),
+    Table(
+        "recurring_concepts",
+        "concepts of different images that point the same way, as one",
+        (
+            RECURRING,
+            Column("n_images", "BIGINT", "images of which a fine concept is near it"),
+            Column("mass", "DOUBLE", "sum of the masses of those concepts"),
+            Column("mass_share", "DOUBLE", "mass over the mass of all images, 0 to 1"),
+        ),
+        "recurring",
+    ),
+    Table(
+        "recurring_features",
+        "the features that hold most of a recurring concept's mass",
+        (
+            RECURRING,
+            RANK,
+            FEATURE,
+            Column("mass_share", "DOUBLE", "share of the concept's mass, 0 to 1"),
+        ),
+        "recurring, rank",
+    ),
+    Table(
+        "recurring_images",
+        "the images in which a recurring concept weighs most",
+        (
+            RECURRING,
+            RANK,
+            IMAGE,
+            CONCEPT,
+            Column("mass", "DOUBLE", "mass of the concept in the image"),
+            Column("cosine", "FLOAT", "cosine of its center to the recurring one's, -1 to 1"),
+        ),
+        "recurring, rank",
+    ),
+    Table(
+        "recurring_neighbors",
+        "recurring concepts that point most alike",
+        (
+            RECURRING,
+            RANK,
+            Column("other", "INTEGER", "the other recurring concept"),
+            Column("cosine", "FLOAT", "cosine of the two, -1 to 1"),
+        ),
+        "recurring, rank",
+    ),
+    Table(
         "knobs",
-        "example images drawn again with one concept turned down or up",
+        "example images drawn again with one coarse concept turned down or up",
         (
             IMAGE,
             CONCEPT,
@@ -432,7 +544,7 @@ TABLES = (
     ),
     Table(
         "transfers",
-        "example images drawn again with a concept of another one added",
+        "example images drawn again with a coarse concept of another one added",
         (
             IMAGE,
             Column("source", "BIGINT", "the image that the concept is from"),

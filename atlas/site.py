@@ -79,6 +79,7 @@ def run(job: Job) -> None:
         job.progress.start("site", total=len(book.live) + len(book.opened), unit="pages")
         write_features(job, env, db, book)
         write_pictures(job, env, db, book)
+        write_concepts(job, env, db, book)
         write_front(job, env, db, book)
         write_indexes(job.out_dir, db, book)
         job.progress.stop()
@@ -139,11 +140,18 @@ def write_pictures(job: Job, env: Templates, db: DuckDBPyConnection, book: Book)
         opened = pages.read_opened(db, book.opened[start : start + IMAGES_AT_ONCE])
         for image in opened.values():
             captions[image.image] = image.caption
-            knobs = pages.read_knobs(db, book, image.image) if image.image in examples else None
-            write_page(job.out_dir, env, "image", pages.image_view(book, image, knobs))
+            example = pages.read_example(db, book, image.image) if image.image in examples else None
+            write_page(job.out_dir, env, "image", pages.image_view(book, image, example))
             job.progress.advance()
     for view in pages.pictures_views(book, captions):
         write_page(job.out_dir, env, "pictures", view)
+
+
+def write_concepts(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
+    """Write the list and the page of every recurring concept."""
+    write_page(job.out_dir, env, "concepts", pages.concepts_view(db, book))
+    for view in pages.concept_views(db, book):
+        write_page(job.out_dir, env, "concept", view)
 
 
 def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
@@ -251,9 +259,9 @@ def write_strips(job: Job, book: Book) -> None:
 
 def write_knobs(job: Job, book: Book) -> None:
     """Write the pictures of every example: its concepts' icons, knobs and what it was given."""
-    if "concepts" not in job.inputs:
+    if not (job.inputs["concepts"] / "knobs.parquet").exists():
         return
-    examples = set(book.examples)
+    examples = set(book.drawn)
 
     def rows(table: str) -> list[dict[str, Any]]:
         held: list[dict[str, Any]] = pq.read_table(
@@ -261,7 +269,7 @@ def write_knobs(job: Job, book: Book) -> None:
         ).to_pylist()
         return [row for row in held if row["image"] in examples]
 
-    for row in rows("concepts"):
+    for row in rows("concept_icons"):
         write_bytes(job.out_dir / links.concept_icon(row["image"], row["concept"]), row["webp"])
     for key, held in groupby(rows("knobs"), key=lambda row: (row["image"], row["concept"])):
         write_bytes(job.out_dir / links.knob(*key), side_by_side([row["webp"] for row in held]))
@@ -288,7 +296,9 @@ def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:
         SELECT image FROM top_images JOIN features USING (feature) WHERE rank < {pages.TOP_SHOWN} AND NOT sensitive
         UNION SELECT image FROM quantile_images JOIN features USING (feature) WHERE rank = 0 AND NOT sensitive
         UNION SELECT image FROM near_misses JOIN features USING (feature) WHERE rank < {pages.NEAR_SHOWN} AND NOT sensitive
-        UNION SELECT image FROM decompositions"""
+        UNION SELECT image FROM decompositions
+        UNION SELECT image FROM recurring_images
+        UNION SELECT other_image FROM concept_neighbors"""
     rows = db.execute(
         f"SELECT image FROM ({shown}) JOIN images USING (image) WHERE NOT sensitive ORDER BY image"
     ).fetchall()

@@ -20,8 +20,8 @@ from atlas.clip import embed_images
 from atlas.config import Config
 from atlas.embeddings import read_embeddings
 from atlas.errors import ConfigError, MissingError
-from atlas.files import draft, read_parquet
-from atlas.grouping import Group, group_features
+from atlas.files import draft, read_json, read_parquet
+from atlas.grouping import Group, groups_of, keep, sweep
 from atlas.paths import drawing_inputs
 from atlas.sae import SAE, make_encoder
 from atlas.steering import dense
@@ -198,10 +198,14 @@ def _codes(studio: Studio, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _groups(config: Config, sae: SAE, codes: NDArray[np.float32]) -> list[Group]:
-    """Return the picture's concepts, numbered as its page numbers them."""
+    """Return the picture's coarse concepts, numbered as its page numbers them."""
     on = np.flatnonzero(codes)
-    settings = config.concepts
-    return group_features(sae, on, codes[on], settings.groups, settings.seed) if len(on) else []
+    kept = read_json(config.out_dir / "concepts" / "concepts.json")
+    tau = kept["tau_coarse"]
+    most = int(codes[on].sum(dtype=np.float64) / tau)
+    runs = sweep(sae.W_dec[on], codes[on], most, restarts=kept["restarts"], seed=kept["seed"])
+    grouping = keep(runs, codes[on], tau)
+    return groups_of(on, codes[on], grouping.labels)[: grouping.k]
 
 
 def _changes(
