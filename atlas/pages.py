@@ -1089,7 +1089,7 @@ def concept_views(db: DuckDBPyConnection, book: Book) -> Iterator[dict[str, Any]
             [k],
         ).fetchall()
         shown = db.execute(
-            """SELECT image, mass, caption FROM recurring_images JOIN images USING (image)
+            """SELECT image, r.mass, caption FROM recurring_images r JOIN images USING (image)
                WHERE recurring = ? AND NOT sensitive ORDER BY rank""",
             [k],
         ).fetchall()
