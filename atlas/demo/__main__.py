@@ -17,6 +17,7 @@ STEPS = (
     "second",
     "sae",
     "evaluate",
+    "separation",
     "neutral",
     "attributes",
     "stability",

@@ -1,4 +1,4 @@
-"""How well concepts separate the constituents of the demo's compositions; part of step evaluate."""
+"""How well concepts separate the constituents of the demo's compositions; needs the built atlas."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from atlas.activations import ImageActivations
 from atlas.checkpoints import load_sae
 from atlas.compositions import read_recipes
+from atlas.demo.evaluate import ATLAS_DIR
+from atlas.demo.figures import replace_figures
 from atlas.demo.places import DEMO, PICTURES, RECIPES
 from atlas.files import read_json, read_parquet
 from atlas.grouping import adjusted_rand, keep, sweep
@@ -22,7 +24,7 @@ N_JUDGED = 1000
 """Compositions, drawn by lot."""
 FIXED_K = 5
 SEED = 11
-COMMAND = "python -m atlas.demo evaluate"
+COMMAND = "python -m atlas.demo separation"
 ATTRIBUTED = (
     "compositions; over the features that fire on exactly one of the constituents shown alone"
 )
@@ -41,6 +43,17 @@ class Judged:
     """By way of grouping: (attributed feature,) which group."""
     share: float
     """Of the composition's features that are attributed."""
+
+
+def run() -> None:
+    """Put the figures of grouping into figures.json."""
+    replace_figures(COMMAND, [rounded(row) for row in figures(ATLAS_DIR)])
+
+
+def rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a figure with four digits, as the file keeps it."""
+    digits = {key: row[key] for key in ("value", "null_value") if row[key] is not None}
+    return {**row, **{key: round(value, 4) for key, value in digits.items()}}
 
 
 def figures(atlas_dir: Path) -> list[dict[str, Any]]:
@@ -87,7 +100,8 @@ def _judge(
 
     def fixed(k: int) -> NDArray[np.int64]:
         run = runs[min(k, len(runs)) - 1]
-        return run.labels[run.best]
+        labels: NDArray[np.int64] = run.labels[run.best]
+        return labels
 
     labels = {
         "coarse": keep(runs, activations, facts["tau_coarse"]).labels,
