@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from atlas.config import Runtime
 from atlas.errors import MissingError, SiteError
+from atlas.workers import devices_of, in_workers
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
@@ -22,6 +25,9 @@ LINKING = {"a": "href", "link": "href", "img": "src", "script": "src", "form": "
 SAFE_RELS = {"noopener", "noreferrer", "nofollow"}
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 PROBLEMS_SHOWN = 3
+PAGES_AT_ONCE = 100
+WORTH_WORKERS = 8
+"""Tasks from which on the start of worker processes is worth its moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,14 @@ def check_site(folder: Path) -> Checked:
     if not (folder / "index.html").exists():
         raise MissingError(f"no site at {folder}; build one with: atlas build CONFIG")
     sizes = dict(_files(folder))
-    parsed = {name: _parse(folder / name) for name in sizes if name.endswith(".html")}
+    names = sorted(name for name in sizes if name.endswith(".html"))
+    tasks = [names[start : start + PAGES_AT_ONCE] for start in range(0, len(names), PAGES_AT_ONCE)]
+    cores = devices_of(Runtime()) if len(tasks) >= WORTH_WORKERS else ["cpu"]
+    parsed: dict[str, _Page] = {}
+    for some, pages in zip(
+        tasks, in_workers(cores, partial(_take, folder), _parse, tasks), strict=True
+    ):
+        parsed |= zip(some, pages, strict=True)
     problems: list[str] = []
     n_links = 0
     for name, page in parsed.items():
@@ -159,11 +172,18 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
             yield path.relative_to(folder).as_posix(), path.stat().st_size
 
 
-def _parse(path: Path) -> _Page:
-    page = _Page()
-    page.feed(path.read_text(encoding="utf-8"))
-    page.close()
-    return page
+def _take(folder: Path, _device: str) -> Path:
+    return folder
+
+
+def _parse(folder: Path, names: Sequence[str]) -> list[_Page]:
+    pages = []
+    for name in names:
+        page = _Page()
+        page.feed((folder / name).read_text(encoding="utf-8"))
+        page.close()
+        pages.append(page)
+    return pages
 
 
 def _why_broken(

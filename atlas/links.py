@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import lru_cache
 from urllib.parse import quote, urlsplit, urlunsplit
 
 HOME = "index.html"
@@ -114,8 +115,12 @@ def parquet_file(table: str) -> str:
 def relative(page: str, target: str) -> str:
     """Return the link from one page to a target, both counted from the site's root."""
     path, mark, anchor = target.partition("#")
-    way = posixpath.relpath(path, posixpath.dirname(page) or ".") if path else ""
-    return f"{way}{mark}{anchor}"
+    return f"{_way(posixpath.dirname(page), path)}{mark}{anchor}"
+
+
+@lru_cache(maxsize=1 << 16)
+def _way(folder: str, path: str) -> str:
+    return posixpath.relpath(path, folder or ".") if path else ""
 
 
 def outward(url: str | None) -> str:

@@ -970,7 +970,7 @@ def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[
            WHERE image = ? AND tau = ? ORDER BY concept""",
         [image, tau],
     ).fetchall()
-    found = []
+    found, elsewhere = [], _elsewhere(db, book, image, tau)
     for concept, mass, share, stability, recurring, mass_on_icon in rows:
         names, more = _concept_names(db, book, image, tau, concept)
         drawn = mass_on_icon is not None
@@ -987,23 +987,26 @@ def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[
                 icon,
                 drawn,
                 page,
-                _elsewhere(db, book, image, tau, concept),
+                elsewhere[concept],
             )
         )
     return found
 
 
 def _elsewhere(
-    db: DuckDBPyConnection, book: Book, image: int, tau: str, concept: int
-) -> list[Picture]:
-    rows = db.execute(
-        """SELECT n.other_image, n.cosine, i.caption FROM concept_neighbors n
+    db: DuckDBPyConnection, book: Book, image: int, tau: str
+) -> dict[int, list[Picture]]:
+    """Return the nearest concepts in other images, by concept."""
+    found: dict[int, list[Picture]] = defaultdict(list)
+    for concept, other, cosine, caption in db.execute(
+        """SELECT n.concept, n.other_image, n.cosine, i.caption FROM concept_neighbors n
            JOIN images i ON i.image = n.other_image
-           WHERE n.image = ? AND n.tau = ? AND n.concept = ? AND NOT i.sensitive
-           ORDER BY n.rank LIMIT ?""",
-        [image, tau, concept, ELSEWHERE_SHOWN],
-    ).fetchall()
-    return [picture(other, f"{cosine:.2f}", caption, book) for other, cosine, caption in rows]
+           WHERE n.image = ? AND n.tau = ? AND NOT i.sensitive ORDER BY n.concept, n.rank""",
+        [image, tau],
+    ).fetchall():
+        if len(found[concept]) < ELSEWHERE_SHOWN:
+            found[concept].append(picture(other, f"{cosine:.2f}", caption, book))
+    return found
 
 
 def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> list[Knob]:

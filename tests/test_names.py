@@ -46,7 +46,10 @@ def db(made):
 
 
 def test_the_stage_runs_where_there_is_a_vocabulary(made):
-    assert made[2] == ["embed", "scan", "neighbors", "names", "catalog", "site"]
+    assert made[2] == [
+        *("embed", "scan", "neighbors", "families", "names"),
+        *("concepts", "catalog", "site"),
+    ]
 
 
 def test_a_feature_is_named_by_a_dimension_that_it_reads(made, db):
