@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from atlas.errors import ConfigError, MissingError
 from atlas.files import write_text
 
-REMEMBERED = "settings.json"
+REMEMBERED = ".settings.json"
 """In an atlas's folder: the whole configuration of its last build."""
 
 
@@ -502,7 +502,9 @@ def settings_of(config: Config, stage: str) -> Section:
 
 def remember(config: Config) -> None:
     """Keep beside the stages what they are built from, for look-ups that encode or draw."""
-    write_text(config.out_dir / REMEMBERED, config.model_dump_json(indent=1) + "\n")
+    path, text = config.out_dir / REMEMBERED, config.model_dump_json(indent=1) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def recall(atlas_dir: Path) -> Config:

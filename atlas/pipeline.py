@@ -106,7 +106,6 @@ def build_atlas(
     wanted = wanted_stages(config, only)
     outcomes = []
     with hold(config.out_dir):
-        remember(config)
         cache = DigestCache(config.out_dir / ".digests.json")
         for stage in wanted:
             outcomes.append(
@@ -122,6 +121,7 @@ def build_atlas(
                 )
             )
             cache.save()
+        remember(config)
     return outcomes
 
 

@@ -81,7 +81,7 @@ def _sixel(picture: Image.Image) -> str:
     side = CELLS * PIXELS_A_CELL // 6 * 6
     small = picture.resize((side, side)).quantize(SIXEL_COLORS)
     palette = small.getpalette() or []
-    pixels = list(small.getdata())
+    pixels = small.tobytes()
     parts = [f"{ESC}Pq"]
     for color in range(len(palette) // 3):
         r, g, b = (round(level * 100 / 255) for level in palette[3 * color : 3 * color + 3])

@@ -18,7 +18,7 @@ from atlas.activations import FeatureActivations
 from atlas.config import Config
 from atlas.errors import MissingError
 from atlas.files import read_parquet, write_bytes, write_json, write_text
-from atlas.paths import drawing_inputs
+from atlas.paths import drawing_inputs, template_root
 from atlas.progress import Progress
 from atlas.render import open_templates, render
 from atlas.roundtrip import MOST_RANK, Fired, ranks
@@ -207,6 +207,7 @@ def _write(
         "points": points,
     }
     write_json(out_dir / "tune.json", {"points": [asdict(point) for point in points]})
+    write_bytes(out_dir / "tune.css", (template_root() / "tune.css").read_bytes())
     write_text(out_dir / "tune.html", render(open_templates(), "tune", view))
 
 

@@ -30,8 +30,8 @@ second_encoder = "other-encoder"
 second_images = 3
 
 [concepts]
-examples = 3
-groups = 3
+examples = 10
+drawn_examples = 3
 """
 
 

@@ -47,6 +47,7 @@ def test_the_plan_grows_with_the_images_and_knows_its_stages(tmp_path):
         "scan",
         "neighbors",
         "families",
+        "concepts",
         "catalog",
         "site",
     ]

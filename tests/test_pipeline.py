@@ -21,9 +21,18 @@ from atlas.cli import run
 from atlas.pipeline import STAGES
 from atlas.stage import read_receipt
 
-STAGE_NAMES = [stage.name for stage in STAGES if stage.name != "icons"]
+AFTER_EMBED = ["embed", "scan", "neighbors", "families", "concepts", "catalog", "site"]
+"""The stages of an atlas whose SAE is given, without words or a decoder."""
+STAGE_NAMES = [stage.name for stage in STAGES if stage.name not in ("names", "icons")]
 """Planted atlases name no decoder; test_icons.py has that stage."""
-NOT_OUTPUTS = {"receipt.json", "atlas.duckdb", ".digests.json", ".lock", ".holder"}
+NOT_OUTPUTS = {
+    "receipt.json",
+    "atlas.duckdb",
+    ".digests.json",
+    ".settings.json",
+    ".lock",
+    ".holder",
+}
 """Files whose bytes may differ between equal builds."""
 MIDDLE = {
     "embed": "thumbnails-0001",
@@ -111,7 +120,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A planted atlas, built without interruption. Read it, copy it, never write to it."""
     folder = tmp_path_factory.mktemp("pipeline") / "planted"
     plant(folder)
-    assert built_stages(folder) == ["embed", "scan", "neighbors", "catalog", "site"]
+    assert built_stages(folder) == AFTER_EMBED
     return folder
 
 
@@ -123,7 +132,7 @@ def copied(built: Path, tmp_path: Path) -> Path:
 
 def test_a_whole_build_makes_every_stage_and_a_site(built):
     made = sorted(path.name for path in (built / "build").iterdir() if path.name[0] != ".")
-    assert made == ["catalog", "embed", "neighbors", "scan", "site"]
+    assert made == sorted(AFTER_EMBED)
     assert all(read_receipt(built / "build" / name) for name in made)
     assert (built / "build/site/index.html").exists()
     assert list((built / "build/.work").iterdir()) == []
@@ -179,8 +188,8 @@ def test_a_build_killed_in_every_stage_gives_the_same_bytes(tmp_path):
     assert killed == STAGE_NAMES
     # What was finished before the kill was not made again; train's state is not kept at all.
     after = {**finished_parts(root / "embed"), **finished_parts(root / "scan")}
-    after |= finished_parts(root / "catalog")
-    kept = {name for name in parts if not name.startswith("state-")}
+    after |= finished_parts(root / "catalog") | finished_parts(root / "concepts")
+    kept = {name for name in parts if not name.startswith(("state-", "."))}
     assert {name.split("-")[0] for name in kept} >= {"thumbnails", "0000", "map"}
     assert {name: parts[name] for name in kept}.items() <= after.items()
 
@@ -201,7 +210,7 @@ def test_a_new_shard_is_scanned_alone_and_gives_what_a_fresh_build_gives(built, 
     built_stages(folder)
     before = {name: stamps(folder / "build" / name / "parts") for name in ("embed", "scan")}
     shutil.copytree(built, folder, ignore=shutil.ignore_patterns("build"), dirs_exist_ok=True)
-    assert built_stages(folder) == ["embed", "scan", "neighbors", "catalog", "site"]
+    assert built_stages(folder) == AFTER_EMBED
     for name, old in before.items():
         new = stamps(folder / "build" / name / "parts")
         assert len(old) == 2
@@ -214,9 +223,9 @@ def test_a_new_shard_is_scanned_alone_and_gives_what_a_fresh_build_gives(built, 
     ("change", "rebuilt"),
     [
         ("embed.images_per_shard=7", ["embed"]),  # of no consequence where vectors are given
-        ("embed.thumbnail_quality=50", ["embed", "scan", "neighbors", "catalog", "site"]),
-        ("scan.top_images=32", ["scan", "neighbors", "catalog", "site"]),
-        ("neighbors.near_misses=4", ["neighbors", "catalog", "site"]),
+        ("embed.thumbnail_quality=50", AFTER_EMBED),
+        ("scan.top_images=32", AFTER_EMBED[1:]),
+        ("neighbors.near_misses=4", ["neighbors", "families", "catalog", "site"]),
         ("catalog.note=other", ["catalog", "site"]),
         ("train.steps=7", []),
         ("runtime.batch_images=8", []),
@@ -235,8 +244,10 @@ def test_status_says_why_in_words(copied):
         "embed: current",
         "scan: settings.top_images changed from 64 to 32",
         "neighbors: waits for scan",
-        "catalog: waits for neighbors; waits for scan",
-        "site: waits for catalog",
+        "families: waits for neighbors; waits for scan",
+        "concepts: waits for scan",
+        "catalog: waits for concepts; waits for families; waits for neighbors; waits for scan",
+        "site: waits for catalog; waits for concepts",
     ]
 
 
@@ -323,8 +334,10 @@ def test_an_atlas_that_was_never_built_waits_for_its_first_stage(tmp_path):
         "embed: never built",
         "scan: waits for embed",
         "neighbors: waits for embed; waits for scan",
-        "catalog: waits for embed; waits for neighbors; waits for scan",
-        "site: waits for catalog; waits for embed",
+        "families: waits for embed; waits for neighbors; waits for scan",
+        "concepts: waits for embed; waits for scan",
+        "catalog: waits for concepts; waits for embed; waits for families; waits for neighbors; waits for scan",
+        "site: waits for catalog; waits for concepts; waits for embed",
     ]
 
 
@@ -359,7 +372,7 @@ def test_a_missing_input_is_named_in_a_line(tmp_path, command):
 
 
 def test_an_unknown_stage_is_answered_with_the_known_ones(built):
-    line = "atlas: no stage train; the stages are embed, scan, neighbors, catalog, site"
+    line = "atlas: no stage train; the stages are embed, scan, neighbors, families, concepts, catalog, site"
     assert atlas("build", built / "atlas.toml", "train") == (1, [], [line])
 
 
