@@ -23,6 +23,8 @@ from atlas.files import write_text
 REMEMBERED = ".settings.json"
 """In an atlas's folder: the whole configuration of its last build."""
 
+ScreenKind = Literal["auto", "bf16", "int8", "float32"]
+
 
 class Section(BaseModel):
     """Base of every section: frozen, and unknown keys are refused."""
@@ -463,7 +465,20 @@ class Runtime(Section):
         default=0, ge=0, description="Threads a process may compute with; 0 leaves it to torch."
     )
     workers: int = Field(
-        default=0, ge=0, description="Worker processes for pictures; 0 means one a core."
+        default=0,
+        ge=0,
+        description="Worker processes for pictures and for a scan; 0 means one a core, for a scan only where it is long.",
+    )
+    engine: Literal["local", "ranks", "ray"] = Field(
+        default="local",
+        description="Who scans. local: this machine's workers. ranks: every process that torchrun starts. ray: a cluster.",
+    )
+    address: str = Field(
+        default="auto", description="Of the Ray cluster; local starts one on this machine."
+    )
+    screen: ScreenKind = Field(
+        default="auto",
+        description="Fast product that a scan looks for candidates with: auto (the fastest here), bf16, int8 or float32.",
     )
     batch_images: int = Field(default=1024, ge=8, description="Images in memory at once.")
 

@@ -16,8 +16,8 @@ from atlas.files import read_json
 INDEX = "embeddings.json"
 ROWS_PER_BLOCK = 8192
 """Rows looked at together, so that a shard larger than memory can be read."""
-PAIRS_PER_BLOCK = 16384
-"""Pairs of rows multiplied together; small enough to stay in the cache."""
+NUMBERS_PER_BLOCK = 81_920
+"""Numbers on each side of rows that are multiplied together: few enough to stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +222,9 @@ def inner_products(
         (pair,) inner products.
     """
     found = np.empty(len(left_rows), np.float64)
-    for start in range(0, len(found), PAIRS_PER_BLOCK):
-        pairs = slice(start, start + PAIRS_PER_BLOCK)
+    step = max(1, NUMBERS_PER_BLOCK // max(left.shape[1], 1))
+    for start in range(0, len(found), step):
+        pairs = slice(start, start + step)
         found[pairs] = np.einsum(
             "pd,pd->p",
             left[left_rows[pairs]].astype(np.float64),
@@ -234,6 +235,8 @@ def inner_products(
 
 def squared_lengths(block: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return each row's squared length, summed in float64."""
-    wide = block.astype(np.float64)
-    found: NDArray[np.float64] = np.einsum("rd,rd->r", wide, wide)
+    found = np.empty(len(block), np.float64)
+    for start in range(0, len(block), ROWS_PER_BLOCK):
+        wide = block[start : start + ROWS_PER_BLOCK].astype(np.float64)
+        np.einsum("rd,rd->r", wide, wide, out=found[start : start + ROWS_PER_BLOCK])
     return found

@@ -25,3 +25,7 @@ class BusyError(AtlasError):
 
 class SiteError(AtlasError):
     """The finished site breaks one of its own promises."""
+
+
+class CheckError(AtlasError):
+    """What was computed failed its comparison with the same computed otherwise."""

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.config import ScreenKind
 from atlas.embeddings import inner_products, squared_lengths
-from atlas.errors import InputError
+from atlas.errors import CheckError, InputError
+from atlas.screens import (
+    FEATURES_PER_BLOCK,
+    Float32Screen,
+    Needs,
+    Screen,
+    float32_bound,
+    make_float32,
+    make_screen,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +36,10 @@ InputKind = Literal["raw", "unit", "affine", "layernorm"]
 
 ACTIVATION_KINDS: tuple[ActivationKind, ...] = ("relu", "topk", "batchtopk", "jumprelu")
 INPUT_KINDS: tuple[InputKind, ...] = ("raw", "unit", "affine", "layernorm")
-FEATURES_PER_BLOCK = 4096
-"""Features multiplied at once: with 1,024 images a block of 16 MB."""
+TOPK_ROWS = 128
+"""Rows whose products with all features are held at once, where a top-k is wanted."""
+PAIRS_ON_DEVICE = 65_536
+"""Pairs of rows multiplied at once on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +142,8 @@ class Firings:
     """(firing,)."""
     activation: NDArray[np.float32]
     """(firing,) greater than 0, finite, unitless."""
+    named: int = 0
+    """Pairs of image and feature that the screen named; says how good it was, and nothing else."""
 
 
 def limit_threads(threads: int) -> None:
@@ -189,18 +203,19 @@ class Encoder:
 
     sae: SAE
     device: str
-    weights: torch.Tensor
-    """W_enc, (feature, dimension), on the device."""
     bias: NDArray[np.float64]
     """(feature,) b_enc with the pre-bias folded in."""
-    lengths: NDArray[np.float64]
-    """(feature,) lengths of the rows of W_enc."""
+    screen: Screen
+    """Finds what could fire."""
+    exact: Float32Screen
+    """The products that a top-k is found in."""
 
     def fire(self, x: NDArray[np.floating[Any]]) -> Firings:
-        """Encode embeddings exactly, whatever the device, threads or number of rows.
+        """Encode embeddings exactly, whatever the screen, threads or number of rows.
 
-        A float32 matrix product finds every feature that could fire, with a margin that its
-        rounding can't exceed; those are computed again in float64 and rounded once.
+        The screen finds every feature that could fire, with a margin that its rounding can't
+        exceed; those are computed again in float64 and rounded once. On a CUDA device the
+        float64 sums are taken there, in another order: the last bit may differ from the CPU's.
 
         Args:
             x: (row, dimension) embeddings.
@@ -211,75 +226,142 @@ class Encoder:
         inputs = prepare(self.sae, x)
         if self.sae.activation.kind == "topk":
             rows, features = self._topk_candidates(inputs)
+            named = len(rows)
         else:
-            rows, features = self._candidates(inputs)
-        pre = inner_products(inputs, rows, self.sae.W_enc, features) + self.bias[features]
-        return _activate(self.sae, rows, features, _to_single(pre))
+            rows, features, named = self._candidates(inputs)
+        pre = self._products(inputs, rows, features) + self.bias[features]
+        return replace(_activate(self.sae, rows, features, _to_single(pre)), named=named)
 
-    def _margins(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return, per feature, more than a float32 product of these inputs can be off by."""
-        longest = float(np.sqrt(squared_lengths(inputs).max(initial=0.0)))
-        # |error| <= d u |x||w| for any order of summation; doubled, with the bias and its sum.
-        unit = (self.sae.width + 4) * 2.0**-23
-        margins = unit * (longest * self.lengths + np.abs(self.bias)) + 1e-37
-        return _to_single(margins)
-
-    def _blocks(self, inputs: NDArray[np.float32]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield (first feature, float32 pre-activations (row, feature of the block))."""
-        import torch
-
-        x = torch.from_numpy(inputs).to(self.device)
-        bias = torch.from_numpy(_to_single(self.bias)).to(self.device)
-        for first in range(0, self.sae.n_features, FEATURES_PER_BLOCK):
-            block = slice(first, first + FEATURES_PER_BLOCK)
-            with torch.no_grad():
-                yield first, torch.addmm(bias[block], x, self.weights[block].T)
+    def _products(
+        self, inputs: NDArray[np.float32], rows: NDArray[np.int64], features: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return (pair,) inner products in float64, each summed by itself."""
+        if not self.device.startswith("cuda"):
+            return inner_products(inputs, rows, self.sae.W_enc, features)
+        return products_on_device(inputs, rows, self.exact.weights, features)
 
     def _candidates(
         self, inputs: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (rows, features) that include every firing, ordered by row, then feature."""
-        import torch
-
-        floor = -self._margins(inputs)
-        if self.sae.activation.threshold is not None and self.sae.soft_cap is None:
-            floor = floor + self.sae.activation.threshold * np.float32(1 - 2.0**-20)
-        floors = torch.from_numpy(floor).to(self.device)
-        found = []
-        for first, pre in self._blocks(inputs):
-            # Not "pre > floor": a NaN from an overflow must be looked at again, too.
-            hits = torch.nonzero(~(pre <= floors[first : first + pre.shape[1]])).cpu().numpy()
-            found.append(hits + np.array([[0, first]]))
-        pairs = np.concatenate(found)
-        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-        return pairs[order, 0], pairs[order, 1]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """Return (rows, features) that include every firing, ordered, and how many were named."""
+        found = list(self.screen.search(inputs))
+        rows = np.concatenate([pairs.rows for pairs in found])
+        features = np.concatenate([pairs.columns + pairs.first for pairs in found])
+        order = np.argsort(rows * self.sae.n_features + features, kind="stable")
+        return rows[order], features[order], sum(pairs.named for pairs in found)
 
     def _topk_candidates(
         self, inputs: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (rows, features) that include the k largest of every row, ordered."""
+        found = [
+            (rows + start, features)
+            for start in range(0, len(inputs), TOPK_ROWS)
+            for rows, features in [self._topk_of(inputs[start : start + TOPK_ROWS])]
+        ]
+        return np.concatenate([pair[0] for pair in found]), np.concatenate(
+            [pair[1] for pair in found]
+        )
+
+    def _topk_of(self, inputs: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         import torch
 
         assert self.sae.activation.k is not None
-        pre = torch.cat([block for _, block in self._blocks(inputs)], dim=1)
-        margins = torch.from_numpy(self._margins(inputs)).to(self.device)
+        single = torch.from_numpy(_to_single(self.bias)).to(self.device)
+        pre = torch.cat([block.clone() for _, block in self.exact.products(inputs)], dim=1) + single
+        longest = float(np.sqrt(squared_lengths(inputs).max(initial=0.0)))
+        needs = self.exact.needs
+        margin = float32_bound(self.sae.width) * (longest * needs.lengths + np.abs(self.bias))
+        margins = torch.from_numpy(_to_single(margin + 1e-37)).to(self.device)
         lowest = torch.topk(pre - margins, self.sae.activation.k, dim=1).values[:, -1:]
+        # Not "at least": a NaN from an overflow must be looked at again, too.
         possible = ~(pre + margins < torch.clamp(lowest, min=0.0))
         hits = torch.nonzero(possible).cpu().numpy()
         return hits[:, 0], hits[:, 1]
 
 
-def make_encoder(sae: SAE, device: str = "cpu") -> Encoder:
-    """Return the SAE ready to encode on a torch device."""
+def check_firings(encoder: Encoder, x: NDArray[np.floating[Any]], firings: Firings) -> None:
+    """Compare firings of some embeddings (row, dimension) with a dense product in float64.
+
+    Raises:
+        CheckError: An activation is missing, too many, or wrong.
+    """
+    sae = encoder.sae
+    inputs = prepare(sae, x).astype(np.float64)
+    found = np.zeros((len(x), sae.n_features), np.float32)
+    found[firings.image, firings.feature] = firings.activation
+    true = np.empty(found.shape, np.float64)
+    for first in range(0, sae.n_features, FEATURES_PER_BLOCK):
+        block = slice(first, first + FEATURES_PER_BLOCK)
+        true[:, block] = inputs @ sae.W_enc[block].astype(np.float64).T + encoder.bias[block]
+    if sae.soft_cap is not None:
+        true = sae.soft_cap * np.tanh(true / sae.soft_cap)
+    least = np.zeros((1, 1)) if sae.activation.threshold is None else sae.activation.threshold[None]
+    if sae.activation.k is not None:
+        least = np.maximum(np.sort(true, axis=1)[:, [-sae.activation.k]], 0)
+    lengths = np.sqrt(np.einsum("rd,rd->r", inputs, inputs))[:, None] * encoder.exact.needs.lengths
+    # Sums in another order, and values that were rounded to float32 before they were compared.
+    slack = 1e-9 * (lengths + np.abs(encoder.bias)) + 2.0**-22 * np.maximum(np.abs(true), least)
+    wrong = (found == 0) & (true > least + slack)
+    wrong |= (found > 0) & ((np.abs(found - true) > slack) | (true < least - slack))
+    if wrong.any():
+        row, feature = (int(index) for index in np.argwhere(wrong)[0])
+        raise CheckError(
+            f"feature {feature} has activation {found[row, feature]:.9g} on an image, float64 says "
+            f"{true[row, feature]:.9g}; set runtime.screen to float32, and report this processor"
+        )
+
+
+def products_on_device(
+    inputs: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    weights: torch.Tensor,
+    features: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return inner_products(inputs, rows, weights, features), taken where the weights lie."""
     import torch
 
-    return Encoder(
-        sae=sae,
-        device=device,
-        weights=torch.from_numpy(sae.W_enc).to(device),
-        bias=_folded_bias(sae, np.arange(sae.n_features)),
-        lengths=np.sqrt(squared_lengths(sae.W_enc)),
-    )
+    device = weights.device
+    left = torch.from_numpy(inputs).to(device)
+    at, of = (torch.from_numpy(index).to(device) for index in (rows, features))
+    found = [
+        (left[at[pairs]].double() * weights[of[pairs]].double()).sum(dim=1)
+        for start in range(0, len(rows), PAIRS_ON_DEVICE)
+        for pairs in [slice(start, start + PAIRS_ON_DEVICE)]
+    ]
+    if not found:
+        return np.empty(0, np.float64)
+    whole: NDArray[np.float64] = torch.cat(found).cpu().numpy()
+    return whole
+
+
+def make_encoder(
+    sae: SAE,
+    device: str = "cpu",
+    screen: ScreenKind = "float32",
+    sample: NDArray[np.floating[Any]] | None = None,
+) -> Encoder:
+    """Return the SAE ready to encode on a torch device.
+
+    Args:
+        sae: What encodes.
+        device: Torch device.
+        screen: How candidates are found; changes no activation.
+        sample: (row, dimension) embeddings like those to come, for screens that need some.
+    """
+    bias = _folded_bias(sae, np.arange(sae.n_features))
+    floor: NDArray[np.floating[Any]] = np.zeros(sae.n_features)
+    if sae.activation.threshold is not None and sae.soft_cap is None:
+        floor = sae.activation.threshold * (1 - 2.0**-20)
+    rounding = 2.0**-22 * (np.abs(bias) + np.abs(floor))
+    needs = Needs(sae.W_enc, floor - bias - rounding, np.sqrt(squared_lengths(sae.W_enc)))
+    inputs = None if sample is None else prepare(sae, sample)
+    exact = make_float32(needs, device, numpy=False)
+    if sae.activation.kind == "topk" or inputs is None:
+        found: Screen = exact
+    else:
+        found = make_screen(needs, device, screen, inputs)
+    return Encoder(sae=sae, device=device, bias=bias, screen=found, exact=exact)
 
 
 def fire(sae: SAE, x: NDArray[np.floating[Any]], device: str = "cpu") -> Firings:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +36,22 @@ from atlas.activations import (
 )
 from atlas.checkpoints import load_sae
 from atlas.config import ScanSettings
-from atlas.embeddings import EmbeddingSet, Shard, read_embeddings, squared_lengths
+from atlas.embeddings import EmbeddingSet, read_embeddings, squared_lengths
+from atlas.engines import Tell, cores, help_until_done, make_locally, make_on_ray
 from atlas.errors import InputError
 from atlas.files import draft, read_parquet, write_json, write_parquet
-from atlas.sae import SAE, Encoder, decoder_norms, limit_threads, make_encoder, prepare, reconstruct
+from atlas.sae import (
+    SAE,
+    Encoder,
+    Firings,
+    check_firings,
+    decoder_norms,
+    limit_threads,
+    make_encoder,
+    prepare,
+    reconstruct,
+)
+from atlas.screens import WORTH_TRYING
 from atlas.stage import Job
 
 if TYPE_CHECKING:
@@ -54,6 +67,13 @@ BINS = OCTAVES * BINS_AN_OCTAVE + 2
 FIRINGS_PER_BLOCK = 4_000_000
 """Firings sorted at once when the feature side is finished."""
 MERGED_AT_ONCE = 16
+SUFFIX = ".safetensors"
+SAMPLE_IMAGES = 1024
+"""Images that a screen is fitted to."""
+WORTH_WORKERS = 2e12
+"""Multiplications from which on more processes than one are worth their start."""
+CHECKED_IMAGES, CHECKED_SHARDS = 4, 64
+"""Images of a shard computed again in float64, in about so many shards."""
 SCRATCH = "firings.tmp"
 NORM_RATIO = 2.0
 """Median lengths of embeddings that differ by more are not of one encoder."""
@@ -100,24 +120,85 @@ def run(job: Job) -> None:
 
     Raises:
         InputError: Embeddings and SAE do not fit each other, or a file is damaged.
+        CheckError: A sample of images, computed again in float64, gave something else.
     """
     limit_threads(job.runtime.threads)
-    sae = load_sae(job.inputs["sae"])
-    embeddings = read_embeddings(job.inputs["embed"])
-    check_fit(sae, embeddings, job.inputs["embed"])
-    settings: ScanSettings = job.settings
-    digest = sae.digest()
-    encoder = make_encoder(sae, job.runtime.device)
-    job.progress.start("scan", total=embeddings.rows, unit="images")
+    hand = _lend_hand(job)
+    check_fit(hand.sae, hand.embeddings, job.inputs["embed"])
+    shards = hand.embeddings.shards
+    missing = hand.missing()
+    watch = _Watch(job, hand.sae.n_features)
+    job.progress.start("scan", total=hand.embeddings.rows, unit="images")
+    job.progress.advance(hand.embeddings.rows - sum(shards[number].rows for number in missing))
+    _spread(hand, missing, watch)
     paths = []
-    for shard in embeddings.shards:
-        key = {"sae": digest, "shard": shard.sha256, "top_images": settings.top_images}
-        making = _PartMaker(job, encoder, embeddings, shard)
-        paths.append(job.part(shard.name, ".safetensors", key, making.write))
-        if not making.made:
-            job.progress.advance(shard.rows)
-    parts = _list_parts(job.out_dir, paths, embeddings)
-    _finish(job, sae, digest, embeddings, parts)
+    for number, shard in enumerate(shards):
+        write = partial(hand.write, number, watch.tell)
+        paths.append(job.part(shard.name, SUFFIX, hand.key(number), write))
+        watch.part_done(paths[-1])
+    watch.report()
+    parts = _list_parts(job.out_dir, paths, hand.embeddings)
+    _finish(job, hand.sae, hand.digest, hand.embeddings, parts)
+
+
+def help_run(job: Job) -> None:
+    """Make parts beside the process that runs the stage, until none is missing."""
+    limit_threads(job.runtime.threads)
+    hand = _lend_hand(job)
+    watch = _Watch(job, hand.sae.n_features)
+    job.progress.start("scan", total=hand.embeddings.rows, unit="images")
+    help_until_done(job, make_part, hand.missing(), watch.tell)
+    watch.report()
+
+
+def make_part(job: Job, number: int, tell: Tell) -> bool:
+    """Make the part of one shard, unless another process is at it: then return False."""
+    limit_threads(job.runtime.threads)
+    hand = _hand_of_process(job)
+    name = hand.embeddings.shards[number].name
+    write = partial(hand.write, number, tell)
+    return job.make_part(name, SUFFIX, hand.key(number), write, wait=False) is not None
+
+
+def _spread(hand: _Hand, missing: Sequence[int], watch: _Watch) -> None:
+    """Let other hands make the missing parts, where the settings or the length call for some."""
+    runtime, shards = hand.job.runtime, hand.embeddings.shards
+    if runtime.engine == "ray":
+        make_on_ray(hand.job, make_part, missing, watch.tell)
+    elif runtime.engine == "ranks":
+        help_until_done(hand.job, make_part, missing, watch.tell)
+    elif runtime.device.startswith("cpu"):
+        images = sum(shards[number].rows for number in missing)
+        long = images * hand.sae.n_features * hand.sae.width > WORTH_WORKERS
+        workers = min(runtime.workers or (cores() if long else 1), len(missing))
+        if workers > 1:
+            make_locally(hand.job, make_part, missing, workers, watch.tell)
+
+
+class _Watch:
+    """Counts what was looked at and which features are alive, for the progress line."""
+
+    def __init__(self, job: Job, n_features: int) -> None:
+        self._job = job
+        self._alive = np.zeros(n_features, bool)
+        self._named = self._firings = 0
+
+    def tell(self, images: int, named: int, firings: int) -> None:
+        """Count images that were scanned, pairs that the screen named, and firings."""
+        self._named += named
+        self._firings += firings
+        self._job.progress.advance(images, f"{int(self._alive.sum()):,} alive")
+
+    def part_done(self, path: Path) -> None:
+        """Note whom a finished part found alive."""
+        self._alive |= map_tensors(path)["count"] > 0
+        self._job.progress.advance(0, f"{int(self._alive.sum()):,} alive")
+
+    def report(self) -> None:
+        """Say how many pairs the screen named for each firing; 1 would be perfect."""
+        if self._firings:
+            ratio = self._named / self._firings
+            self._job.progress.say(f"scan: the screen named {ratio:.2f} pairs for each firing")
 
 
 def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
@@ -149,32 +230,103 @@ def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
 
 
 @dataclass
-class _PartMaker:
-    """Writes the part of one shard, and remembers whether it had to."""
+class _Hand:
+    """All that one process needs to make parts; the encoder is made when the first part is."""
 
     job: Job
-    encoder: Encoder
+    sae: SAE
+    digest: str
     embeddings: EmbeddingSet
-    shard: Shard
-    made: bool = False
 
-    def write(self, path: Path) -> None:
-        """Scan the shard into a file."""
-        self.made = True
-        vectors = self.embeddings.read_shard(self.shard)
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The SAE with the screen that the settings want, or the fastest one."""
+        runtime = self.job.runtime
+        screen = runtime.screen
+        if screen == "auto" and not self._is_long():
+            screen = "float32"
+        shard = self.embeddings.shards[0]
+        sample = self.embeddings.read_shard(shard)[:: max(1, shard.rows // SAMPLE_IMAGES)]
+        return make_encoder(self.sae, runtime.device, screen, sample[:SAMPLE_IMAGES])
+
+    def _is_long(self) -> bool:
+        return self.embeddings.rows * self.sae.n_features * self.sae.width > WORTH_TRYING
+
+    def key(self, number: int) -> dict[str, Any]:
+        """Return what decides the bytes of one shard's part."""
+        shard = self.embeddings.shards[number]
+        top_images = self.job.settings.top_images
+        return {"sae": self.digest, "shard": shard.sha256, "top_images": top_images}
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the shards whose parts no earlier run has made."""
+        shards = self.embeddings.shards
+        return [
+            number
+            for number, shard in enumerate(shards)
+            if not self.job.has_part(shard.name, SUFFIX, self.key(number))
+        ]
+
+    def write(self, number: int, tell: Tell, path: Path) -> None:
+        """Scan one shard into a file."""
+        shard = self.embeddings.shards[number]
+        vectors = self.embeddings.read_shard(shard)
+        rare = max(1, len(self.embeddings.shards) // CHECKED_SHARDS)
+        rng = np.random.default_rng(int(shard.sha256[:15], 16))
+        checked = rng.choice(shard.rows, min(shard.rows, 0 if number % rare else CHECKED_IMAGES))
         chunks = []
-        for start in range(0, self.shard.rows, CHUNK_IMAGES):
+        for start in range(0, shard.rows, CHUNK_IMAGES):
             block = vectors[start : start + CHUNK_IMAGES]
-            batches = self._batches(block)
+            batches = self._batches(block, tell)
             chunks.append(_join_batches(batches, start, self.job.settings.top_images))
-        tensors = part_tensors(chunks, self.job.settings.top_images)
-        write_tensors(path, tensors)
+            mine = np.unique(checked[(checked >= start) & (checked < start + len(block))]) - start
+            _check_chunk(self.encoder, block, chunks[-1], mine)
+        write_tensors(path, part_tensors(chunks, self.job.settings.top_images))
 
-    def _batches(self, block: NDArray[np.floating[Any]]) -> Iterator[Batch]:
+    def _batches(self, block: NDArray[np.floating[Any]], tell: Tell) -> Iterator[Batch]:
         step = self.job.runtime.batch_images
         for start in range(0, len(block), step):
-            yield scan_batch(self.encoder, block[start : start + step])
-            self.job.progress.advance(min(step, len(block) - start))
+            batch = scan_batch(self.encoder, block[start : start + step])
+            tell(len(batch.l0), batch.named, len(batch.feature))
+            yield batch
+
+
+def _lend_hand(job: Job) -> _Hand:
+    sae = load_sae(job.inputs["sae"])
+    return _Hand(job, sae, sae.digest(), read_embeddings(job.inputs["embed"]))
+
+
+@lru_cache(maxsize=1)
+def _hands(*_of: object) -> list[_Hand]:
+    """Return the place where a worker process keeps what it needs, from part to part."""
+    return []
+
+
+def _hand_of_process(job: Job) -> _Hand:
+    place = _hands(job.out_dir, job.digests["sae"], job.digests["embed"])
+    if not place:
+        place.append(_lend_hand(job))
+    return place[0]
+
+
+def _check_chunk(
+    encoder: Encoder, block: NDArray[np.floating[Any]], chunk: Chunk, rows: NDArray[np.int64]
+) -> None:
+    """Compute some images (row of the block) again in float64.
+
+    Raises:
+        CheckError: That gave something else.
+    """
+    if not len(rows):
+        return
+    ends = np.cumsum(chunk.l0, dtype=np.int64)
+    pieces = [slice(int(ends[row] - chunk.l0[row]), int(ends[row])) for row in rows]
+    firings = Firings(
+        np.repeat(np.arange(len(rows)), chunk.l0[rows]),
+        np.concatenate([chunk.feature[piece] for piece in pieces]),
+        np.concatenate([chunk.activation[piece] for piece in pieces]),
+    )
+    check_firings(encoder, np.asarray(block[rows]), firings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +340,8 @@ class Batch:
     norm: NDArray[np.float32]
     feature: NDArray[np.int64]
     activation: NDArray[np.float32]
+    named: int
+    """Pairs that the screen named."""
 
 
 def scan_batch(encoder: Encoder, x: NDArray[np.floating[Any]]) -> Batch:
@@ -206,6 +360,7 @@ def scan_batch(encoder: Encoder, x: NDArray[np.floating[Any]]) -> Batch:
         norm=np.sqrt(squared_lengths(x.astype(np.float32))).astype(np.float32),
         feature=firings.feature,
         activation=firings.activation,
+        named=firings.named,
     )
 
 

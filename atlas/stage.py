@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from atlas.progress import Progress
 
 RECEIPT = "receipt.json"
 PARTS = "parts"
+LOCK_SUFFIX = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +97,56 @@ class Job:
             key: All that decides the part's bytes besides the stage's name and version.
             make: Called with the path to write; the file gets its name when make returns.
         """
-        path = self._part_path(name, suffix, key)
-        if not path.exists():
-            before = self.published_dir / PARTS / path.name
-            with draft(path) as unfinished:
-                if before.exists():
-                    _link_or_copy(before, unfinished)
-                else:
-                    make(unfinished)
-                    sync(unfinished)
+        path = self.make_part(name, suffix, key, make)
+        assert path is not None, name
         _note_use(path)
         return path
+
+    def make_part(
+        self,
+        name: str,
+        suffix: str,
+        key: Mapping[str, Any],
+        make: Callable[[Path], None],
+        *,
+        wait: bool = True,
+    ) -> Path | None:
+        """Return a part as part does, but without keeping it for the finished stage.
+
+        For processes that help the one which runs the stage: of all that ask for a part one
+        makes it, and a process that dies lets go of it.
+
+        Args:
+            name: As in part.
+            suffix: As in part.
+            key: As in part.
+            make: As in part.
+            wait: False returns None at once where another process is making this part.
+        """
+        path = self._part_path(name, suffix, key)
+        if path.exists():
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(path.name + LOCK_SUFFIX))
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            return None
+        try:
+            if not path.exists():
+                self._write_part(path, make)
+        finally:
+            lock.release()
+        return path
+
+    def _write_part(self, path: Path, make: Callable[[Path], None]) -> None:
+        before = self.published_dir / PARTS / path.name
+        with draft(path) as unfinished:
+            if before.exists():
+                _link_or_copy(before, unfinished)
+            else:
+                make(unfinished)
+                sync(unfinished)
 
     def has_part(self, name: str, suffix: str, key: Mapping[str, Any]) -> bool:
         """Return whether part would find that file made."""
@@ -220,19 +260,9 @@ def build(
         return Outcome(stage.name, ())
     progress.say(f"{stage.name}: {'; '.join(reasons)}")
     _clear_all_but_parts(work, keep_parts=not force)
-    job = Job(
-        name=stage.name,
-        version=stage.version,
-        settings=settings,
-        runtime=runtime,
-        inputs={name: source.path for name, source in sources.items()},
-        files={name: source.files for name, source in sources.items()},
-        digests={name: source.digest for name, source in sources.items()},
-        out_dir=work,
-        published_dir=final if not force else root / ".work" / "nothing",
-        published_home=final,
-        progress=progress,
-    )
+    job = make_job(stage, settings, runtime, sources, root, progress)
+    if force:
+        job = replace(job, published_dir=root / ".work" / "nothing")
     try:
         run(job)
     finally:
@@ -241,6 +271,30 @@ def build(
     write_json(work / RECEIPT, make_receipt(stage, plan, work))
     settle(work, final)
     return Outcome(stage.name, tuple(reasons))
+
+
+def make_job(
+    stage: Stage,
+    settings: Any,
+    runtime: Runtime,
+    sources: Mapping[str, Source],
+    root: Path,
+    progress: Progress,
+) -> Job:
+    """Return what the stage's run is given, for an atlas in the folder root."""
+    return Job(
+        name=stage.name,
+        version=stage.version,
+        settings=settings,
+        runtime=runtime,
+        inputs={name: source.path for name, source in sources.items()},
+        files={name: source.files for name, source in sources.items()},
+        digests={name: source.digest for name, source in sources.items()},
+        out_dir=root / ".work" / stage.name,
+        published_dir=root / stage.name,
+        published_home=root / stage.name,
+        progress=progress,
+    )
 
 
 def make_receipt(stage: Stage, plan: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -348,7 +348,10 @@ def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_in
     with pytest.raises(KeyboardInterrupt):
         run_scan(tmp_path / "broken", sae, embed, ScanSettings())
     names = [path.name for path in (tmp_path / "broken/scan/parts").glob("*")]
-    assert sorted(name.split("-")[0] for name in names) == ["0000", "used"]
+    assert sorted(name.split("-")[0] for name in names if not name.endswith(".lock")) == [
+        "0000",
+        "used",
+    ]
     run_scan(tmp_path / "broken", sae, embed, ScanSettings())
     assert len(calls) == 4
     assert all_bytes(tmp_path / "broken/scan") == all_bytes(whole)
