@@ -108,13 +108,27 @@ def build(
     ] = None,
     changes: SetOpt = None,
     force: Annotated[bool, typer.Option("--force", help="Build even what is current.")] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="As --set runtime.workers.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="As --set runtime.engine: local, ranks or ray.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="As --set runtime.address.")
+    ] = None,
 ) -> None:
     """Build what is stale of an atlas; go on where an earlier build was stopped."""
     from atlas.config import load_config
-    from atlas.pipeline import build_atlas
+    from atlas.pipeline import build_atlas, help_scan
     from atlas.progress import Progress
 
-    loaded = load_config(config, changes or [])
+    short = {"workers": workers, "engine": engine, "address": address}
+    given = [f"runtime.{key}={value}" for key, value in short.items() if value is not None]
+    loaded = load_config(config, [*(changes or []), *given])
+    if loaded.runtime.engine == "ranks" and os.environ.get("RANK", "0") != "0":
+        help_scan(loaded, Progress(silent=True))
+        return
     outcomes = build_atlas(loaded, tuple(stages or ()), force=force, progress=Progress())
     built = [outcome.stage for outcome in outcomes if outcome.reasons]
     out_dir = _short(loaded.out_dir)

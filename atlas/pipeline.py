@@ -17,6 +17,7 @@ from atlas.stage import (
     Stage,
     build,
     hold,
+    make_job,
     make_plan,
     outside_source,
     stage_source,
@@ -123,6 +124,16 @@ def build_atlas(
             cache.save()
         remember(config)
     return outcomes
+
+
+def help_scan(config: Config, progress: Progress) -> None:
+    """Make parts of the scan beside the process that builds it; the embed stage must be built."""
+    stage = next(stage for stage in STAGES if stage.name == "scan")
+    sources = sources_of(stage, config, DigestCache(config.out_dir / ".digests.json"))
+    job = make_job(
+        stage, settings_of(config, "scan"), config.runtime, sources, config.out_dir, progress
+    )
+    import_module("atlas.scan").help_run(job)
 
 
 def wanted_stages(config: Config, only: tuple[str, ...]) -> list[Stage]:

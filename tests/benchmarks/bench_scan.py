@@ -1,0 +1,149 @@
+"""What a full exact scan costs, as a ratio to the float32 product alone, with each screen.
+
+Run: python -m tests.benchmarks.bench_scan [IMAGES] [FEATURES]. One thread, CPU time, in turn;
+set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1, and no OPENBLAS_CORETYPE. Prints; asserts only
+that all screens wrote the same bytes. A full scan reads shards, encodes, decodes, and writes all
+tables and the activations of every feature.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from atlas import scan
+from atlas.checkpoints.own import write_own
+from atlas.config import Runtime, ScanSettings
+from atlas.files import digest_file, digest_json, list_files, write_json
+from atlas.progress import Progress
+from atlas.sae import SAE
+from atlas.screens import FEATURES_PER_BLOCK
+from atlas.stage import Job
+from tests.benchmarks.synthetic import make_sae, make_world
+
+BATCH = 1024
+REPEATS = 2
+
+
+def main(n_images: int, n_features: int) -> None:
+    """Time the products and the scans, and print a table."""
+    torch.set_num_threads(1)
+    world = make_world(n_features)
+    sae, x = make_sae(world), world.images(n_images, 1000)
+    print(f"{_processor()}; {torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}")
+    print(f"{n_images:,} images, {n_features:,} features of width {x.shape[1]}; 1 thread, CPU time")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_inputs(root, sae, x)
+        screens = ["float32", "int8"]
+        if torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2"):
+            screens.append("bf16")
+        runs: dict[str, Callable[[], None]] = {
+            "float32 product, numpy": lambda: _numpy_product(sae, x),
+            "float32 product, torch": lambda: _torch_product(sae, x),
+        }
+        for screen in screens:
+            runs[f"full scan, {screen}"] = lambda screen=screen: _scan(root, screen)
+        took: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(REPEATS):
+            for name, do in runs.items():
+                began = time.process_time()
+                do()
+                took[name].append(time.process_time() - began)
+        _print(took)
+        digests = {screen: _digest(root / screen) for screen in screens}
+        assert len(set(digests.values())) == 1, digests
+        print(f"the same bytes with {' and '.join(screens)}: yes")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"peak memory of this process, with two copies of the weights and inputs: {peak:.1f} GB")
+
+
+def _print(took: dict[str, list[float]]) -> None:
+    medians = {name: statistics.median(values) for name, values in took.items()}
+    floor = min(value for name, value in medians.items() if name.startswith("float32"))
+    for name, value in medians.items():
+        print(f"{name:<26}{value:>9.2f} s{value / floor:>7.2f}")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+def write_inputs(root: Path, sae: SAE, x: np.ndarray) -> None:
+    """Write the SAE, one shard, and what the embed stage would say of it."""
+    write_own(root / "sae", sae)
+    embed = root / "embed"
+    embed.mkdir()
+    np.save(embed / "0000.npy", x)
+    shard = {
+        "name": "0000",
+        "path": "0000.npy",
+        "rows": len(x),
+        "first_image": 0,
+        "sha256": digest_file(embed / "0000.npy"),
+    }
+    index = {"width": x.shape[1], "rows": len(x), "encoder": {}, "normalized": False}
+    write_json(embed / "embeddings.json", index | {"shards": [shard]})
+    table = pa.table({"image": np.arange(len(x)), "split": [""] * len(x)})
+    pq.write_table(table, embed / "images.parquet")
+
+
+def _scan(root: Path, screen: str) -> None:
+    out_dir = root / screen
+    for path in list_files(out_dir):
+        path.unlink()
+    out_dir.mkdir(exist_ok=True)
+    inputs = {"embed": root / "embed", "sae": root / "sae"}
+    job = Job(
+        name="scan",
+        version=1,
+        settings=ScanSettings(),
+        runtime=Runtime.model_validate({"screen": screen, "batch_images": BATCH, "threads": 1}),
+        inputs=inputs,
+        files={},
+        digests=dict.fromkeys(inputs, "0" * 64),
+        out_dir=out_dir,
+        published_dir=root / "nothing",
+        published_home=out_dir,
+        progress=Progress(),
+    )
+    scan.run(job)
+
+
+def _digest(folder: Path) -> str:
+    files = [path for path in list_files(folder) if path.suffix != ".lock" and path.name != "used"]
+    return digest_json({path.relative_to(folder).as_posix(): digest_file(path) for path in files})
+
+
+def _numpy_product(sae: SAE, x: np.ndarray) -> None:
+    out = np.empty((BATCH, FEATURES_PER_BLOCK), np.float32)
+    for start in range(0, len(x), BATCH):
+        rows = x[start : start + BATCH].astype(np.float32)
+        for first in range(0, sae.n_features, FEATURES_PER_BLOCK):
+            weights = sae.W_enc[first : first + FEATURES_PER_BLOCK]
+            np.matmul(rows, weights.T, out=out[: len(rows), : len(weights)])
+
+
+def _torch_product(sae: SAE, x: np.ndarray) -> None:
+    for start in range(0, len(x), BATCH):
+        rows = torch.from_numpy(x[start : start + BATCH].astype(np.float32))
+        for first in range(0, sae.n_features, FEATURES_PER_BLOCK):
+            rows @ torch.from_numpy(sae.W_enc[first : first + FEATURES_PER_BLOCK]).T
+
+
+if __name__ == "__main__":
+    numbers = [int(word) for word in sys.argv[1:]]
+    main(*(numbers + [2048, 16_384][len(numbers) :]))
