@@ -223,13 +223,14 @@ def inner_products(
     """
     found = np.empty(len(left_rows), np.float64)
     step = max(1, NUMBERS_PER_BLOCK // max(left.shape[1], 1))
+    # Rooms used again: fresh memory would cost more than the sums.
+    rooms = np.empty((2, min(step, len(found)), left.shape[1]), np.float64)
     for start in range(0, len(found), step):
         pairs = slice(start, start + step)
-        found[pairs] = np.einsum(
-            "pd,pd->p",
-            left[left_rows[pairs]].astype(np.float64),
-            right[right_rows[pairs]].astype(np.float64),
-        )
+        wide = rooms[:, : len(found[pairs])]
+        wide[0] = left[left_rows[pairs]]
+        wide[1] = right[right_rows[pairs]]
+        np.einsum("pd,pd->p", wide[0], wide[1], out=found[pairs])
     return found
 
 

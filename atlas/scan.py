@@ -74,6 +74,8 @@ WORTH_WORKERS = 2e12
 """Multiplications from which on more processes than one are worth their start."""
 CHECKED_IMAGES, CHECKED_SHARDS = 4, 64
 """Images of a shard computed again in float64, in about so many shards."""
+COMPARED_ROWS = 64
+"""Embeddings compared at once: few enough to stay in the processor's cache."""
 SCRATCH = "firings.tmp"
 NORM_RATIO = 2.0
 """Median lengths of embeddings that differ by more are not of one encoder."""
@@ -247,7 +249,8 @@ class _Hand:
             screen = "float32"
         shard = self.embeddings.shards[0]
         sample = self.embeddings.read_shard(shard)[:: max(1, shard.rows // SAMPLE_IMAGES)]
-        return make_encoder(self.sae, runtime.device, screen, sample[:SAMPLE_IMAGES])
+        rows = self.embeddings.rows
+        return make_encoder(self.sae, runtime.device, screen, sample[:SAMPLE_IMAGES], rows)
 
     def _is_long(self) -> bool:
         return self.embeddings.rows * self.sae.n_features * self.sae.width > WORTH_TRYING
@@ -347,21 +350,35 @@ class Batch:
 def scan_batch(encoder: Encoder, x: NDArray[np.floating[Any]]) -> Batch:
     """Encode and decode some embeddings (image, dimension)."""
     sae = encoder.sae
-    firings = encoder.fire(x)
-    inputs = prepare(sae, x).astype(np.float64)
-    decoded = reconstruct(sae, firings, len(x), encoder.device).astype(np.float64)
-    off = inputs - decoded
-    lengths = np.sqrt(_dots(inputs, inputs) * _dots(decoded, decoded))
+    inputs = prepare(sae, x)
+    firings = encoder.fire_prepared(inputs)
+    decoded = reconstruct(sae, firings, len(x), encoder.device)
+    squared_error, cosine = _compare(inputs, decoded)
+    raw = inputs if sae.input.kind == "raw" else x.astype(np.float32)
     return Batch(
         n_features=sae.n_features,
         l0=np.bincount(firings.image, minlength=len(x)).astype(np.int32),
-        squared_error=_dots(off, off),
-        cosine=_dots(inputs, decoded) / np.where(lengths > 0, lengths, 1.0),
-        norm=np.sqrt(squared_lengths(x.astype(np.float32))).astype(np.float32),
+        squared_error=squared_error,
+        cosine=cosine,
+        norm=np.sqrt(squared_lengths(raw)).astype(np.float32),
         feature=firings.feature,
         activation=firings.activation,
         named=firings.named,
     )
+
+
+def _compare(
+    inputs: NDArray[np.float32], decoded: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (image,) squared error and cosine of each (image, dimension) row with its other."""
+    error, cosine = np.empty(len(inputs)), np.empty(len(inputs))
+    for start in range(0, len(inputs), COMPARED_ROWS):
+        rows = slice(start, start + COMPARED_ROWS)
+        given, found = inputs[rows].astype(np.float64), decoded[rows].astype(np.float64)
+        lengths = np.sqrt(_dots(given, given) * _dots(found, found))
+        cosine[rows] = _dots(given, found) / np.where(lengths > 0, lengths, 1.0)
+        error[rows] = _dots(given - found, given - found)
+    return error, cosine
 
 
 def _dots(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

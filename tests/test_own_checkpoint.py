@@ -56,6 +56,17 @@ def test_a_tied_sae_holds_one_matrix(tmp_path, sae):
     assert load_sae(tmp_path).digest() == before.digest()
 
 
+def test_weights_are_mapped_and_never_written_to(tmp_path, sae):
+    write_own(tmp_path, sae)
+    before = (tmp_path / "sae.safetensors").read_bytes()
+    read = load_sae(tmp_path)
+    assert isinstance(read.W_enc.base, np.memmap)
+    assert isinstance(read.W_dec.base, np.memmap)
+    read.W_enc[:] = 0
+    assert (tmp_path / "sae.safetensors").read_bytes() == before
+    assert np.array_equal(load_sae(tmp_path).W_enc, sae.W_enc)
+
+
 def test_float16_storage_returns_what_reading_gives(tmp_path, sae):
     written = write_own(tmp_path, sae, "float16")
     assert load_file(tmp_path / "sae.safetensors")["W_enc"].dtype == np.float16

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -159,6 +160,24 @@ def test_the_fastest_screen_is_chosen_and_changes_nothing():
     kind = screens.choose_screen(made(sae, "float32", x).exact.needs, "cpu", x)
     assert kind in SCREENS
     assert np.array_equal(dense(made(sae, "auto", x), x), dense(made(sae, "float32", x), x))
+
+
+def test_a_screen_that_is_slow_to_fit_is_for_many_images(monkeypatch):
+    sae, x = hard_sae(np.random.default_rng(3), 1, 1e-4)
+    needs = made(sae, "float32", x).exact.needs
+    make_int8 = screens.make_int8
+
+    def slowly(*given):
+        time.sleep(0.2)
+        return make_int8(*given)
+
+    times = {"Float32Screen": 1.0, "Bf16Screen": 2.0, "Int8Screen": 0.5}
+    monkeypatch.setattr(screens, "make_int8", slowly)
+    monkeypatch.setattr(screens, "_time_search", lambda screen, _: times[type(screen).__name__])
+    monkeypatch.setattr(screens, "_numpy_is_faster", lambda *_: False)
+    few, many = len(x[:256]) // 10, len(x[:256]) * 10
+    assert screens.choose_screen(needs, "cpu", x, few) == "float32"
+    assert screens.choose_screen(needs, "cpu", x, many) == "int8"
 
 
 @pytest.mark.parametrize("screen", SCREENS)

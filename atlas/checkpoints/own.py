@@ -6,6 +6,7 @@ dimension) as float16 or float32, the vectors as float32. A tied SAE holds W_enc
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,12 +101,30 @@ def _read_arrays(path: Path, needed: list[str]) -> dict[str, NDArray[np.float32]
                     raise InputError(
                         f"{path}: {name} holds {kind}, expected F16 or F32; convert the checkpoint"
                     )
-            return {name: file.get_tensor(name).astype(np.float32) for name in needed}
+            return {name: _read_array(file, path, name) for name in needed}
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path} is not a whole safetensors file ({path.stat().st_size} bytes: {error}); "
             "copy it again"
         ) from error
+
+
+def _read_array(file: Any, path: Path, name: str) -> NDArray[np.float32]:
+    """Return one array, mapped where it is stored as float32.
+
+    Processes that scan beside one another then share one copy of the weights. Writing to the
+    array changes that process's memory only.
+    """
+    part = file.get_slice(name)
+    if part.get_dtype() != "F32":
+        wide: NDArray[np.float32] = file.get_tensor(name).astype(np.float32)
+        return wide
+    with path.open("rb") as raw:
+        header_bytes = int.from_bytes(raw.read(8), "little")
+        entry = json.loads(raw.read(header_bytes))[name]
+    start = 8 + header_bytes + int(entry["data_offsets"][0])
+    shape = tuple(part.get_shape())
+    return np.asarray(np.memmap(path, np.float32, mode="c", offset=start, shape=shape))
 
 
 def write_own(path: Path, sae: SAE, storage: Literal["float16", "float32"] = "float32") -> SAE:
