@@ -1,12 +1,13 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench audit serve demo-data clean
+.PHONY: help atlas test check lint types bench audit serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 BROWSER ?= auto
+LIBRARIES := sae-lens==6.54.12 saev==0.1.0 overcomplete==0.3.0 dictionary-learning==0.1.0 eai-sparsify==1.3.3 clipscope==0.1.8
 READY := .venv/.ready
 BIN := .venv/bin
 
@@ -52,6 +53,12 @@ serve: $(READY) ## Look at the demo atlas on http://localhost:8000
 
 demo-data: $(READY) ## Remake all of data/demo from the packages it comes from
 	$(BIN)/python -m atlas.demo
+
+fixtures: ## Record again what other SAE libraries make of their own checkpoints (an environment of its own, 2 GB, some minutes)
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
+	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' && \
+	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $(LIBRARIES) && \
+	"$$place/venv/bin/python" tests/fixtures/record.py tests/fixtures/checkpoints
 
 clean: ## Remove everything that can be made again
 	find build -mindepth 1 ! -name README.md -delete

@@ -24,6 +24,20 @@ REMEMBERED = ".settings.json"
 """In an atlas's folder: the whole configuration of its last build."""
 
 ScreenKind = Literal["auto", "bf16", "int8", "float32"]
+CheckpointFormat = Literal[
+    "auto",
+    "atlas",
+    "clipscope",
+    "dictionary_learning",
+    "msae",
+    "overcomplete",
+    "patchsae",
+    "prisma",
+    "saelens",
+    "saev",
+    "seed",
+    "sparsify",
+]
 
 
 class Section(BaseModel):
@@ -113,16 +127,62 @@ class TrainSettings(Section):
 
 
 class SaeSettings(Section):
-    """The SAE whose features the atlas shows."""
+    """The SAE whose features the atlas shows, and what its checkpoint does not say of itself."""
 
     path: Path | None = Field(
-        default=None, description="Checkpoint folder. Without it the train stage makes one."
+        default=None,
+        description="Checkpoint: a folder or a file of weights, in any format of the table. Without path, repo or url the train stage makes one.",
+    )
+    repo: str | None = Field(
+        default=None,
+        description="Checkpoint on the Hugging Face Hub, as owner/name; kept in the Hub's own cache.",
+    )
+    revision: str = Field(default="main", description="Branch, tag or commit of sae.repo.")
+    url: str | None = Field(
+        default=None,
+        description="Checkpoint as one file at an https address; sae.sha256 goes with it.",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the file at sae.url, 64 hex characters.",
+    )
+    file: str | None = Field(
+        default=None,
+        description="Folder or file inside of the checkpoint, where it holds more than one.",
+    )
+    format: CheckpointFormat = Field(
+        default="auto", description="Format; auto tells it by what the files hold."
+    )
+    k: int | None = Field(
+        default=None, ge=1, description="Features that fire on an image, where a file lacks it."
+    )
+    threshold: float | None = Field(
+        default=None,
+        ge=0,
+        description="Activation above which a feature fires, where a file lacks it.",
+    )
+    activation: Literal["relu"] | None = Field(
+        default=None, description="relu where a file doesn't say how activations are chosen."
+    )
+    pre_bias: bool | None = Field(
+        default=None,
+        description="Whether the decoder's bias is subtracted from the input; unset: as the format has it.",
+    )
+    input_mean: Path | None = Field(
+        default=None,
+        description="Mean subtracted from embeddings before the SAE, a .npy of (d,), where a file lacks it.",
+    )
+    input_scale: float | None = Field(
+        default=None,
+        gt=0,
+        description="Factor that embeddings are multiplied by before the SAE, where a file lacks it.",
     )
 
     @classmethod
     def places(cls) -> set[str]:
         """Return the fields that say where inputs are."""
-        return {"path"}
+        return {"path", "input_mean", "repo", "revision", "url", "sha256"}
 
 
 class ScanSettings(Section):
@@ -511,7 +571,7 @@ def settings_of(config: Config, stage: str) -> Section:
     """Return all settings that decide what a stage writes."""
     if stage == "concepts":
         return DrawnConcepts(concepts=config.concepts, icons=config.icons)
-    section: Section = getattr(config, stage)
+    section: Section = config.sae if stage == "convert" else getattr(config, stage)
     return section
 
 

@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 RENDERERS = ("kandinsky22", "ip_adapter_sdxl", "stable_cascade", "stable_unclip")
+CHECKPOINTS = (
+    *("clipscope", "dictionary_learning", "msae", "overcomplete", "patchsae"),
+    *("prisma", "saelens", "saev", "seed", "sparsify"),
+)
 PACKAGE = Path(__file__).parents[1] / "atlas"
 LAYERS = [
     {"errors"},
     {"files", "links", "records", "progress"},
     {"config"},
     {"paths", "workers"},
+    {"fetch"},
     {
         "embeddings",
         "vocabulary",
@@ -25,8 +30,9 @@ LAYERS = [
     {"screens"},
     {"stage", "activations", "sae", "clip", "roundtrip"},
     {"steering", "grouping", "engines", "recurring", "naming", "renderers.drawing"},
-    {"checkpoints.own", "renderers.pipelines"},
-    {f"renderers.{name}" for name in RENDERERS},
+    {"checkpoints.own", "checkpoints.tensors", "renderers.pipelines"},
+    {"checkpoints.weights"},
+    {f"renderers.{name}" for name in RENDERERS} | {f"checkpoints.{name}" for name in CHECKPOINTS},
     {"checkpoints", "renderers"},
     {"studio", "second_look"},
     {"knobs"},
@@ -34,6 +40,7 @@ LAYERS = [
     {"family_pages"},
     {
         "embed",
+        "convert",
         "train",
         "scan",
         "neighbors",
@@ -63,6 +70,7 @@ HOMES = {
     "timm": {"clip"},
     "sklearn": {"layout"},
     "torch": {
+        "checkpoints.tensors",
         "clip",
         "neighbors",
         "renderers",

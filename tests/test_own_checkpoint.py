@@ -158,25 +158,3 @@ def test_missing_weights_and_missing_folders_are_named(tmp_path, sae):
     assert refusal(tmp_path) == f"no weights at {tmp_path / 'sae.safetensors'}; restore the file"
     with pytest.raises(MissingError, match="no SAE at"):
         load_sae(tmp_path / "none")
-
-
-@pytest.mark.parametrize(
-    ("name", "called"),
-    [
-        ("sae.pth", "a PyTorch pickle"),
-        ("sae.safetensors", "a bare safetensors file"),
-        ("sae.bin", "a file ending in '.bin'"),
-    ],
-)
-def test_other_formats_are_refused_by_name(tmp_path, name, called):
-    path = tmp_path / name
-    path.write_bytes(b"x")
-    assert refusal(path) == (
-        f"{path} is {called}, which this version does not read; "
-        "expected a folder with sae.json and sae.safetensors"
-    )
-
-
-def test_a_folder_of_another_project_is_refused_by_name(tmp_path):
-    (tmp_path / "cfg.json").write_text("{}", encoding="utf-8")
-    assert "is a folder with cfg.json (SAELens, sparsify)" in refusal(tmp_path)

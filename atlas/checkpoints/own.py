@@ -17,11 +17,12 @@ from safetensors.numpy import save
 
 from atlas.errors import InputError, MissingError
 from atlas.files import read_json, write_bytes, write_json
+from atlas.paths import OWN_FACTS
 from atlas.sae import SAE, Activation, InputConvention
 
 FORMAT = "atlas-sae"
 VERSION = 1
-FACTS = "sae.json"
+FACTS = OWN_FACTS
 WEIGHTS = "sae.safetensors"
 MATRICES = ("W_enc", "W_dec")
 DTYPES = ("F16", "F32")
