@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.errors import MissingError
+from atlas.errors import ConfigError, MissingError
 
 if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
     from atlas.config import Config
@@ -15,6 +15,10 @@ if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
 DATABASE = "atlas.duckdb"
 IMPORTED = "imported"
 """Folder of an atlas in which `atlas names --from` keeps names; no build deletes it."""
+FETCHED = "fetched"
+"""Folder of an atlas that files from an address are kept in; no build deletes it."""
+OWN_FACTS = "sae.json"
+"""File that says a folder is an SAE in our own format."""
 PACKAGE = Path(__file__).parent
 
 
@@ -70,7 +74,8 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
         "pictures": embed.pictures,
         "compositions": embed.compositions,
         "encoder": embed.encoder,
-        "sae": config.sae.path,
+        "checkpoint" if is_foreign(config) else "sae": sae_path(config),
+        "input_mean": config.sae.input_mean,
         "decoder": config.icons.decoder,
         "template": config.icons.template,
         "second_encoder": config.icons.second_encoder,
@@ -93,10 +98,62 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
     return found
 
 
+def sae_path(config: Config) -> Path | None:
+    """Return where the SAE's checkpoint is, or will be once it is fetched; None to train one.
+
+    Raises:
+        ConfigError: More than one place is named, or an address without its digest.
+    """
+    told = config.sae
+    named = [name for name in ("path", "repo", "url") if getattr(told, name) is not None]
+    if len(named) > 1:
+        raise ConfigError(f"sae.{named[0]} and sae.{named[1]} are both set; name one place")
+    if told.repo is not None:
+        return _hub_snapshot(told.repo, told.revision)
+    if told.url is None:
+        return told.path
+    if told.sha256 is None or not told.url.startswith("https://"):
+        raise ConfigError("sae.url must begin with https:// and goes with sae.sha256; set both")
+    return config.out_dir / FETCHED / told.sha256[:12] / told.url.rsplit("/", 1)[-1].split("?")[0]
+
+
+def is_foreign(config: Config) -> bool:
+    """Return whether an SAE is named that is not in our own format, so that it is converted."""
+    path = sae_path(config)
+    if path is None or (path / OWN_FACTS).is_file():
+        return False
+    return config.sae.path is None or path.exists()
+
+
+def sae_home(config: Config) -> Path:
+    """Return the folder, in our own format, that a build reads its SAE from."""
+    path = sae_path(config)
+    if path is None:
+        return config.out_dir / "train"
+    return config.out_dir / "convert" if is_foreign(config) else path
+
+
+def hub_cache() -> Path:
+    """Return the folder in which the Hugging Face Hub's files are kept on this machine."""
+    told = os.environ.get("HF_HUB_CACHE")
+    if told:
+        return Path(told).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("HF_HOME", f"{cache}/huggingface")).expanduser() / "hub"
+
+
+def _hub_snapshot(repo: str, revision: str) -> Path:
+    """Return a repository's folder in the Hub's cache, whose layout is documented."""
+    home = hub_cache() / f"models--{repo.replace('/', '--')}"
+    reference = home / "refs" / revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    return home / "snapshots" / commit
+
+
 def drawing_inputs(config: Config) -> dict[str, Path]:
     """Return where SAE, encoder, decoder and template of an atlas are; without those it lacks."""
     named = {
-        "sae": config.sae.path or config.out_dir / "train",
+        "sae": sae_home(config),
         "encoder": config.embed.encoder,
         "decoder": config.icons.decoder,
         "template": config.icons.template,

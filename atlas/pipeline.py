@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
 
 from atlas.config import Config, remember, settings_of
 from atlas.errors import ConfigError
+from atlas.fetch import fetch_sae
 from atlas.files import DigestCache
-from atlas.paths import DATABASE, outside_files
+from atlas.paths import DATABASE, is_foreign, outside_files, sae_path
 from atlas.progress import Progress
 from atlas.stage import (
     Outcome,
@@ -27,6 +28,7 @@ from atlas.stage import (
 
 STAGES = (
     Stage("embed", version=1, needs=("vectors", "images", "pictures", "compositions", "encoder")),
+    Stage("convert", version=1, needs=("checkpoint", "input_mean")),
     Stage("train", version=1, needs=("embed",)),
     Stage("scan", version=1, needs=("embed", "sae")),
     Stage("neighbors", version=2, needs=("embed", "sae", "scan")),
@@ -62,13 +64,14 @@ STAGES = (
 def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages that this configuration runs.
 
-    Train runs only where no SAE is given, icons only where a decoder is, names only where words
-    or names are.
+    Convert runs only where somebody else's SAE is given, train only where none is, icons only
+    where a decoder is, names only where words or names are.
     """
     outside = outside_files(config)
     without = {
         "names": not {"vocabulary", "imported", "kept_names"} & outside.keys(),
-        "train": config.sae.path is not None,
+        "convert": not is_foreign(config),
+        "train": sae_path(config) is not None,
         "icons": config.icons.decoder is None,
     }
     return tuple(stage for stage in STAGES if not without.get(stage.name, False))
@@ -80,13 +83,18 @@ def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, So
     names = {made.name for made in stages_of(config)}
     sources = {}
     for need in stage.needs:
-        if need == "sae" and "train" in names:
-            sources[need] = stage_source(config.out_dir / "train")
-        elif need in names:
-            sources[need] = stage_source(config.out_dir / need)
+        maker = _maker(need, names)
+        if maker in names:
+            sources[need] = stage_source(config.out_dir / maker)
         elif need in outside:
             sources[need] = outside_source(need, *outside[need], cache)
     return sources
+
+
+def _maker(need: str, names: Collection[str]) -> str:
+    """Return the stage, among those that run, that makes what is needed; else the need itself."""
+    makers = [name for name in ("train", "convert") if need == "sae" and name in names]
+    return makers[0] if makers else need
 
 
 def build_atlas(
@@ -104,9 +112,11 @@ def build_atlas(
         ConfigError: A name in only is not a stage of this configuration.
         BusyError: Another build is running.
     """
-    wanted = wanted_stages(config, only)
+    wanted_stages(config, only)  # an unknown name is told before anything is fetched
     outcomes = []
     with hold(config.out_dir):
+        fetch_sae(config, progress)
+        wanted = wanted_stages(config, only)
         cache = DigestCache(config.out_dir / ".digests.json")
         for stage in wanted:
             outcomes.append(
@@ -145,7 +155,7 @@ def wanted_stages(config: Config, only: tuple[str, ...]) -> list[Stage]:
     wanted = set(only or stages)
     for stage in reversed(list(stages.values())):
         if stage.name in wanted:
-            wanted |= {"train" if need == "sae" else need for need in stage.needs} & set(stages)
+            wanted |= {_maker(need, stages) for need in stage.needs} & set(stages)
     return [stage for stage in stages.values() if stage.name in wanted]
 
 
@@ -160,9 +170,11 @@ def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[
     if verify:
         cache.forget()
     stale: set[str] = set()
-    for stage in stages_of(config):
+    stages = stages_of(config)
+    names = {stage.name for stage in stages}
+    for stage in stages:
         folder = config.out_dir / stage.name
-        needs = {"train" if need == "sae" else need for need in stage.needs}
+        needs = {_maker(need, names) for need in stage.needs}
         reasons = [f"waits for {name}" for name in sorted(needs & stale)]
         if not reasons:
             sources = sources_of(stage, config, cache)

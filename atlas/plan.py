@@ -137,6 +137,12 @@ def _embed(size: Size, config: Config) -> StageEstimate:
     return StageEstimate("embed", time_s, size.images * THUMBNAIL_BYTES, 0.5e9, basis)
 
 
+def _convert(size: Size, _config: Config) -> StageEstimate:
+    weights = 8.0 * size.features * size.width
+    basis = "read, checked and written once, at 200 MB/s"
+    return StageEstimate("convert", weights / 200e6, weights, 3 * weights + 0.5e9, basis)
+
+
 def _train(size: Size, config: Config) -> StageEstimate:
     steps, batch = (int(getattr(config.train, key, 0)) for key in ("steps", "batch_images"))
     flops = 6.0 * 2 * steps * batch * size.features * max(size.width, 1)
@@ -241,6 +247,7 @@ def _site(size: Size, config: Config) -> StageEstimate:
 
 ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {
     "embed": _embed,
+    "convert": _convert,
     "train": _train,
     "scan": _scan,
     "neighbors": _neighbors,
