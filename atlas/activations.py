@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,22 +27,23 @@ HALF_SMALLEST = np.float32(2.0**-24)
 HALF_LARGEST = np.float32(65504.0)
 """Greatest float16; stronger activations are stored as this."""
 DTYPES = {
-    "F16": np.float16,
-    "F32": np.float32,
-    "F64": np.float64,
-    "I32": np.int32,
     "I64": np.int64,
-    "U16": np.uint16,
+    "F64": np.float64,
+    "F32": np.float32,
     "U32": np.uint32,
+    "I32": np.int32,
+    "F16": np.float16,
+    "U16": np.uint16,
 }
-"""Names in a safetensors header -> numpy dtypes."""
+"""Names in a safetensors header -> numpy dtypes, in the order in which the format has them."""
 
 
 def to_half(values: NDArray[np.float32]) -> NDArray[np.float16]:
     """Round activations to float16 for storage; all stay greater than 0 and finite.
 
     What is lost: from 6.1e-5 to 65504 at most 0.05 % of a value; below that at most 6e-8;
-    above it the excess. Statistics and top images are made from float32, before this.
+    above it the excess. Counts, sums, maxima, histograms and top images are made from float32,
+    before this; medians and the images picked of each quantile after it.
     """
     return np.clip(values, HALF_SMALLEST, HALF_LARGEST).astype(np.float16)
 
@@ -90,23 +91,45 @@ def unpack_ids(
 def unpack_all_ids(
     tensors: Mapping[str, NDArray[Any]], name: str, starts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the ids of all rows; starts as in pack_ids."""
-    steps = tensors[f"{name}_low"].astype(np.int64)
-    steps[tensors[f"{name}_overflow_at"]] += tensors[f"{name}_overflow"].astype(
-        np.int64
-    ) << np.int64(16)
-    sums = np.cumsum(steps)
-    before = np.concatenate([[0], sums])[starts[:-1]]
+    """Return the ids of some rows that follow one another; starts as in pack_ids."""
+    sums = unpack_ids(tensors, name, int(starts[0]), int(starts[-1]))
+    before = np.concatenate([[0], sums])[starts[:-1] - starts[0]]
     ids: NDArray[np.int64] = sums - np.repeat(before, np.diff(starts))
     return ids
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays as one safetensors file; equal arrays give equal bytes."""
-    from safetensors.numpy import save_file
+    shapes = {name: (array.dtype, array.shape) for name, array in tensors.items()}
+    for name, room in make_tensors(path, shapes).items():
+        room[...] = tensors[name]
 
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
-    path.chmod(0o644)  # the library leaves it readable by its owner only
+
+def make_tensors(
+    path: Path, shapes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+) -> dict[str, NDArray[Any]]:
+    """Make a safetensors file and return its arrays, mapped, to be filled a piece at a time.
+
+    The library itself would hold all of it in memory twice. Its files are the same bytes.
+
+    Args:
+        path: The file.
+        shapes: Name -> (dtype, shape).
+    """
+    kinds = {np.dtype(kind): (rank, name) for rank, (name, kind) in enumerate(DTYPES.items())}
+    header: dict[str, Any] = {}
+    end = 0
+    for name in sorted(shapes, key=lambda name: (kinds[shapes[name][0]][0], name)):
+        dtype, shape = shapes[name]
+        start, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        kind = kinds[dtype][1]
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+    words = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    words += b" " * (-len(words) % 8)
+    with path.open("wb") as file:
+        file.write(len(words).to_bytes(8, "little") + words)
+        file.truncate(8 + len(words) + end)
+    return _map_arrays(path, "r+")
 
 
 def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -119,17 +142,21 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise MissingError(f"no file at {path}; build the scan stage again")
     try:
-        data = np.memmap(path, np.uint8, mode="r")
-        header_bytes = int(data[:8].view(np.uint64)[0])
-        header = json.loads(data[8 : 8 + header_bytes].tobytes())
-        header.pop("__metadata__", None)
-        found = {}
-        for name, entry in header.items():
-            first, last = entry["data_offsets"]
-            raw = data[8 + header_bytes + first : 8 + header_bytes + last]
-            found[name] = raw.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        return _map_arrays(path, "r")
     except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise InputError(f"{path} is damaged ({error}); build the scan stage again") from error
+
+
+def _map_arrays(path: Path, mode: Literal["r", "r+"]) -> dict[str, NDArray[Any]]:
+    data = np.memmap(path, np.uint8, mode=mode)
+    header_bytes = int(data[:8].view(np.uint64)[0])
+    header = json.loads(data[8 : 8 + header_bytes].tobytes())
+    header.pop("__metadata__", None)
+    found = {}
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        raw = data[8 + header_bytes + first : 8 + header_bytes + last]
+        found[name] = raw.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return found
 
 
@@ -166,7 +193,7 @@ class ImageBlock:
     features: NDArray[np.int64]
     """(firing,) ascending within an image."""
     activations: NDArray[np.float32]
-    """(firing,) greater than 0."""
+    """(firing,) greater than 0, rounded to float16."""
 
 
 class ImageActivations:
@@ -176,7 +203,7 @@ class ImageActivations:
         """Read the list of parts in the folder; parts are mapped when they are needed."""
         parts = read_json(scan_dir / SCAN)["parts"]
         self._paths = [scan_dir / part["path"] for part in parts]
-        self._firsts = np.array([part["first_image"] for part in parts] or [0], np.int64)
+        self._firsts = np.array([part["first_image"] for part in parts], np.int64)
         self._images = sum(int(part["images"]) for part in parts)
         self._open: tuple[int, dict[str, NDArray[Any]], NDArray[np.int64]] | None = None
 
@@ -185,7 +212,7 @@ class ImageActivations:
         return self._images
 
     def __getitem__(self, image: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return (features ascending, activations) of one image."""
+        """Return (features ascending, activations rounded to float16) of one image."""
         if not 0 <= image < self._images:
             raise IndexError(image)
         index = int(np.searchsorted(self._firsts, image, side="right")) - 1
@@ -193,18 +220,21 @@ class ImageActivations:
         row = image - int(self._firsts[index])
         start, stop = int(starts[row]), int(starts[row + 1])
         features = unpack_ids(tensors, "feature", start, stop)
-        return features, np.asarray(tensors["activation"][start:stop])
+        return features, tensors["activation"][start:stop].astype(np.float32)
 
-    def blocks(self) -> Iterator[ImageBlock]:
-        """Yield all images, a part at a time, in order."""
-        for index in range(len(self._paths)):
-            tensors, starts = self._part(index)
-            yield ImageBlock(
-                first_image=int(self._firsts[index]),
-                starts=starts,
-                features=unpack_all_ids(tensors, "feature", starts),
-                activations=np.asarray(tensors["activation"]),
-            )
+    def blocks(self, most: int | None = None) -> Iterator[ImageBlock]:
+        """Yield all images in order: a part at a time, or at most so many images of one."""
+        for index, first in enumerate(self._firsts.tolist()):
+            tensors, whole = self._part(index)
+            n_images = len(whole) - 1
+            for row in range(0, n_images, most or max(n_images, 1)):
+                starts = whole[row : row + (most or n_images) + 1]
+                yield ImageBlock(
+                    first_image=first + row,
+                    starts=starts - starts[0],
+                    features=unpack_all_ids(tensors, "feature", starts),
+                    activations=tensors["activation"][starts[0] : starts[-1]].astype(np.float32),
+                )
 
     def _part(self, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
         if self._open is None or self._open[0] != index:

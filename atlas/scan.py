@@ -10,7 +10,7 @@ A part's file (safetensors), F features, n images, with a number for each firing
     bits of the float32 activation << 32 | (0xFFFFFFFF - row of the image in its shard)
   l0 (n,) int32; mass, squared_error, cosine (n,) float64; norm (n,) float32
   feature_low, feature_overflow_at, feature_overflow: see atlas.activations; image after image
-  activation float32: kept whole, as medians and quantiles are taken from it
+  activation float16: see to_half there; all above is made from float32 values
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from atlas.activations import (
     BY_FEATURE,
     SCAN,
     ImageActivations,
+    make_tensors,
     map_tensors,
     pack_ids,
     to_half,
@@ -277,14 +278,19 @@ class _Hand:
         rare = max(1, len(self.embeddings.shards) // CHECKED_SHARDS)
         rng = np.random.default_rng(int(shard.sha256[:15], 16))
         checked = rng.choice(shard.rows, min(shard.rows, 0 if number % rare else CHECKED_IMAGES))
-        chunks = []
+        top_images = self.job.settings.top_images
+        tallies: list[Tally] = []
+        columns = []
         for start in range(0, shard.rows, CHUNK_IMAGES):
             block = vectors[start : start + CHUNK_IMAGES]
-            batches = self._batches(block, tell)
-            chunks.append(_join_batches(batches, start, self.job.settings.top_images))
+            chunk = _join_batches(self._batches(block, tell), start, top_images)
             mine = np.unique(checked[(checked >= start) & (checked < start + len(block))]) - start
-            _check_chunk(self.encoder, block, chunks[-1], mine)
-        write_tensors(path, part_tensors(chunks, self.job.settings.top_images))
+            _check_chunk(self.encoder, block, chunk, mine)
+            tallies.append(chunk.tally)
+            columns.append(_pack_chunk(chunk))
+            if len(tallies) == MERGED_AT_ONCE:
+                tallies = [merge(tallies, top_images)]
+        write_tensors(path, part_tensors(merge(tallies, top_images), columns))
 
     def _batches(self, block: NDArray[np.floating[Any]], tell: Tell) -> Iterator[Batch]:
         step = self.job.runtime.batch_images
@@ -512,12 +518,27 @@ def _places(group: NDArray[np.int64]) -> NDArray[np.int64]:
     return places - np.repeat(begins, np.diff(begins, append=len(group)))
 
 
-def part_tensors(chunks: Sequence[Chunk], top_images: int) -> dict[str, NDArray[Any]]:
-    """Return what a part's file holds; the module's head says what each array is."""
-    whole = merge([chunk.tally for chunk in chunks], top_images)
-    l0 = np.concatenate([chunk.l0 for chunk in chunks])
-    starts = np.concatenate([[0], np.cumsum(l0, dtype=np.int64)])
-    feature = np.concatenate([chunk.feature for chunk in chunks])
+def _pack_chunk(chunk: Chunk) -> dict[str, NDArray[Any]]:
+    """Return what a chunk gives to its part's file besides the tally: four bytes a firing."""
+    starts = np.concatenate([[0], np.cumsum(chunk.l0, dtype=np.int64)])
+    return {
+        "l0": chunk.l0,
+        "mass": chunk.mass,
+        "squared_error": chunk.squared_error,
+        "cosine": chunk.cosine,
+        "norm": chunk.norm,
+        "activation": to_half(chunk.activation),
+        **pack_ids(starts, chunk.feature, "feature"),
+    }
+
+
+def part_tensors(
+    whole: Tally, columns: Sequence[dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """Return what a part's file holds, of its tally and its packed chunks in order."""
+    firings = np.cumsum([0, *(len(one["activation"]) for one in columns)])
+    for one, before in zip(columns, firings.tolist(), strict=False):
+        one["feature_overflow_at"] += before
     return {
         "count": whole.count,
         "sum": whole.sum,
@@ -525,13 +546,7 @@ def part_tensors(chunks: Sequence[Chunk], top_images: int) -> dict[str, NDArray[
         "histogram_cell": whole.histogram_cell,
         "histogram_count": whole.histogram_count,
         "top_key": whole.top_key,
-        "l0": l0,
-        "mass": np.concatenate([chunk.mass for chunk in chunks]),
-        "squared_error": np.concatenate([chunk.squared_error for chunk in chunks]),
-        "cosine": np.concatenate([chunk.cosine for chunk in chunks]),
-        "norm": np.concatenate([chunk.norm for chunk in chunks]),
-        "activation": np.concatenate([chunk.activation for chunk in chunks]),
-        **pack_ids(starts, feature, "feature"),
+        **{name: np.concatenate([one[name] for one in columns]) for name in columns[0]},
     }
 
 
@@ -624,15 +639,19 @@ def _image_columns(parts: Sequence[Part]) -> dict[str, NDArray[Any]]:
 
 def _heldout(embed_dir: Path, n_images: int) -> NDArray[np.bool_]:
     """Return (image,) whether it was held out of training."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     table = read_parquet(embed_dir / "images.parquet", ["image", "split"])
     if table.num_rows != n_images:
         raise InputError(
             f"{embed_dir / 'images.parquet'} has {table.num_rows} rows, the embeddings "
             f"{n_images}; build the embed stage again"
         )
-    splits = np.array([split or "" for split in table["split"].to_pylist()])
-    heldout: NDArray[np.bool_] = (splits != TRAIN_SPLIT) & (splits != "")
-    return heldout
+    known = pc.fill_null(table["split"], "")
+    heldout = pc.invert(pc.is_in(known, pa.array(["", TRAIN_SPLIT])))
+    found: NDArray[np.bool_] = heldout.to_numpy()
+    return found
 
 
 def _figures(
@@ -687,21 +706,47 @@ def _finish_features(
     """Write the activations feature by feature; return (feature,) medians and the picks."""
     starts = np.concatenate([[0], np.cumsum(whole.count)]).astype(np.int64)
     scratch = out_dir / SCRATCH
-    image, activation = _by_feature(ImageActivations(out_dir), starts, scratch)
+    image, half = _by_feature(ImageActivations(out_dir), starts, scratch)
     medians = np.full(len(whole.count), np.nan, np.float32)
     picks: list[pa.Table] = []
+    far: list[dict[str, NDArray[Any]]] = []
     for first, last in _feature_blocks(starts):
         block = slice(int(starts[first]), int(starts[last]))
         owner = np.repeat(np.arange(first, last), whole.count[first:last])
-        images = image[block].astype(np.int64)
-        medians[first:last] = _medians(owner, activation[block], whole.count[first:last])
-        picks.append(pick_quantiles(owner, images, activation[block], settings))
-    packed = pack_ids(starts, image.astype(np.int64), "image")
+        images, activation = image[block].astype(np.int64), half[block].astype(np.float32)
+        medians[first:last] = _medians(owner, activation, whole.count[first:last])
+        picks.append(pick_quantiles(owner, images, activation, settings))
+        packed = pack_ids(starts[first : last + 1] - block.start, images, "image")
+        image[block] = packed["image_low"]
+        packed["image_overflow_at"] += block.start
+        far.append({name: packed[name] for name in packed if name != "image_low"})
     with draft(out_dir / BY_FEATURE) as unfinished:
-        write_tensors(unfinished, {"start": starts, "activation": to_half(activation), **packed})
-    del image, activation
+        _write_by_feature(unfinished, starts, image, half, far)
+    del image, half
     scratch.unlink()
     return medians, _concat(picks)
+
+
+def _write_by_feature(
+    path: Path,
+    starts: NDArray[np.int64],
+    low: NDArray[np.uint32],
+    half: NDArray[np.float16],
+    far: Sequence[dict[str, NDArray[Any]]],
+) -> None:
+    """Write the activations feature by feature, a piece at a time: they may exceed the memory."""
+    few = {name: np.concatenate([one[name] for one in far]) for name in far[0]}
+    few["start"] = starts
+    shapes = {name: (array.dtype, array.shape) for name, array in few.items()}
+    shapes["activation"] = (np.dtype(np.float16), half.shape)
+    shapes["image_low"] = (np.dtype(np.uint16), low.shape)
+    rooms = make_tensors(path, shapes)
+    for name, array in few.items():
+        rooms[name][...] = array
+    for start in range(0, len(half), FIRINGS_PER_BLOCK):
+        piece = slice(start, start + FIRINGS_PER_BLOCK)
+        rooms["activation"][piece] = half[piece]
+        rooms["image_low"][piece] = low[piece]
 
 
 def _concat(tables: list[pa.Table]) -> pa.Table:
@@ -712,17 +757,17 @@ def _concat(tables: list[pa.Table]) -> pa.Table:
 
 def _by_feature(
     by_image: ImageActivations, starts: NDArray[np.int64], scratch: Path
-) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
     """Return (image, activation) of every firing, features in turn, images ascending.
 
     The arrays lie in a scratch file: with billions of firings they exceed the memory.
     """
     n = int(starts[-1])
     scratch.unlink(missing_ok=True)
-    table = np.memmap(scratch, np.uint32, mode="w+", shape=(2, max(n, 1)))
-    image, activation = table[0, :n], table[1, :n].view(np.float32)
+    table = np.memmap(scratch, np.uint16, mode="w+", shape=(3 * max(n, 1),))
+    image, activation = table[: 2 * n].view(np.uint32), table[2 * n : 3 * n].view(np.float16)
     free = starts[:-1].copy()
-    for block in by_image.blocks():
+    for block in by_image.blocks(CHUNK_IMAGES):
         n_images = len(block.starts) - 1
         row = np.repeat(np.arange(n_images, dtype=np.int64), np.diff(block.starts))
         order = np.argsort(block.features, kind="stable")
