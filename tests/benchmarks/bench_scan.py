@@ -41,7 +41,7 @@ def main(n_images: int, n_features: int) -> None:
     torch.set_num_threads(1)
     world = make_world(n_features)
     sae, x = make_sae(world), world.images(n_images, 1000)
-    print(f"{_processor()}; {torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}")
+    print(describe_machine())
     print(f"{n_images:,} images, {n_features:,} features of width {x.shape[1]}; 1 thread, CPU time")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -76,10 +76,12 @@ def _print(took: dict[str, list[float]]) -> None:
         print(f"{name:<26}{value:>9.2f} s{value / floor:>7.2f}")
 
 
-def _processor() -> str:
+def describe_machine() -> str:
+    """Return the processors, what torch can use of them, and torch's version."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
+    processor = f"{len(names)} x {names[0]}" if names else platform.processor()
+    return f"{processor}; {torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}"
 
 
 def write_inputs(root: Path, sae: SAE, x: np.ndarray) -> None:
