@@ -7,6 +7,7 @@ short list of the few that need more. The first id of a row counts from 0.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +127,22 @@ def make_tensors(
         header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
     words = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     words += b" " * (-len(words) % 8)
-    with path.open("wb") as file:
+    allocate(path, 8 + len(words) + end)
+    with path.open("r+b") as file:
         file.write(len(words).to_bytes(8, "little") + words)
-        file.truncate(8 + len(words) + end)
     return _map_arrays(path, "r+")
+
+
+def allocate(path: Path, size_bytes: int) -> None:
+    """Make a file of zeros, its room on the disk taken.
+
+    Raises:
+        OSError: The disk is full; writing into a mapped file would end the process without a word.
+    """
+    with path.open("wb") as file:
+        file.truncate(size_bytes)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
 
 
 def map_tensors(path: Path) -> dict[str, NDArray[Any]]:

@@ -58,7 +58,11 @@ TABLES = (
             Column("sum", "DOUBLE", "sum of its activations"),
             Column("sum_squares", "DOUBLE", "sum of its squared activations"),
             Column("mean", "DOUBLE", "mean activation over the images on which it fires"),
-            Column("median", "FLOAT", "median activation over the images on which it fires"),
+            Column(
+                "median",
+                "FLOAT",
+                "median activation over the images on which it fires, of activations rounded to float16",
+            ),
             Column("max", "FLOAT", "largest activation"),
             Column("mass_share", "DOUBLE", "its sum over the sum of all features, 0 to 1"),
             Column("decoder_norm", "FLOAT", "length of its decoder direction"),
@@ -121,7 +125,9 @@ TABLES = (
             Column("quantile", "INTEGER", "0 the weakest tenth, 9 the strongest"),
             RANK,
             IMAGE,
-            ACTIVATION,
+            Column(
+                "activation", "FLOAT", "activation of the feature on the image, rounded to float16"
+            ),
         ),
         "feature, quantile, rank",
     ),

@@ -29,6 +29,7 @@ from atlas.activations import (
     BY_FEATURE,
     SCAN,
     ImageActivations,
+    allocate,
     make_tensors,
     map_tensors,
     pack_ids,
@@ -763,8 +764,8 @@ def _by_feature(
     The arrays lie in a scratch file: with billions of firings they exceed the memory.
     """
     n = int(starts[-1])
-    scratch.unlink(missing_ok=True)
-    table = np.memmap(scratch, np.uint16, mode="w+", shape=(3 * max(n, 1),))
+    allocate(scratch, 6 * max(n, 1))
+    table = np.memmap(scratch, np.uint16, mode="r+")
     image, activation = table[: 2 * n].view(np.uint32), table[2 * n : 3 * n].view(np.float16)
     free = starts[:-1].copy()
     for block in by_image.blocks(CHUNK_IMAGES):

@@ -14,16 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import KINDS, exact_sae, make_job, oracle, plant, write_embed
+from safetensors.numpy import save_file
 
 from atlas import scan
 from atlas.activations import (
+    BY_FEATURE,
     FeatureActivations,
     ImageActivations,
+    allocate,
     map_tensors,
     pack_ids,
     to_half,
     unpack_all_ids,
     unpack_ids,
+    write_tensors,
 )
 from atlas.checkpoints.own import write_own
 from atlas.config import ScanSettings
@@ -252,6 +256,41 @@ def test_packed_ids_come_back(rows):
     assert np.array_equal(unpack_all_ids(packed, "x", starts), flat)
     for row, start, stop in zip(rows, starts[:-1], starts[1:], strict=True):
         assert unpack_ids(packed, "x", start, stop).tolist() == row
+
+
+def test_a_file_filled_piece_by_piece_is_the_librarys_own(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.integers(0, 99, shape).astype(dtype)
+        for name, shape, dtype in [
+            ("b", 5, np.uint16),
+            ("a", (2, 3), np.float16),
+            ("d", 0, np.int64),
+            ("c", 3, np.float64),
+            ("f", 1, np.int32),
+            ("e", 4, np.uint32),
+            ("g", (2, 2), np.float32),
+        ]
+    }
+    write_tensors(tmp_path / "ours", tensors)
+    save_file(tensors, tmp_path / "theirs")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_an_error_at_once(tmp_path):
+    with pytest.raises(OSError, match=r"File too large|No space left"):
+        allocate(tmp_path / "huge", 1 << 60)
+
+
+def test_both_orders_of_the_matrix_take_at_most_4_7_bytes_a_firing(tmp_path):
+    planted = plant(tmp_path / "in", n_features=256, n_images=4000, n_shards=1, l0=60.0)
+    embed = write_embed(planted, tmp_path / "embed")
+    out = run_scan(tmp_path, planted.sae, embed, ScanSettings())
+    firings = sum(columns(out / "images.parquet")["l0"])
+    (part,) = [map_tensors(path) for path in (out / "parts").glob("*.safetensors")]
+    by_image = [part[name] for name in part if name.startswith(("feature_", "activation", "l0"))]
+    for arrays in (by_image, map_tensors(out / BY_FEATURE).values()):
+        assert 4 * firings < sum(array.nbytes for array in arrays) < 4.7 * firings
 
 
 @given(st.floats(2.0**-126, 2.0**127, width=32))
