@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 IMAGE_INDEX = "image_index.faiss"
 IMAGE_MEAN = "image_mean.npy"
 QUERIES_PER_BLOCK = 512
+IMAGES_LOOKED_AT = 20_000
+"""Images of a feature among which its co-activations are counted; of more a sample is drawn."""
 SPARE = 32
 """More that FAISS is asked for than is kept, as its own order is only float32's."""
 
@@ -191,14 +193,17 @@ def coactivations(
 ) -> pa.Table:
     """Return the features that fire most often on the same images.
 
+    Exact for features that fire on at most IMAGES_LOOKED_AT images. Of a more frequent one so
+    many of its images are drawn, by its number, and counts are scaled up from those.
+
     Args:
         by_feature: Images of each feature.
         by_image: Features of each image.
         most: Features kept of each; of equal counts those with the lower number.
 
     Returns:
-        feature, rank, other, count, p_other_given_feature, p_feature_given_other, and lift:
-        the count over what independent firing would give.
+        feature, rank, other, count, p_other_given_feature, its standard_error (0 where exact),
+        p_feature_given_other, and lift: the count over what independent firing would give.
     """
     import pyarrow as pa
 
@@ -206,25 +211,38 @@ def coactivations(
     every = read_every_firing(by_image, len(totals))
     found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for one in range(len(by_feature)):
-        images, _ = by_feature[one]
-        counts = every.count_together(images)
+        counts = every.count_together(_some_images(by_feature[one][0], one))
         counts[one] = 0
         found.append(_most_frequent(counts, most))
     feature = np.repeat(np.arange(len(totals)), [len(other) for other, _ in found])
     rank = np.concatenate([np.arange(len(other)) for other, _ in found])
     other = np.concatenate([other for other, _ in found])
-    count = np.concatenate([count for _, count in found])
+    seen = np.concatenate([count for _, count in found])
+    n, looked_at = totals[feature], np.minimum(totals[feature], IMAGES_LOOKED_AT)
+    share = seen / looked_at
+    # A sampled count can't be known to exceed what the other feature has in all.
+    count = np.minimum(np.rint(share * n).astype(np.int64), totals[other])
+    spread = (n - looked_at) / np.maximum(n - 1, 1)  # a sample without replacement
     return pa.table(
         {
             "feature": feature.astype(np.int32),
             "rank": rank.astype(np.int32),
             "other": other.astype(np.int32),
             "count": count,
-            "p_other_given_feature": count / totals[feature],
+            "p_other_given_feature": share,
+            "standard_error": np.sqrt(share * (1 - share) / looked_at * spread),
             "p_feature_given_other": count / totals[other],
-            "lift": count * float(len(every)) / (totals[feature] * totals[other].astype(float)),
+            "lift": count * float(len(every)) / (n * totals[other].astype(float)),
         }
     )
+
+
+def _some_images(images: NDArray[np.int64], feature: int) -> NDArray[np.int64]:
+    """Return a feature's images, or so many of them as are looked at, ascending."""
+    if len(images) <= IMAGES_LOOKED_AT:
+        return images
+    chosen = np.random.default_rng(feature).choice(len(images), IMAGES_LOOKED_AT, replace=False)
+    return images[np.sort(chosen)]
 
 
 def _most_frequent(

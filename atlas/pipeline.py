@@ -31,7 +31,7 @@ STAGES = (
     Stage("convert", version=1, needs=("checkpoint", "input_mean")),
     Stage("train", version=1, needs=("embed",)),
     Stage("scan", version=2, needs=("embed", "sae")),
-    Stage("neighbors", version=2, needs=("embed", "sae", "scan")),
+    Stage("neighbors", version=3, needs=("embed", "sae", "scan")),
     Stage("families", version=1, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
     Stage(
         "names",

@@ -187,11 +187,20 @@ TABLES = (
             FEATURE,
             RANK,
             Column("other", "INTEGER", "the other feature"),
-            Column("count", "BIGINT", "images on which both fire"),
+            Column(
+                "count",
+                "BIGINT",
+                "images on which both fire; estimated where the feature fires on more than 20,000",
+            ),
             Column(
                 "p_other_given_feature",
                 "DOUBLE",
                 "share of the feature's images on which the other fires",
+            ),
+            Column(
+                "standard_error",
+                "DOUBLE",
+                "of that share: 0 where all the feature's images were looked at, as they are up to 20,000; beyond, a sample of 20,000 is",
             ),
             Column(
                 "p_feature_given_other",

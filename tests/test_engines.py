@@ -53,21 +53,29 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, alone):
     root = tmp_path / "in"
     plant(root, n_images=240, n_shards=4)
     building = build(root, "--workers", "2")
-    deadline = time.monotonic() + 60
-    killed = False
-    while not killed and building.poll() is None and time.monotonic() < deadline:
-        for line in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                mine = int(line.read_text().rpartition(")")[2].split()[1]) == building.pid
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if mine:
-                os.kill(int(line.parent.name), signal.SIGKILL)
-                killed = True
-                break
+    deadline = time.monotonic() + 120
+    while not list(root.glob("build/**/parts/0*.lock")):  # one of them has begun a part
+        assert building.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    victim = scan_workers(building.pid)[0]
+    os.kill(victim, signal.SIGKILL)
     finish(building)
-    assert killed
     assert all_bytes(root) == alone
+
+
+def scan_workers(build_pid: int) -> list[int]:
+    """Return the processes that a build has started to make parts."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            words = (path.parent / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == build_pid and b"lend_a_hand" in words:
+            found.append(int(path.parent.name))
+    return found
 
 
 def test_ranks_share_a_scan(tmp_path, alone):

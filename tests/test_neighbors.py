@@ -133,13 +133,41 @@ def test_coactivations_equal_counting_sets(built, monkeypatch):
         for rank, other in enumerate(others[:6]):
             both = int(together[feature, other])
             a, b = int(count[feature]), int(count[other])
-            expected.append((feature, rank, other, both, both / a, both / b, both * n / (a * b)))
+            shares = (both / a, 0.0, both / b, both * n / (a * b))
+            expected.append((feature, rank, other, both, *shares))
     assert rows(out / "coactivations.parquet") == expected
     monkeypatch.setattr(activations, "PAIRS_PER_BLOCK", 50)
     by_feature = neighbors.FeatureActivations(inputs["scan"])
     by_image = neighbors.ImageActivations(inputs["scan"])
     again = neighbors.coactivations(by_feature, by_image, 6).to_pydict()
     assert list(zip(*again.values(), strict=True)) == expected
+
+
+def test_co_activations_of_a_frequent_feature_are_sampled_within_their_error(built, monkeypatch):
+    planted, inputs, _ = built
+    fires = planted.activations() > 0
+    together, totals = fires.T.astype(int) @ fires.astype(int), fires.sum(axis=0)
+    by_feature = neighbors.FeatureActivations(inputs["scan"])
+    by_image = neighbors.ImageActivations(inputs["scan"])
+    monkeypatch.setattr(neighbors, "IMAGES_LOOKED_AT", 12)
+    found = neighbors.coactivations(by_feature, by_image, 6)
+    assert found == neighbors.coactivations(by_feature, by_image, 6)
+    exact, within = 0, []
+    for row in found.to_pylist():
+        n, both = totals[row["feature"]], together[row["feature"], row["other"]]
+        share = row["p_other_given_feature"]
+        if n <= 12:
+            exact += 1
+            assert (row["count"], share, row["standard_error"]) == (both, both / n, 0)
+            continue
+        error = np.sqrt(share * (1 - share) / 12 * (n - 12) / (n - 1))
+        assert row["standard_error"] == pytest.approx(error)
+        assert row["count"] == min(round(share * n), totals[row["other"]])
+        if error:
+            within.append(abs(share - both / n) <= 3 * error)
+    assert exact > 20
+    assert len(within) > 20
+    assert np.mean(within) > 0.95
 
 
 def test_near_misses_equal_looking_at_every_image(built):

@@ -31,7 +31,7 @@ from atlas.activations import (
 )
 from atlas.checkpoints.own import write_own
 from atlas.config import ScanSettings
-from atlas.errors import InputError, MissingError
+from atlas.errors import CheckError, InputError, MissingError
 from atlas.files import digest_file, list_files, read_json, write_json
 from atlas.sae import SAE
 
@@ -445,6 +445,43 @@ def test_an_sae_that_never_fires_gives_empty_tables(tmp_path, planted_inputs):
     assert read_json(out / "scan.json")["dead_share"] == 1
     assert FeatureActivations(out)[5][0].tolist() == []
     assert ImageActivations(out)[5][0].tolist() == []
+
+
+@pytest.mark.parametrize("wrong", ["missing", "extra", "off"])
+def test_a_scan_whose_sample_differs_from_float64_fails_and_leaves_nothing(
+    tmp_path, planted_inputs, monkeypatch, wrong
+):
+    sae, embed = planted_inputs
+    real = scan.Encoder.fire_prepared
+
+    def spoil(encoder, inputs):
+        found = real(encoder, inputs)
+        if wrong == "missing":
+            kept = np.arange(len(found.image)) % 7 > 0
+        else:
+            kept = np.ones(len(found.image), bool)
+        activation = found.activation.copy()
+        if wrong == "off":
+            activation[::7] *= np.float32(1 + 1e-5)
+        image, feature = found.image[kept], found.feature[kept]
+        if wrong == "extra":
+            quiet = np.setdiff1d(np.arange(sae.n_features), feature[image == 0])[0]
+            every = np.arange(len(inputs))
+            silent = ~np.isin(every, image[feature == quiet])
+            image = np.append(image, every[silent])
+            feature = np.append(feature, np.full(silent.sum(), quiet))
+            activation = np.append(activation, np.ones(silent.sum(), np.float32))
+            order = np.lexsort((feature, image))
+            return replace(
+                found, image=image[order], feature=feature[order], activation=activation[order]
+            )
+        return replace(found, image=image, feature=feature, activation=activation[kept])
+
+    monkeypatch.setattr(scan.Encoder, "fire_prepared", spoil)
+    with pytest.raises(CheckError, match=r"feature \d+ has activation .*, float64 says "):
+        run_scan(tmp_path, sae, embed, ScanSettings())
+    parts = tmp_path / "scan/parts"
+    assert not [path for path in list_files(parts) if path.suffix not in (".lock", "")]
 
 
 def test_embeddings_of_another_width_are_refused(tmp_path, planted_inputs):
