@@ -25,6 +25,7 @@ DEAD = "dead.html"
 NOT_FOUND = "404.html"
 STYLE = "assets/site.css"
 FEATURES_SCRIPT = "assets/features.js"
+ROUNDS_SCRIPT = "assets/rounds.js"
 """Every live feature's name, icon and place, for the scripts."""
 API = "api/v1"
 LONGEST_URL = 2000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -724,7 +724,7 @@ def home_view(book: Book, rooms: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         book: The atlas.
-        rooms: What find_rooms chose.
+        rooms: What rooms.find_rooms chose.
     """
     return {
         **common(book, links.HOME, book.facts["title"]),
@@ -752,77 +752,51 @@ def home_wall(book: Book) -> list[int]:
     return [shown[i] for i in wall(x, y, worth, WALL_COLUMNS, WALL_ROWS)]
 
 
-def home_line(book: Book) -> list[tuple[str, str, str]]:
-    """Return the report in one line: (figure, what it is, its baseline)."""
+class Headline(NamedTuple):
+    """A figure of the report on the home page."""
+
+    value: str
+    words: str
+    null: str
+    """What its baseline is and gives; may be empty."""
+    n: str
+    published: str
+    """Of the published SAE, not reproduced; may be empty."""
+    command: str
+
+
+HEADLINES = (
+    ("alive", "alive"),
+    ("dead_share", "never fire"),
+    ("images", "images scanned"),
+    ("l0_mean", "features fire on an image"),
+    ("explained_variance_heldout", "of variance explained, held out"),
+    ("icons_round_trip_shown", "of icons make the round trip"),
+    ("names_auroc", "AUROC of names, median"),
+    ("search_precision_at_10", "of the first ten found are right"),
+)
+
+
+def home_line(book: Book) -> list[Headline]:
+    """Return the report in one line, with what stands behind each figure."""
     found = {metric.name: metric for metric in book.metrics}
-    line = [(f"{len(book.live):,}", f"alive of {book.n_features:,} features", "")]
-    for name, words in (
-        ("images", "images scanned"),
-        ("l0_mean", "features fire on an image"),
-        ("explained_variance_heldout", "of variance explained, held out"),
-        ("search_precision_at_10", "of the first ten found are right"),
-    ):
-        if name in found:
-            metric = found[name]
-            is_share = metric.unit == "share"
-            value = percent(metric.value) if is_share else metric_value(metric.value, metric.unit)
-            null = "" if metric.null_value is None else percent(metric.null_value)
-            line.append((value, words, f"{metric.null_name} {null}" if null else ""))
+    line = []
+    for name, words in HEADLINES:
+        if name not in found:
+            continue
+        metric = found[name]
+        shown = percent if metric.unit == "share" else _of_unit(metric.unit)
+        null = "" if metric.null_value is None else f"{metric.null_name} {shown(metric.null_value)}"
+        said = f"alive of {book.n_features:,} features" if name == "alive" else words
+        published = PUBLISHED.get(name.removesuffix("_heldout"), "")
+        line.append(
+            Headline(shown(metric.value), said, null, f"{metric.n:,}", published, metric.command)
+        )
     return line
 
 
-def find_rooms(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
-    """Choose what the home page opens: one picture, one feature from strong to weak, one near miss."""
-    return {"opened": _room_opened(db, book), **_room_feature(db, book)}
-
-
-def _room_opened(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
-    """Return the opened picture most of whose parts name one of its eight strongest features."""
-    rows = db.execute(
-        """SELECT image, count(DISTINCT label) FILTER (contains(lower(array_to_string(terms, ' ')), lower(label))) AS named, len(terms) AS parts
-           FROM decompositions JOIN images USING (image) LEFT JOIN labels USING (feature)
-           WHERE decompositions.rank < 8 AND NOT sensitive
-           GROUP BY image, terms ORDER BY named DESC, parts DESC, image LIMIT 1"""
-    ).fetchall()
-    if not rows:
-        return None
-    image = rows[0][0]
-    view = image_view(book, read_opened(db, [image])[image])
-    return {"picture": view["picture"], "features": view["features"][:6], "page": view["page"]}
-
-
-def _room_feature(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
-    rows = db.execute(
-        f"""SELECT n.feature, n.image, n.top_image, n.similarity, a.caption, b.caption
-           FROM near_misses n JOIN labels l ON l.feature = n.feature AND l.rank = 0
-           JOIN images a ON a.image = n.image JOIN images b ON b.image = n.top_image
-           JOIN features f ON f.feature = n.feature
-           WHERE NOT f.sensitive AND NOT a.sensitive AND NOT b.sensitive AND a.caption <> b.caption
-             AND NOT list_has_any(a.terms, b.terms) AND len(a.terms) = 1 AND len(b.terms) = 1
-             AND coalesce(n.verdict, 'negative') = 'negative'
-           ORDER BY {SURE} DESC, n.similarity DESC, n.feature, n.rank LIMIT 1"""
-    ).fetchall()
-    if not rows:
-        return {"almost": None, "film": None}
-    feature, miss, top, similarity, miss_caption, top_caption = rows[0]
-    strongest = db.execute(
-        f"""SELECT l.feature FROM labels l JOIN features f USING (feature)
-           WHERE l.rank = 0 AND NOT f.sensitive AND f.feature <> ? ORDER BY f.count * {SURE} DESC, l.feature LIMIT 1""",
-        [feature],
-    ).fetchall()
-    filmed = strongest[0][0] if strongest else feature
-    chapter = read_chapter(db, filmed, filmed + 1)
-    return {
-        "almost": {
-            "link": feature_link(feature, f"{similarity:.2f}", book),
-            "fires": picture(top, "fires", top_caption, book),
-            "silent": picture(miss, "silent", miss_caption, book),
-        },
-        "film": {
-            "link": feature_link(filmed, "", book),
-            "pictures": pictures_of(chapter.film.get(filmed, []), book),
-        },
-    }
+def _of_unit(unit: str) -> Callable[[float], str]:
+    return lambda value: metric_value(value, unit)
 
 
 def browse_views(book: Book) -> list[dict[str, Any]]:
@@ -922,6 +896,8 @@ class Knob(NamedTuple):
     names: list[Link]
     more: int
     share: str
+    bar: int
+    """That share in fiftieths."""
     icon: str
     steps: list[tuple[str, str]]
     """(gain, the concept's mass on that picture), from off to double."""
@@ -1016,7 +992,7 @@ def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> lis
     ).fetchall():
         turned[concept].append((f"{gain:g}", figure(mass)))
     return [
-        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.icon, turned[n])
+        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.bar, c.icon, turned[n])
         for n, c in enumerate(coarse)
         if n in turned
     ]

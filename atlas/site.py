@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from PIL import Image
 
-from atlas import family_pages, links, pages
+from atlas import family_pages, links, pages, rooms
 from atlas.check import check_site
 from atlas.files import write_bytes, write_text
 from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
 from atlas.records import SURE, TABLES
 from atlas.render import Templates, open_templates, render
-from atlas.search_index import features_script, index_scripts, word_weights
+from atlas.search_index import features_script, index_scripts, script, word_weights
 from atlas.stage import Job
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FEATURES_A_CHAPTER = 64 * 16
 """A multiple of 64, so that no JSON file is cut in two."""
 IMAGES_AT_ONCE = 1000
 STRIP_QUALITY = 85
-ASSETS = ("site.css", "mark.svg", "site.js", "search.js", "browse.js", "map.js")
+ASSETS = ("site.css", "mark.svg", "site.js", "search.js", "browse.js", "map.js", "game.js")
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -158,8 +158,12 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
     """Write every page that there is one of, and the walls and word lists."""
     words = pages.words_views(book)
     letters = words[0]["letters"] if words else []
+    chosen = rooms.find_rooms(db, book)
+    if chosen["game"]:
+        rounds = [a_round._asdict() for a_round in chosen["game"]["rounds"]]
+        write_text(job.out_dir / links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
     front = [
-        ("home", pages.home_view(book, pages.find_rooms(db, book))),
+        ("home", pages.home_view(book, chosen)),
         ("search", pages.search_view(book, letters)),
         ("map", pages.map_view(book)),
         ("dead", pages.dead_view(book)),

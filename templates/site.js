@@ -14,17 +14,48 @@ window.atlasIcon = function (root, table, i) {
   }
   document.addEventListener("keydown", function (event) {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    var turn = KEYS[event.key];
     if (event.key === "/") {
       event.preventDefault();
       find.focus();
-    } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
-      var turn = document.querySelector('a[data-key="' + event.key + '"]');
-      if (turn) turn.click();
+    } else if (event.key === "?") {
+      help();
+    } else if (turn) {
+      var link = document.querySelector('a[data-key="' + turn + '"]');
+      if (link) link.click();
     }
   });
+  var KEYS = { ArrowLeft: "back", k: "back", ArrowRight: "on", j: "on", g: "map", b: "browse" };
+  var HELP = [["j, →", "next"], ["k, ←", "previous"], ["/", "search"], ["g", "map"], ["b", "browse"], ["?", "these keys"]];
+  var sheet = null;
+  function help() {
+    if (!sheet) {
+      sheet = document.createElement("dialog");
+      sheet.className = "keys";
+      sheet.setAttribute("aria-label", "Keys");
+      var list = document.createElement("dl");
+      HELP.forEach(function (pair) {
+        var key = document.createElement("dt"), does = document.createElement("dd");
+        key.textContent = pair[0];
+        does.textContent = pair[1];
+        list.append(key, does);
+      });
+      var form = document.createElement("form"), close = document.createElement("button");
+      form.method = "dialog";
+      close.className = "copy";
+      close.textContent = "close";
+      form.append(close);
+      sheet.append(list, form);
+      document.body.append(sheet);
+    }
+    if (!sheet.open) sheet.showModal();
+  }
   // A strip of doses becomes one picture and a slider; without scripts the strip stays.
+  // On a bench one picture shows the knob that was turned last, and the others go back.
+  var dials = [];
   document.querySelectorAll(".knob").forEach(function (knob) {
-    var cells = knob.querySelectorAll("td"), steps = +knob.dataset.steps;
+    var cells = knob.querySelectorAll("td"), steps = +knob.dataset.steps, rest = (steps - 1) / 2;
+    var bench = knob.closest(".bench");
     var dial = document.createElement("label"), input = document.createElement("input");
     var output = document.createElement("output"), mass = document.createElement("b");
     function show() {
@@ -34,18 +65,60 @@ window.atlasIcon = function (root, table, i) {
       output.replaceChildren(gain + ", mass ", mass);
       input.setAttribute("aria-valuetext", gain + ", mass " + mass.textContent);
     }
+    function turn() {
+      show();
+      if (bench) {
+        var shown = bench.querySelector(".reel img");
+        bench.className = "bench turned at-" + input.value;
+        shown.src = knob.querySelector(".reel img").src;
+        dials.forEach(function (other) { if (other.input !== input) other.rest(); });
+      } else {
+        keep();
+      }
+    }
     input.type = "range";
     input.min = 0;
     input.max = steps - 1;
-    input.value = (steps - 1) / 2;
+    input.value = rest;
     input.setAttribute("aria-label", "Strength of " + knob.querySelector("figcaption").textContent);
-    input.addEventListener("input", show);
+    input.addEventListener("input", turn);
     dial.className = "dial";
     dial.append(input, output);
     knob.append(dial);
     knob.classList.add("live");
     show();
+    dials.push({
+      input: input,
+      concept: knob.dataset.concept,
+      gains: Array.from(cells).slice(0, steps).map(function (cell) { return cell.textContent.slice(2); }),
+      rest: function () { input.value = rest; show(); },
+      to: function (step) { input.value = step; show(); },
+      moved: function () { return +input.value !== rest; },
+    });
   });
+  // What is turned is the recipe: it stays in the address, and in the command below.
+  var command = document.querySelector("[data-steer]");
+  function keep() {
+    var turned = dials.filter(function (dial) { return dial.moved(); }).map(function (dial) {
+      return dial.concept + "=" + dial.gains[+dial.input.value];
+    });
+    history.replaceState(null, "", turned.length ? "#turn=" + turned.join(",") : location.pathname + location.search);
+    if (!command) return;
+    command.textContent = command.dataset.steer + " " + (turned.length ? turned : ["0=2"]).map(function (t) {
+      return "--concept " + t;
+    }).join(" ") + " --out out.webp";
+  }
+  var recipe = location.hash.match(/^#turn=([0-9.,=]+)$/);
+  if (recipe && command) {
+    recipe[1].split(",").forEach(function (part) {
+      var pair = part.split("=");
+      dials.forEach(function (dial) {
+        var step = dial.concept === pair[0] ? dial.gains.indexOf(pair[1]) : -1;
+        if (step >= 0) dial.to(step);
+      });
+    });
+    keep();
+  }
   document.querySelectorAll("[data-copy]").forEach(function (button) {
     if (!navigator.clipboard) return;
     button.hidden = false;

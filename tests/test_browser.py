@@ -40,6 +40,11 @@ def site(planted_atlas):
 
 
 @pytest.fixture(scope="module")
+def drawn_site(drawn_atlas):
+    return drawn_atlas / "build" / "site"
+
+
+@pytest.fixture(scope="module")
 def db(planted_atlas):
     with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
         yield db
@@ -64,7 +69,7 @@ def visit(browser, site):
         if "ViewTransition opt-in disabled" not in text:  # Chromium's own: it skips the fade
             complaints.append(text)
 
-    def open_page(path, width=1440, theme="light", **options):
+    def open_page(path, width=1440, theme="light", site=site, **options):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme, **options
         )
@@ -194,3 +199,34 @@ def test_arrows_turn_the_pages(visit, db):
     page.wait_for_url(f"**/{second}.html")
     page.keyboard.press("ArrowLeft")
     page.wait_for_url(f"**/{first}.html")
+
+
+def test_knobs_move_and_their_recipe_stays_in_the_address(visit, drawn_site):
+    page = visit("index.html", site=drawn_site)
+    page.locator(".bench .knob input").first.press("ArrowRight")
+    assert "turned" in page.locator(".bench").get_attribute("class")
+    page.locator(".bench > a").click()
+    page.locator(".knob input").first.press("ArrowRight")
+    assert "#turn=" in page.url
+    said = page.locator(".knob output").first.inner_text()
+    page.reload()
+    assert page.locator(".knob output").first.inner_text() == said
+    assert page.locator("[data-steer]").inner_text().count("--concept") == 1
+
+
+def test_the_game_keeps_the_score(visit, drawn_site):
+    page = visit("index.html", site=drawn_site)
+    page.locator(".game .pair a").first.click()
+    page.wait_for_selector(".game .right-one")
+    assert re.search(r"You have [01] of 1\.", page.locator(".game .answer").inner_text())
+    page.locator(".game button").click()
+    assert page.locator(".game .right-one").count() == 0
+
+
+def test_question_mark_lists_the_keys_and_g_leads_to_the_map(visit):
+    page = visit("about.html")
+    page.keyboard.press("?")
+    assert page.locator("dialog[open] dt").count() > 4
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.wait_for_url("**/map.html")

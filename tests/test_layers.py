@@ -37,7 +37,7 @@ LAYERS = [
     {"studio", "second_look"},
     {"knobs"},
     {"pages", "render", "search_index", "check", "serve"},
-    {"family_pages"},
+    {"family_pages", "rooms"},
     {
         "embed",
         "convert",
@@ -62,7 +62,7 @@ LAYERS = [
 ]
 HOMES = {
     "diffusers": {"renderers.pipelines", "renderers.stable_cascade"},
-    "duckdb": {"catalog", "family_pages", "lookup", "site", "pages"},
+    "duckdb": {"catalog", "family_pages", "lookup", "site", "pages", "rooms"},
     "faiss": {"neighbors"},
     "jinja2": {"render"},
     "numba": {"grouping"},
