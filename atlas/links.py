@@ -142,3 +142,11 @@ def outward(url: str | None) -> str:
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
     netloc = parts.netloc if parts.netloc.isascii() else quote(parts.netloc, safe=":[]")
     return urlunsplit((parts.scheme, netloc, path, query, ""))
+
+
+def feedback(url: str | None, subject: str) -> str:
+    """Return where to write about a subject, or nothing; a form for a new issue gets it as title."""
+    address = outward(url)
+    if not urlsplit(address).path.endswith("/issues/new"):
+        return address
+    return f"{address}{'&' if urlsplit(address).query else '?'}title={quote(subject, safe='')}"

@@ -31,6 +31,7 @@ OPENED_FEATURES_SHOWN = 60
 CONCEPT_FEATURES_SHOWN = 3
 CONCEPT_NAMES_SHOWN = 2
 ELSEWHERE_SHOWN = 4
+EXAMPLES_SHOWN = 6
 WALL_COLUMNS, WALL_ROWS = 14, 7
 FEATURES_A_PAGE = 400
 PICTURES_A_PAGE = 240
@@ -165,6 +166,8 @@ class Chapter:
     children: Rows
     clusters: Rows
     """Its cluster at each level, the coarsest first."""
+    concepts: Rows
+    """Examples with a coarse concept that it is part of."""
     histogram: Rows
 
 
@@ -299,6 +302,11 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
             f"""SELECT feature, level, cluster, label, features
                 FROM cluster_features JOIN clusters USING (level, cluster)
                 WHERE {span} ORDER BY feature, level"""
+        ),
+        concepts=by_feature(
+            f"""SELECT feature, image, activation, caption, sensitive FROM concept_features
+                JOIN examples USING (image) JOIN images USING (image)
+                WHERE {span} AND tau = 'coarse' ORDER BY feature, activation DESC, image"""
         ),
         histogram=by_feature(
             f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
@@ -484,6 +492,9 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
             for _, other, share in chapter.coactive.get(feature, [])
         ],
         **family_view(book, chapter, feature),
+        "occurs": pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
+        "bibtex": bibtex(book, feature, name),
+        "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
         "before": links.feature_page(ring[at - 1]) if at else "",
         "after": links.feature_page(ring[at + 1]) if at + 1 < len(ring) else "",
         "details": [
@@ -502,6 +513,20 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
 
 
 CHILDREN_SHOWN = 12
+TEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": " ", "~": " ", "^": " "})
+"""Marks that mean something to LaTeX."""
+
+
+def bibtex(book: Book, feature: int, name: str) -> str:
+    """Return the entry by which a feature is cited; without a year, for an atlas has no clock."""
+    key = f"{book.facts['id']}/f{feature}"
+    title = f"Feature {feature}{f': {name}' if name else ''}".translate(TEX)
+    return (
+        f"@misc{{{key.replace(':', '-').replace('/', '-')},\n"
+        f"  title = {{{title}}},\n"
+        f"  howpublished = {{{book.facts['title'].translate(TEX)}, {key}}},\n"
+        f"}}"
+    )
 
 
 def family_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
@@ -1239,7 +1264,7 @@ class Chart(NamedTuple):
 
 
 def charts(db: DuckDBPyConnection) -> list[Chart]:
-    """Return the report's charts: how often features fire, how many fire on an image, how alike."""
+    """Return the report's charts, each with the numbers behind it."""
     return [
         Chart(
             "How often features fire",
@@ -1257,6 +1282,35 @@ def charts(db: DuckDBPyConnection) -> list[Chart]:
                 db,
                 "SELECT (l0 // 4)::INTEGER AS bin, count(*) FROM images GROUP BY bin ORDER BY bin",
                 lambda bin: f"{4 * bin}",
+            ),
+        ),
+        Chart(
+            "How much fires on an image",
+            "Images by mass, the sum of their activations, four bars to each doubling.",
+            *_bars(
+                db,
+                "SELECT floor(4 * log2(mass))::INTEGER AS bin, count(*) FROM images WHERE mass > 0 GROUP BY bin ORDER BY bin",
+                lambda bin: figure(2.0 ** (bin / 4)),
+            ),
+        ),
+        Chart(
+            "Whether icons activate what they show",
+            "Rendered icons by the share of the feature's own images on which it fires more weakly. Without effect all would stand at the left.",
+            *_bars(
+                db,
+                """SELECT least(floor(percentile * 20), 19)::INTEGER AS bin, count(*) FROM icons
+                   WHERE source = 'rendered' GROUP BY bin ORDER BY bin""",
+                lambda bin: percent(bin / 20),
+            ),
+        ),
+        Chart(
+            "How well names hold",
+            "First labels by AUROC on images that did not choose them; 0.5 is chance.",
+            *_bars(
+                db,
+                """SELECT floor(auroc * 40)::INTEGER AS bin, count(*) FROM labels
+                   WHERE rank = 0 AND auroc IS NOT NULL GROUP BY bin ORDER BY bin""",
+                lambda bin: f"{bin / 40:.3f}",
             ),
         ),
         Chart(

@@ -87,7 +87,7 @@ def features_script(
         regions: (level, name, x, y) of the map's named regions.
     """
     listed = list(rows)
-    keys = ("feature", "name", "icon", "density", "max", "x", "y")
+    keys = ("feature", "name", "icon", "density", "max", "selectivity", "trip", "x", "y")
     columns = {key: [row[key] for row in listed] for key in keys}
     return script(
         "atlasFeatures",

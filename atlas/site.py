@@ -198,6 +198,11 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
     )
     for prefix, text in scripts.items():
         write_text(out_dir / links.search_script(prefix), text)
+    trips = dict(
+        db.execute(
+            "SELECT feature, percentile FROM icons WHERE source = 'rendered' ORDER BY feature"
+        ).fetchall()
+    )
     rows = [
         {
             "feature": f,
@@ -205,6 +210,8 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
             "icon": icon_number(book, f),
             "density": float(f"{book.live[f].density:.3g}"),
             "max": float(f"{book.live[f].max:.3g}"),
+            "selectivity": float(f"{book.live[f].selectivity:.3g}"),
+            "trip": round(trips.get(f, -1.0), 3),
             "x": round(book.live[f].map_x, 4),
             "y": round(book.live[f].map_y, 4),
         }

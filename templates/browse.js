@@ -23,6 +23,8 @@
     density: by("density", -1),
     rare: by("density", 1),
     max: by("max", -1),
+    trip: by("trip", -1),
+    selective: by("selectivity", -1),
     feature: by("feature", 1),
     name: function (a, b) {
       var left = table.name[a], right = table.name[b];
@@ -82,13 +84,31 @@
     count.textContent = list.length + (list.length === 1 ? " feature" : " features") + (list.length ? "" : ": no label holds this");
     grow();
   }
+  // Order and filter stay in the address, behind #, so that a link shows the same wall.
+  function keep() {
+    var said = new URLSearchParams();
+    if (order.value !== "map") said.set("order", order.value);
+    if (filter.value.trim()) said.set("named", filter.value.trim());
+    var text = said.toString();
+    history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
+    draw();
+  }
+  function recall() {
+    var said = new URLSearchParams(location.hash.slice(1)), wanted = said.get("order");
+    if (wanted in orders) order.value = wanted;
+    filter.value = said.get("named") || "";
+    if (order.value !== "map" || filter.value) draw();
+  }
   document.addEventListener("DOMContentLoaded", function () {
     if (!table) return;
     tools.hidden = false;
+    if (!table.trip.some(function (value) { return value >= 0; })) order.querySelector("[value=trip]").remove();
     wall.after(button);
     button.hidden = true;
     button.addEventListener("click", grow);
-    order.addEventListener("change", draw);
-    filter.addEventListener("input", draw);
+    order.addEventListener("change", keep);
+    filter.addEventListener("input", keep);
+    window.addEventListener("hashchange", recall);
+    recall();
   });
 })();

@@ -89,9 +89,10 @@
     pen.font = "12px Inter, sans-serif";
     pen.fillStyle = second;
     named.forEach(function (n) { pen.fillText(n[0].length > 18 ? n[0].slice(0, 17) + "…" : n[0], n[1], n[2]); });
-    [current, chosen].forEach(function (i) {
+    found.concat([current, chosen]).forEach(function (i) {
       if (i < 0) return;
       var at = toSheet(i);
+      if (at[0] < -size || at[1] < -size || at[0] > wide + size || at[1] > tall + size) return;
       pen.beginPath();
       pen.strokeStyle = accent;
       pen.lineWidth = 2;
@@ -135,6 +136,21 @@
       var number = document.createElement("b");
       number.textContent = table.feature[i];
       caption.append(number, " " + (table.name[i] || "no name"));
+    }
+    ask();
+  }
+  // What the search field holds is ringed, and stays in the address.
+  var box = document.getElementById("find"), found = [];
+  function look(text) {
+    var wanted = text.toLowerCase().trim();
+    found = [];
+    if (wanted) {
+      table.name.forEach(function (name, i) {
+        if (name.toLowerCase().includes(wanted) || String(table.feature[i]) === wanted) found.push(i);
+      });
+      caption.textContent = found.length + (found.length === 1 ? " feature" : " features") + " labeled “" + text.trim() + "”" + (found.length ? "" : "; Enter searches captions too");
+    } else {
+      caption.replaceChildren();
     }
     ask();
   }
@@ -259,6 +275,11 @@
   }
   document.addEventListener("DOMContentLoaded", function () {
     if (!table) return;
+    box.addEventListener("input", function () {
+      look(box.value);
+      var text = box.value.trim();
+      history.replaceState(null, "", text ? "#q=" + encodeURIComponent(text) : location.pathname);
+    });
     byMass = table.feature.map(function (_, i) { return i; }).sort(function (a, b) {
       return table.density[b] * table.max[b] - table.density[a] * table.max[a] || table.feature[a] - table.feature[b];
     });
@@ -271,6 +292,8 @@
       view = { x: table.x[i], y: table.y[i], scale: 8 };
       open(i);
     }
+    var sought = new URLSearchParams(location.hash.slice(1)).get("q");
+    if (sought) { box.value = sought; look(sought); }
     if (document.fonts) document.fonts.ready.then(ask);
   });
 })();

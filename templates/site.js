@@ -119,6 +119,50 @@ window.atlasIcon = function (root, table, i) {
     });
     keep();
   }
+  // A reader's own list: kept in this browser alone, under this atlas's name; the data page exports it.
+  var SHELF = "atlas-kept " + (document.documentElement.dataset.atlas || "");
+  function kept() {
+    try { return JSON.parse(localStorage.getItem(SHELF)) || []; } catch (error) { return []; }
+  }
+  function store(list) {
+    try { localStorage.setItem(SHELF, JSON.stringify(list)); return true; } catch (error) { return false; }
+  }
+  function holds(list, feature) {
+    return list.some(function (row) { return row.feature === feature; });
+  }
+  document.querySelectorAll("[data-keep]").forEach(function (button) {
+    var feature = +button.dataset.keep;
+    function say() { button.textContent = holds(kept(), feature) ? "in your list; take it out" : "keep in your list"; }
+    button.hidden = false;
+    say();
+    button.addEventListener("click", function () {
+      var list = kept(), others = list.filter(function (row) { return row.feature !== feature; });
+      if (others.length === list.length) others.push({ feature: feature, name: button.dataset.name });
+      if (!store(others)) button.textContent = "this browser keeps no list here";
+      else say();
+    });
+  });
+  var shelf = document.getElementById("shelf");
+  if (shelf) {
+    var rows = kept();
+    var names = rows.map(function (row) {
+      var item = document.createElement("li"), link = document.createElement("a");
+      link.href = shelf.dataset.root + "/feature/" + Math.floor(row.feature / 1000) + "/" + row.feature + ".html";
+      link.textContent = row.feature + " " + (row.name || "no name");
+      item.append(link);
+      return item;
+    });
+    shelf.querySelector("ul").append.apply(shelf.querySelector("ul"), names);
+    shelf.querySelector(".empty").hidden = rows.length > 0;
+    var save = shelf.querySelector("button");
+    save.hidden = !rows.length;
+    save.addEventListener("click", function () {
+      var link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([JSON.stringify({ atlas: document.documentElement.dataset.atlas, features: rows }, null, 1)], { type: "application/json" }));
+      link.download = "features.json";
+      link.click();
+    });
+  }
   document.querySelectorAll("[data-copy]").forEach(function (button) {
     if (!navigator.clipboard) return;
     button.hidden = false;

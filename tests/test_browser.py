@@ -164,7 +164,11 @@ def test_browse_sorts_and_filters_over_all_features(visit, db):
     page.fill("[name=filter]", "zzqqx")
     assert page.locator(".wall a").count() == 0
     page.fill("[name=filter]", "shape 1")
-    assert page.locator(".wall a").count() > 0
+    shown = page.locator(".wall a").count()
+    assert shown > 0
+    assert page.url.endswith("#order=density&named=shape+1")
+    page.reload()
+    assert page.locator(".wall a").count() == shown
 
 
 def test_the_map_is_drawn_and_opens_features(visit, db):
@@ -230,3 +234,26 @@ def test_question_mark_lists_the_keys_and_g_leads_to_the_map(visit):
     page.keyboard.press("Escape")
     page.keyboard.press("g")
     page.wait_for_url("**/map.html")
+
+
+def test_the_map_rings_what_is_searched(visit):
+    page = visit("map.html")
+    page.wait_for_selector(".zoom button")
+    page.fill("#find", "shape")
+    assert re.match(r"\d+ features labeled “shape”", page.locator("#mapcap").inner_text())
+    page.reload()
+    assert re.match(r"\d+ features", page.locator("#mapcap").inner_text())
+
+
+def test_a_reader_keeps_a_list_and_takes_it_out_again(visit, db):
+    feature = db.execute("SELECT min(feature) FROM features WHERE alive").fetchone()[0]
+    page = visit(f"feature/0/{feature}.html")
+    page.locator("[data-keep]").click()
+    page.locator(".end a", has_text="All data").click()
+    assert page.locator("#shelf li").count() == 1
+    with page.expect_download() as saved:
+        page.locator("#shelf button").click()
+    assert f'"feature": {feature}' in saved.value.path().read_text()
+    page.go_back()
+    page.locator("[data-keep]").click()
+    assert page.locator("[data-keep]").inner_text() == "keep in your list"

@@ -66,3 +66,11 @@ def test_addresses_that_are_not_plain_web_addresses_are_dropped(url):
 )
 def test_web_addresses_are_kept_and_escaped(url, safe):
     assert links.outward(url) == safe
+
+
+def test_feedback_names_its_subject_where_a_new_issue_can_take_it():
+    new = "https://forge.example/me/atlas/issues/new"
+    assert links.feedback(new, "atlas:0/f1") == f"{new}?title=atlas%3A0%2Ff1"
+    assert links.feedback(f"{new}?labels=a", "f&1") == f"{new}?labels=a&title=f%261"
+    assert links.feedback("https://me.example/write", "f1") == "https://me.example/write"
+    assert links.feedback("javascript:alert(1)", "f1") == ""

@@ -1,9 +1,11 @@
 """Words and numbers of pages."""
 
+from types import SimpleNamespace
+
 import pytest
 from planted import HOSTILE
 
-from atlas.pages import clean, figure, histogram_bars, metric_value, percent, runs, share_of
+from atlas.pages import bibtex, clean, figure, histogram_bars, metric_value, percent, runs, share_of
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,13 @@ def test_metrics_show_shares_with_three_decimals_and_counts_whole():
     assert metric_value(0.65, "share") == "0.650"
     assert metric_value(22000, "images") == "22,000"
     assert metric_value(17.53, "activation an image") == "17.5"
+
+
+def test_a_citation_holds_names_that_mean_something_to_latex():
+    book = SimpleNamespace(facts={"id": "atlas:0123456789ab", "title": "All & more"})
+    assert bibtex(book, 17, "50 % {of} \\it") == (
+        "@misc{atlas-0123456789ab-f17,\n"
+        "  title = {Feature 17: 50 \\% \\{of\\}  it},\n"
+        "  howpublished = {All \\& more, atlas:0123456789ab/f17},\n"
+        "}"
+    )
