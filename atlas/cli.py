@@ -179,8 +179,12 @@ def plan(config: ConfigArg, changes: SetOpt = None, as_json: JsonOpt = False) ->
         _table(("stage", "time", "disk", "memory", "basis"), estimate.rows())
         for line in estimate.notes:
             print(line)
+        if estimate.fetches:
+            _table(("\nto fetch", "size", "license", "command"), estimate.fetch_rows())
     if estimate.missing:
-        raise ConfigError("; ".join(estimate.missing))
+        for line in estimate.missing[1:]:
+            print(f"missing: {line}", file=sys.stderr)
+        raise ConfigError(estimate.missing[0])
 
 
 @app.command()

@@ -543,6 +543,69 @@ class Runtime(Section):
     batch_images: int = Field(default=1024, ge=8, description="Images in memory at once.")
 
 
+class ExpectedSettings(Section):
+    """What is known of the inputs beforehand. Nothing here changes a byte of what is built."""
+
+    images: int = Field(
+        default=0, ge=0, description="Images that atlas plan reckons with where none are here yet."
+    )
+    width: int = Field(
+        default=0, ge=0, description="Dimensions of the encoder's embeddings; 0 where unknown."
+    )
+    features: int = Field(default=0, ge=0, description="Features of the SAE; 0 where unknown.")
+    encode_gflop: float = Field(
+        default=0.0,
+        ge=0,
+        description="Billions of operations that the encoder takes for an image, for atlas plan.",
+    )
+    picture_gflop: float = Field(
+        default=0.0,
+        ge=0,
+        description="Billions of operations that the decoder takes for a picture, for atlas plan.",
+    )
+    gpu_gb: float = Field(
+        default=0.0, ge=0, description="Memory that a card should have, in GB; an estimate."
+    )
+    l0: float | None = Field(
+        default=None,
+        gt=0,
+        description="Features that fire on an image, on average, as the SAE's author says; atlas doctor measures.",
+    )
+    explained_percent: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="Variance explained, in percent, as the SAE's author says; atlas doctor measures.",
+    )
+    gray_norm: float | None = Field(
+        default=None,
+        gt=0,
+        description="Length of the encoder's embedding of the mean-gray picture; atlas doctor measures.",
+    )
+    template_norm: float | None = Field(
+        default=None,
+        gt=0,
+        description="Length of the template's embedding, its codes scaled; atlas doctor measures.",
+    )
+
+
+class Download(Section):
+    """One thing to fetch before a build, with its price. Nothing here changes a byte."""
+
+    what: str = Field(
+        description="Input that it becomes, as atlas plan calls it: encoder, decoder, checkpoint, pictures."
+    )
+    to: Path = Field(description="Folder that it belongs in.")
+    command: str = Field(description="Command that fetches it; {to} stands for the folder.")
+    size_gb: float = Field(ge=0, description="Bytes to fetch, in GB.")
+    license: str = Field(default="", description="License, and who says so.")
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"to"}
+
+
 class Config(Section):
     """One atlas."""
 
@@ -565,6 +628,13 @@ class Config(Section):
     catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="Stage catalog.")
     site: SiteSettings = Field(default_factory=SiteSettings, description="Stage site.")
     runtime: Runtime = Field(default_factory=Runtime, description="How to run.")
+    expected: ExpectedSettings = Field(
+        default_factory=ExpectedSettings, description="What is known of the inputs beforehand."
+    )
+    downloads: tuple[Download, ...] = Field(
+        default=(),
+        description="What to fetch beforehand, for atlas plan: what, to, command, size_gb, license.",
+    )
 
 
 def settings_of(config: Config, stage: str) -> Section:
@@ -694,4 +764,7 @@ def _resolve(config: Config, base: Path) -> Config:
             if getattr(section, key, None) is not None:
                 update[key] = os.path.normpath(base / getattr(section, key))
         changed[name] = section.model_copy(update=update)
+    changed["downloads"] = tuple(
+        download.model_copy(update={"to": absolute(download.to)}) for download in config.downloads
+    )
     return config.model_copy(update=changed)

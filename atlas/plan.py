@@ -1,25 +1,27 @@
-"""What a build would take, told before anything runs: time, disk, memory, and what is missing.
+"""What a build would take, told before anything is fetched or run: time, disk, memory, what is missing.
 
-Estimates, not promises: each is a count times a rate measured on two cores of a server of
-2025, and the basis is printed beside it.
+Estimates, not promises: each is a count times a rate, and the basis is printed beside it. The
+rate of products is this machine's own, timed in a moment; those of cards are published ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from atlas.config import Config
+from atlas.fetch import hub_command
 from atlas.files import read_json
-from atlas.paths import outside_files
+from atlas.machine import CARD_TFLOPS, REFERENCE_CARD, Machine, free_bytes, look_at_machine
+from atlas.paths import outside_files, sae_home, sae_path
 from atlas.pipeline import stages_of
 
-GFLOPS = 200.0
-"""Float32 products on two cores, in billions of operations a second."""
 THUMBNAILS_PER_S = 250.0
 ENCODED_PER_S = 30.0
+"""Pictures that the demo's encoder takes in a second on two cores."""
 THUMBNAIL_BYTES = 3_000
 CLUSTER_ROUNDS = 30
 """Of the clustering, at most."""
@@ -30,8 +32,12 @@ ACTIVATION_BYTES = 9.4
 PAGE_BYTES = 12_000
 PAGES_PER_S = 800.0
 ALIVE_SHARE = 0.75
-ICON_FORWARDS = 200
-"""Forwards of the demo's decoder in a second on two cores; each step takes two."""
+DEMO_PICTURE_GFLOP = 1.0
+"""What one forward of the demo's decoder takes at 64 px; each step takes two."""
+NAMED_PER_S = 60.0
+"""Features named and graded in a second; a guess from the demo's 1,200."""
+ON_CARD = ("embed", "train", "scan", "icons", "concepts")
+"""Stages whose products run on runtime.device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +52,24 @@ class StageEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """One thing that is not here yet, and how it gets here."""
+
+    what: str
+    size_bytes: float
+    """0 where it isn't known."""
+    license: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a build would take."""
 
     stages: tuple[StageEstimate, ...]
+    fetches: tuple[Fetch, ...]
     missing: tuple[str, ...]
-    """Inputs that aren't there, each with what to do."""
+    """What stands in the way, each with what to do."""
     notes: tuple[str, ...]
 
     def rows(self) -> list[tuple[str, ...]]:
@@ -65,6 +83,14 @@ class Plan:
         memory = max((s.memory_bytes for s in self.stages), default=0)
         return [*rows, ("all", _time(time_s), _size(disk), _size(memory), "")]
 
+    def fetch_rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of a table of what is to be fetched, with a row for the whole."""
+        rows = [
+            (f.what, _size(f.size_bytes) if f.size_bytes else "?", f.license, f.command)
+            for f in self.fetches
+        ]
+        return [*rows, ("all", _size(sum(f.size_bytes for f in self.fetches)), "", "")]
+
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values; seconds and bytes."""
         return asdict(self)
@@ -77,39 +103,130 @@ class Size:
     images: int
     width: int
     features: int
+    gflops: float
+    """Of the cores, billions of operations a second."""
+    device_gflops: float
+    """Of what runtime.device names, billions of operations a second."""
 
 
-def make_plan(config: Config) -> Plan:
-    """Estimate a build without reading more than the headers of its inputs."""
-    outside = outside_files(config)
-    missing = tuple(
-        f"no {name} at {path}; put it there or change the configuration"
-        for name, (path, files) in outside.items()
-        if not files
-    )
-    size = measure(config, outside)
-    estimates = tuple(ESTIMATES[stage.name](size, config) for stage in stages_of(config))
-    notes = (
-        f"{size.images:,} images of width {size.width}, {size.features:,} features; "
-        f"rates of two cores, {GFLOPS:.0f} GFLOP/s in float32.",
-        "Money: none beyond this machine's; nothing is rented or downloaded.",
-    )
-    return Plan(estimates, missing, notes)
+def make_plan(config: Config, machine: Machine | None = None) -> Plan:
+    """Estimate a build without reading more than the headers of its inputs.
+
+    Args:
+        config: The atlas.
+        machine: What it would be built on; this machine by default.
+    """
+    machine = machine or look_at_machine()
+    size = measure(config, machine)
+    stages = estimate(size, config)
+    fetches = _fetches(config)
+    missing = _missing(config, fetches) + _too_small(config, machine, stages, fetches)
+    return Plan(stages, fetches, missing, _notes(config, machine, size))
 
 
-def measure(config: Config, outside: dict[str, tuple[Path, tuple[Path, ...]]]) -> Size:
-    """Return the sizes that the inputs' headers give; 0 where an input isn't there."""
+def estimate(size: Size, config: Config) -> tuple[StageEstimate, ...]:
+    """Return what each stage of a build would take."""
+    return tuple(ESTIMATES[stage.name](size, config) for stage in stages_of(config))
+
+
+def measure(config: Config, machine: Machine) -> Size:
+    """Return the sizes that the inputs' headers give, or that are expected; 0 where unknown."""
+    outside, expected = outside_files(config), config.expected
     images, width = _vectors_size(outside.get("vectors", (Path(), ()))[1])
     if not images and config.embed.compositions is not None and config.embed.compositions.exists():
         import pyarrow.parquet as pq
 
         images = pq.read_metadata(config.embed.compositions).num_rows
-    if config.sae.path is None:
-        features = int(getattr(config.train, "n_features", 0))
-    else:
-        note = config.sae.path / "sae.json"
-        features = int(read_json(note)["n_features"]) if note.exists() else 0
-    return Size(images, width, features)
+    return Size(
+        images or expected.images,
+        width or expected.width,
+        _features(config) or expected.features,
+        machine.gflops,
+        _device_gflops(config, machine),
+    )
+
+
+def _features(config: Config) -> int:
+    if sae_path(config) is None:
+        return config.train.n_features
+    note = sae_home(config) / "sae.json"
+    return int(read_json(note)["n_features"]) if note.exists() else 0
+
+
+def _device_gflops(config: Config, machine: Machine) -> float:
+    if not config.runtime.device.startswith("cuda") or not machine.cards:
+        return machine.gflops
+    cards = machine.cards if config.runtime.device == "cuda" else machine.cards[:1]
+    return 1000.0 * sum(card.tflops for card in cards)
+
+
+def _fetches(config: Config) -> tuple[Fetch, ...]:
+    """Return what is missing and known to be fetched somewhere, in the configuration's order."""
+    gone = {name for name, (_, files) in outside_files(config).items() if not files}
+    listed = [download for download in config.downloads if download.what in gone]
+    fetches = [
+        Fetch(d.what, d.size_gb * 1e9, d.license, d.command.replace("{to}", str(d.to)))
+        for d in listed
+    ]
+    if config.sae.repo is not None and "checkpoint" in gone - {d.what for d in listed}:
+        fetches.append(Fetch("checkpoint", 0.0, "", hub_command(config.sae)))
+    return tuple(fetches)
+
+
+def _missing(config: Config, fetches: tuple[Fetch, ...]) -> tuple[str, ...]:
+    commands = {fetch.what: f"fetch it: {fetch.command}" for fetch in fetches}
+    otherwise = "put it there or change the configuration"
+    return tuple(
+        f"no {name} at {path}; {commands.get(name, otherwise)}"
+        for name, (path, files) in outside_files(config).items()
+        if not files
+    )
+
+
+def _too_small(
+    config: Config,
+    machine: Machine,
+    stages: tuple[StageEstimate, ...],
+    fetches: tuple[Fetch, ...],
+) -> tuple[str, ...]:
+    """Return what this machine lacks, each with what to do."""
+    said, wanted_gb = [], config.expected.gpu_gb
+    least_gb = min((card.memory_bytes for card in machine.cards), default=0) / 1e9
+    if config.runtime.device.startswith("cuda") and not machine.cards:
+        said.append(
+            f"no CUDA card, and runtime.device is {config.runtime.device}; use a machine with "
+            f"one of {wanted_gb:.0f} GB, or --set runtime.device=cpu for the times of the table"
+        )
+    elif config.runtime.device.startswith("cuda") and least_gb < wanted_gb:
+        said.append(
+            f"a card of {least_gb:.0f} GB, about {wanted_gb:.0f} GB are wanted; use a larger one"
+        )
+    needed = sum(s.disk_bytes for s in stages) + sum(f.size_bytes for f in fetches)
+    free = free_bytes(config.out_dir)
+    if needed > free:
+        said.append(
+            f"{_size(free)} free at {config.out_dir}, about {_size(needed)} are wanted; "
+            "make room or change out_dir"
+        )
+    return tuple(said)
+
+
+def _notes(config: Config, machine: Machine, size: Size) -> tuple[str, ...]:
+    notes = [
+        f"{size.images:,} images of width {size.width}, {size.features:,} features.",
+        f"This machine: {machine.describe()}.",
+    ]
+    if config.runtime.device.startswith("cuda") and not machine.cards:
+        rate = 1000.0 * CARD_TFLOPS[REFERENCE_CARD]
+        carded = Size(size.images, size.width, size.features, size.gflops, rate)
+        told = ", ".join(
+            f"{s.stage} {_time(s.time_s)}" for s in estimate(carded, config) if s.stage in ON_CARD
+        )
+        notes.append(f"The times above are without a card. With one {REFERENCE_CARD}: {told}.")
+    if config.expected.gpu_gb:
+        notes.append(f"GPU memory: about {config.expected.gpu_gb:.0f} GB.")
+    notes.append("Money: none beyond this machine's; nothing was fetched for this plan.")
+    return tuple(notes)
 
 
 def _vectors_size(files: tuple[Path, ...]) -> tuple[int, int]:
@@ -129,12 +246,27 @@ def _vectors_size(files: tuple[Path, ...]) -> tuple[int, int]:
 
 
 def _embed(size: Size, config: Config) -> StageEstimate:
-    encode_s = 0.0 if config.embed.vectors is not None else size.images / ENCODED_PER_S
-    time_s = encode_s + size.images / THUMBNAILS_PER_S
+    gflop = config.expected.encode_gflop
+    rate = size.device_gflops / gflop if gflop else ENCODED_PER_S
+    encode_s = 0.0 if config.embed.vectors is not None else size.images / rate
     basis = f"{THUMBNAILS_PER_S:.0f} thumbnails/s" + (
-        f", {ENCODED_PER_S:.0f} encoded/s" if encode_s else ""
+        f", {rate:,.3g} encoded/s" if encode_s else ""
     )
-    return StageEstimate("embed", time_s, size.images * THUMBNAIL_BYTES, 0.5e9, basis)
+    vectors = 2.0 * size.images * size.width if encode_s else 0.0
+    return StageEstimate(
+        "embed",
+        encode_s + size.images / THUMBNAILS_PER_S,
+        size.images * THUMBNAIL_BYTES + vectors,
+        0.5e9 + _weight_bytes(config, "encoder"),
+        basis,
+    )
+
+
+def _weight_bytes(config: Config, what: str) -> float:
+    """Return the size of a model, on disk or as it would be fetched."""
+    files = outside_files(config).get(what, (Path(), ()))[1]
+    listed = sum(d.size_gb * 1e9 for d in config.downloads if d.what == what)
+    return float(sum(path.stat().st_size for path in files)) or listed
 
 
 def _convert(size: Size, _config: Config) -> StageEstimate:
@@ -149,7 +281,7 @@ def _train(size: Size, config: Config) -> StageEstimate:
     weights = 8.0 * size.features * size.width
     return StageEstimate(
         "train",
-        flops / GFLOPS / 1e9,
+        flops / size.device_gflops / 1e9,
         weights,
         4 * weights + 1e9,
         f"{steps:,} steps of {batch:,} images",
@@ -163,7 +295,11 @@ def _scan(size: Size, config: Config) -> StageEstimate:
         4.0 * config.runtime.batch_images * size.features + 8.0 * size.features * size.width + 0.5e9
     )
     return StageEstimate(
-        "scan", flops / GFLOPS / 1e9, disk, memory, "one float32 product, images x features x width"
+        "scan",
+        flops / size.device_gflops / 1e9,
+        disk,
+        memory,
+        "one product, images x features x width",
     )
 
 
@@ -172,7 +308,7 @@ def _neighbors(size: Size, _config: Config) -> StageEstimate:
     disk = size.features * 64 * 12.0 + size.images * 4.0 * size.width
     return StageEstimate(
         "neighbors",
-        flops / GFLOPS / 1e9 + size.images / 2000,
+        flops / size.gflops / 1e9 + size.images / 2000,
         disk,
         1e9,
         "one product, features x features x width",
@@ -186,25 +322,38 @@ def _families(size: Size, _config: Config) -> StageEstimate:
     pairs = size.images * ACTIVE_FEATURES**2
     return StageEstimate(
         "families",
-        (clustering + opposed) / GFLOPS / 1e9 + pairs / 1e8,
+        (clustering + opposed) / size.gflops / 1e9 + pairs / 1e8,
         live * (2.0 * size.width + 300),
         size.images * ACTIVE_FEATURES * 6.0 + 16.0 * live * size.width,
         "pairs of features an image at 100 M/s, one product and the clustering",
     )
 
 
+def _picture_s(size: Size, config: Config) -> float:
+    """Return how long one picture takes to draw."""
+    small = DEMO_PICTURE_GFLOP * config.icons.steps * 2 * (config.icons.px / 64) ** 2
+    return (config.expected.picture_gflop or small) / size.device_gflops
+
+
+def _picture_bytes(config: Config) -> float:
+    area = float((config.icons.px / 64) ** 2)
+    return 3000.0 * math.pow(area, 0.8)
+
+
 def _icons(size: Size, config: Config) -> StageEstimate:
-    area = (config.icons.px / 64) ** 2
-    icons = config.icons
+    icons, gflop = config.icons, config.expected.picture_gflop
     live = size.features * ALIVE_SHARE
     sample = min(live, icons.sample_features) * (1 + len(icons.replicate_seeds))
     pictures = live + sample + 4 * min(live, icons.strip_features)
+    each = (
+        f"{gflop / 1000:.3g} TFLOP each" if gflop else "by a small decoder; a full one wants a GPU"
+    )
     return StageEstimate(
         "icons",
-        pictures * icons.steps * 2 * area / ICON_FORWARDS,
-        pictures * 3000 * area**0.8,
-        2e9,
-        f"{pictures:,.0f} pictures; {ICON_FORWARDS} forwards/s of a small decoder at 64 px; a full one wants a GPU",
+        pictures * _picture_s(size, config),
+        pictures * _picture_bytes(config),
+        2e9 + _weight_bytes(config, "decoder") + _weight_bytes(config, "encoder"),
+        f"{pictures:,.0f} pictures, {each}",
     )
 
 
@@ -213,15 +362,25 @@ GROUPED_IMAGES = 500
 
 
 def _concepts(size: Size, config: Config) -> StageEstimate:
-    area = (config.icons.px / 64) ** 2
     drawn = config.concepts.drawn_examples if config.icons.decoder else 0
     pictures = drawn * 26
     return StageEstimate(
         "concepts",
-        size.images / GROUPED_IMAGES + pictures * config.icons.steps * 2 * area / ICON_FORWARDS,
-        size.images * 300 + pictures * 3000 * area**0.8,
+        size.images / GROUPED_IMAGES + pictures * _picture_s(size, config),
+        size.images * 300 + pictures * _picture_bytes(config),
         2e9,
         f"{size.images:,} images grouped; about {pictures:,} pictures, as icons",
+    )
+
+
+def _names(size: Size, _config: Config) -> StageEstimate:
+    live = size.features * ALIVE_SHARE
+    return StageEstimate(
+        "names",
+        live / NAMED_PER_S,
+        live * 600.0,
+        1e9 + 2.0 * size.images * size.width,
+        f"{NAMED_PER_S:.0f} features/s",
     )
 
 
@@ -252,6 +411,7 @@ ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {
     "scan": _scan,
     "neighbors": _neighbors,
     "families": _families,
+    "names": _names,
     "icons": _icons,
     "concepts": _concepts,
     "catalog": _catalog,
@@ -264,7 +424,9 @@ def _time(time_s: float) -> str:
         return f"{time_s:.0f} s"
     if time_s < 5400:
         return f"{time_s / 60:.0f} min"
-    return f"{time_s / 3600:.1f} h"
+    if time_s < 200_000:
+        return f"{time_s / 3600:.1f} h"
+    return f"{time_s / 86400:,.0f} days"
 
 
 def _size(size_bytes: float) -> str:

@@ -1,11 +1,21 @@
 """What is said of a machine and of a build before anything runs."""
 
+from pathlib import Path
+
+import pytest
 from planted import plant
 
 from atlas.cli import run
 from atlas.config import load_config
 from atlas.doctor import examine
-from atlas.plan import make_plan
+from atlas.machine import Card, Machine, card_tflops, look_at_machine
+from atlas.pipeline import STAGES
+from atlas.plan import ESTIMATES, make_plan
+
+PRESETS = sorted((Path(__file__).parents[1] / "data" / "presets").glob("*.toml"))
+BARE = Machine(2, 200.0, ())
+CARDED = Machine(8, 800.0, (Card("NVIDIA A100-SXM4-80GB", 80 * 10**9, 120.0),))
+SMALL = Machine(8, 800.0, (Card("NVIDIA GeForce RTX 3060", 12 * 10**9, 40.0),))
 
 
 def test_a_machine_that_can_build_is_told_so_line_by_line(tmp_path, capsys):
@@ -37,7 +47,7 @@ def test_a_device_that_is_not_there_is_a_finding_not_a_traceback(capsys):
 def test_the_plan_grows_with_the_images_and_knows_its_stages(tmp_path):
     small = plant(tmp_path / "small", n_images=200)
     large = plant(tmp_path / "large", n_images=2000)
-    plans = [make_plan(load_config(p.folder / "atlas.toml")) for p in (small, large)]
+    plans = [make_plan(load_config(p.folder / "atlas.toml"), BARE) for p in (small, large)]
     for before, after in zip(plans[0].stages, plans[1].stages, strict=True):
         assert before.stage == after.stage
         assert before.time_s <= after.time_s
@@ -61,3 +71,89 @@ def test_the_plan_names_what_is_missing_and_runs_nothing(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.err.startswith("atlas: no pictures at ")
     assert not (tmp_path / "build").exists()
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """A cache of the Hub that holds nothing."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+
+
+def test_every_stage_has_an_estimate():
+    assert set(ESTIMATES) == {stage.name for stage in STAGES}
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_says_what_to_fetch_with_sizes_and_what_is_missing(path, nowhere, capsys):
+    config = load_config(path)
+    plan = make_plan(config, BARE)
+    fetched = [fetch.what for fetch in plan.fetches]
+    assert fetched[0] == "encoder"
+    assert fetched[-1] == "pictures"
+    assert all(fetch.size_bytes > 0 and fetch.license for fetch in plan.fetches)
+    assert "{to}" not in str(plan.fetches)
+    for name in ("encoder", "pictures", "CUDA card"):
+        assert any(f"no {name}" in line for line in plan.missing), plan.missing
+    assert all("; " in line for line in plan.missing)
+    assert run(["plan", str(path)]) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("atlas: no pictures at ")
+    assert "to fetch\tsize\tlicense\tcommand" in said.out
+    assert not config.out_dir.exists()
+
+
+def test_the_presets_are_those_of_the_readme():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert len(PRESETS) == 4
+    for path in PRESETS:
+        assert f"data/presets/{path.name}" in readme
+
+
+def test_a_card_takes_the_time_from_the_stages_that_it_runs(nowhere):
+    config = load_config(next(path for path in PRESETS if path.stem == "kandinsky22"))
+    bare, carded = (
+        {stage.stage: stage.time_s for stage in make_plan(config, machine).stages}
+        for machine in (BARE, CARDED)
+    )
+    assert carded["icons"] == pytest.approx(62_296 * 22_500 / 120_000)
+    assert bare["icons"] == pytest.approx(62_296 * 22_500 / 200)
+    assert carded["catalog"] == bare["catalog"]
+    missing = make_plan(config, SMALL).missing
+    assert any("a card of 12 GB, about 16 GB are wanted" in line for line in missing)
+    assert not any("a card of" in line for line in make_plan(config, CARDED).missing)
+
+
+def test_what_is_there_is_not_fetched_again(tmp_path, nowhere):
+    planted = plant(tmp_path / "it")
+    path = planted.folder / "atlas.toml"
+    listed = '\n[[downloads]]\nwhat = "pictures"\nto = "x"\ncommand = "get {to}"\nsize_gb = 2\n'
+    path.write_text(path.read_text() + listed)
+    assert make_plan(load_config(path), BARE).fetches == ()
+    (planted.folder / "pictures.parquet").unlink()
+    plan = make_plan(load_config(path), BARE)
+    assert [(f.what, f.size_bytes) for f in plan.fetches] == [("pictures", 2e9)]
+    assert plan.missing == (
+        f"no pictures at {planted.folder / 'pictures.parquet'}; "
+        f"fetch it: get {planted.folder / 'x'}",
+    )
+
+
+def test_a_full_disk_is_told_before_it_is_full(tmp_path, nowhere):
+    planted = plant(tmp_path)
+    path = planted.folder / "atlas.toml"
+    (planted.folder / "pictures.parquet").unlink()
+    listed = '\n[[downloads]]\nwhat = "pictures"\nto = "x"\ncommand = "get"\nsize_gb = 1e9\n'
+    path.write_text(path.read_text() + listed)
+    assert any(
+        "are wanted; make room" in line for line in make_plan(load_config(path), BARE).missing
+    )
+
+
+def test_a_machine_is_looked_at_and_its_cards_are_known_by_name():
+    machine = look_at_machine()
+    assert machine.cores >= 1
+    assert 1 < machine.gflops < 1e6
+    assert f"{machine.cores} cores" in machine.describe()
+    assert (card_tflops("NVIDIA H100 PCIe"), card_tflops("Something")) == (300.0, 40.0)
+    assert "A100-SXM4-80GB (80 GB)" in CARDED.describe()

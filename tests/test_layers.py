@@ -55,6 +55,7 @@ LAYERS = [
     {"coverage"},
     {"contact_sheets"},
     {"pipeline"},
+    {"machine"},
     {"plan", "doctor"},
     {"demo"},
     {"cli"},
@@ -72,6 +73,7 @@ HOMES = {
     "torch": {
         "checkpoints.tensors",
         "clip",
+        "machine",
         "neighbors",
         "renderers",
         "renderers.ip_adapter_sdxl",
