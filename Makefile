@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench audit serve demo-data fixtures clean
+.PHONY: help atlas test check lint types bench torture audit serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -42,6 +42,10 @@ types: $(READY) ## Types of the package
 
 bench: $(READY) ## Benchmarks, as ratios against a baseline in the same run
 	$(BIN)/python -m tests.benchmarks.bench_lookup
+
+torture: $(READY) ## Large scans beside float64 and beside planted answers: every activation (half an hour, 8 GB)
+	$(BIN)/python -m tests.benchmarks.check_scan reference
+	$(BIN)/python -m tests.benchmarks.check_scan planted
 
 audit: atlas ## Accessibility, HTML and speed of the demo site: axe, html-validate, Lighthouse (needs node 20 and Chromium)
 	@command -v npm >/dev/null || { echo "make: no npm; install Node 20 or newer" >&2; exit 1; }
