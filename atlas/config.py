@@ -491,7 +491,9 @@ class CatalogSettings(Section):
         default=False, description="True puts a SYNTHETIC banner and noindex on every page."
     )
     owner_url: str = Field(
-        default="", description="Address for feedback and take-down, http or https."
+        default="",
+        description="Address for feedback and take-down, http or https; one that ends in /issues/new "
+        "gets the feature as the title.",
     )
     decomposed_images: int = Field(
         default=2000, ge=0, description="Images that get a page with their features."

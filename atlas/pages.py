@@ -492,7 +492,9 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
             for _, other, share in chapter.coactive.get(feature, [])
         ],
         **family_view(book, chapter, feature),
-        "occurs": pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
+        "occurs": []
+        if hidden
+        else pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
         "bibtex": bibtex(book, feature, name),
         "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
         "before": links.feature_page(ring[at - 1]) if at else "",

@@ -137,7 +137,7 @@ window.atlasIcon = function (root, table, i) {
     say();
     button.addEventListener("click", function () {
       var list = kept(), others = list.filter(function (row) { return row.feature !== feature; });
-      if (others.length === list.length) others.push({ feature: feature, name: button.dataset.name });
+      if (others.length === list.length) others.push({ feature: feature, name: button.dataset.name, page: button.dataset.page });
       if (!store(others)) button.textContent = "this browser keeps no list here";
       else say();
     });
@@ -147,7 +147,7 @@ window.atlasIcon = function (root, table, i) {
     var rows = kept();
     var names = rows.map(function (row) {
       var item = document.createElement("li"), link = document.createElement("a");
-      link.href = shelf.dataset.root + "/feature/" + Math.floor(row.feature / 1000) + "/" + row.feature + ".html";
+      link.href = shelf.dataset.root + "/" + row.page;
       link.textContent = row.feature + " " + (row.name || "no name");
       item.append(link);
       return item;

@@ -254,6 +254,7 @@ def test_a_reader_keeps_a_list_and_takes_it_out_again(visit, db):
     with page.expect_download() as saved:
         page.locator("#shelf button").click()
     assert f'"feature": {feature}' in saved.value.path().read_text()
-    page.go_back()
+    page.locator("#shelf li a").click()
+    page.wait_for_url(f"**/feature/0/{feature}.html")
     page.locator("[data-keep]").click()
     assert page.locator("[data-keep]").inner_text() == "keep in your list"

@@ -83,6 +83,7 @@ def test_sensitive_features_keep_a_page_without_pictures_or_words(site, db):
     for feature in hidden:
         text = (site / links.feature_page(feature)).read_text()
         assert "withheld" in text
+        assert "<figure" not in text
         assert re.search(r"<h1[^>]*>no name</h1>", text)
         record = json.loads((site / links.feature_json(feature)).read_text())[str(feature)]
         assert record["sensitive"] is True
