@@ -7,7 +7,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 BROWSER ?= auto
-LIBRARIES := sae-lens==6.54.12 saev==0.1.0 overcomplete==0.3.0 dictionary-learning==0.1.0 eai-sparsify==1.3.3 clipscope==0.1.8
+# One after the other: together, pip looks for hours for versions on which all their pins agree.
+LIBRARIES := saev==0.1.0 overcomplete==0.3.0 eai-sparsify==1.3.3 clipscope==0.1.8 dictionary-learning==0.1.0 sae-lens==6.54.12
 READY := .venv/.ready
 BIN := .venv/bin
 
@@ -61,7 +62,7 @@ demo-data: $(READY) ## Remake all of data/demo from the packages it comes from
 fixtures: ## Record again what other SAE libraries make of their own checkpoints (an environment of its own, 2 GB, some minutes)
 	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
 	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' && \
-	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $(LIBRARIES) && \
+	for library in $(LIBRARIES); do "$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $$library || exit 1; done && \
 	"$$place/venv/bin/python" tests/fixtures/record.py tests/fixtures/checkpoints
 
 clean: ## Remove everything that can be made again
