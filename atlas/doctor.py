@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 import warnings
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -15,7 +14,9 @@ import numpy as np
 
 from atlas.config import load_config
 from atlas.errors import AtlasError
+from atlas.fetch import hub_command
 from atlas.paths import outside_files
+from atlas.science import Finding, check_science
 
 EXTRAS = {
     "torch": "scan",
@@ -31,17 +32,6 @@ PLANTED_SHAPE = (2048, 4096, 256)
 """Images, features and dimensions of the scan that a device is tried on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    ok: bool
-    found: str
-    mend: str = ""
-    """What to do; empty where nothing is wrong."""
-
-
 def examine(config: Path | None, device: str) -> list[Finding]:
     """Look at Python, the packages, the device, and a configuration's inputs if one is named."""
     findings = [_python(), *(_package(name, "") for name in CORE)]
@@ -49,7 +39,7 @@ def examine(config: Path | None, device: str) -> list[Finding]:
     findings.append(_one_faiss())
     findings.append(_device(device))
     if config is not None:
-        findings += _inputs(config)
+        findings += _inputs(config, device)
     return findings
 
 
@@ -123,13 +113,16 @@ def _device(device: str) -> Finding:
     return Finding(what, worst <= TOLERANCE, said, mend)
 
 
-def _inputs(path: Path) -> list[Finding]:
+def _inputs(path: Path, device: str) -> list[Finding]:
     try:
         config = load_config(path)
     except AtlasError as error:
         return [Finding("configuration", False, str(error), "mend the file")]
     findings = [Finding("configuration", True, str(path))]
+    commands = {item.what: item.command.format(to=item.to) for item in config.downloads}
+    if config.sae.repo is not None:
+        commands["checkpoint"] = hub_command(config.sae)
     for name, (place, files) in outside_files(config).items():
-        mend = f"put {name} at {place}, or change the configuration"
+        mend = commands.get(name, f"put {name} at {place}, or change the configuration")
         findings.append(Finding(name, bool(files), f"{len(files)} files at {place}", mend))
-    return findings
+    return findings + check_science(config, device)

@@ -55,6 +55,7 @@ LAYERS = [
     {"coverage"},
     {"contact_sheets"},
     {"pipeline"},
+    {"science"},
     {"machine"},
     {"plan", "doctor"},
     {"demo"},
