@@ -63,7 +63,7 @@ fixtures: ## Record again what other SAE libraries make of their own checkpoints
 	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
 	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' && \
 	for library in $(LIBRARIES); do "$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $$library || exit 1; done && \
-	"$$place/venv/bin/python" tests/fixtures/record.py tests/fixtures/checkpoints
+	PYTHONHASHSEED=0 "$$place/venv/bin/python" tests/fixtures/record.py tests/fixtures/checkpoints
 
 clean: ## Remove everything that can be made again
 	find build -mindepth 1 ! -name README.md -delete
