@@ -57,6 +57,7 @@ LAYERS = [
     {"pipeline"},
     {"science"},
     {"machine"},
+    {"science"},
     {"plan", "doctor"},
     {"demo"},
     {"cli"},
