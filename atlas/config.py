@@ -602,6 +602,10 @@ class Download(Section):
     size_gb: float = Field(ge=0, description="Bytes to fetch, in GB.")
     license: str = Field(default="", description="License, and who says so.")
 
+    def told(self) -> str:
+        """Return the command with the folder in it."""
+        return self.command.replace("{to}", str(self.to))
+
     @classmethod
     def places(cls) -> set[str]:
         """Return the fields that say where inputs are."""
