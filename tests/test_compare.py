@@ -39,6 +39,13 @@ def test_other_images_cannot_be_compared(planted_atlas, tmp_path):
         compare(planted_atlas, tmp_path)
 
 
+def test_the_command_speaks_to_machines(planted_atlas, capsys):
+    assert run(["compare", str(planted_atlas), str(planted_atlas), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["a_lacks"] == found["b_lacks"] == []
+    assert found["directions"]["n"] == found["firing"]["n"] == found["live_a"]
+
+
 def test_the_command_says_in_one_line_what_is_not_there(tmp_path, capsys):
     assert run(["compare", str(tmp_path), str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"atlas: no atlas at {tmp_path}; build one with: ")

@@ -135,7 +135,7 @@ def run() -> None:
             group["lr"] = learning_rate(step)
         random = np.random.default_rng([SEED, step])
         codes, condition = draw_batch(lessons, random, late=step >= SINGLE_STEP)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=movq.has_bfloat16()):
             loss = _loss(model, codes, condition, alphas, step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own

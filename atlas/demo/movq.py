@@ -72,7 +72,7 @@ def run() -> None:
     step = _restore(model, optimizer)
     while step < STEPS:
         x = to_tensor(pixels[_rows(pools, step, BATCH)])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             loss, error = _loss(model, x, step)
         _descend(optimizer, loss, LEARNING_RATE * schedule(step, STEPS, WARMUP_STEPS))
         step += 1
@@ -253,6 +253,11 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def has_bfloat16() -> bool:
+    """Return whether this processor multiplies bfloat16; imitated, it takes ten times float32's time."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
