@@ -1,16 +1,21 @@
 """What is said of a machine and of a build before anything runs."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from planted import plant
 
+from atlas import doctor
 from atlas.cli import run
 from atlas.config import load_config
 from atlas.doctor import examine
 from atlas.machine import Card, Machine, card_tflops, look_at_machine
 from atlas.pipeline import STAGES
 from atlas.plan import ESTIMATES, make_plan
+from atlas.sae import Encoder
 
 PRESETS = sorted((Path(__file__).parents[1] / "data" / "presets").glob("*.toml"))
 BARE = Machine(2, 200.0, ())
@@ -24,9 +29,33 @@ def test_a_machine_that_can_build_is_told_so_line_by_line(tmp_path, capsys):
     assert all(finding.ok for finding in findings), findings
     scan = [f for f in findings if f.what.startswith("exact scan")]
     assert len(scan) == 1
-    assert "largest difference from float64" in scan[0].found
+    assert re.fullmatch(
+        r"[\d,]+ images/s at 4,096 features of width 256; largest difference from the CPU 0\.0e\+00, "
+        r"of the CPU from float64 \d\.\de-\d\d \(allowed 1e-06\)",
+        scan[0].found,
+    )
     assert run(["doctor", str(tmp_path / "atlas.toml")]) == 0
     assert all(line.startswith("ok") for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("wrong", ["missing", "off"])
+def test_a_device_that_computes_something_else_is_found_out(monkeypatch, wrong):
+    real, calls = Encoder.fire_prepared, []
+
+    def spoil(encoder, inputs):
+        found = real(encoder, inputs)
+        calls.append(len(inputs))
+        if len(calls) != 2:  # the second call is the device's
+            return found
+        activation = found.activation.copy()
+        activation[len(activation) // 2] *= np.float32(0 if wrong == "missing" else 1 + 1e-4)
+        return replace(found, activation=activation)
+
+    monkeypatch.setattr(Encoder, "fire_prepared", spoil)
+    finding = doctor._device("cpu")
+    assert len(calls) == 3
+    assert not finding.ok
+    assert finding.mend
 
 
 def test_what_is_wrong_comes_with_what_mends_it(tmp_path, capsys):
