@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from atlas.config import Runtime
 from atlas.errors import MissingError, SiteError
+from atlas.hosts import Tally, tally, why_over
 from atlas.workers import devices_of, in_workers
 
 POLICY = (
@@ -40,6 +41,7 @@ class Checked:
     size_bytes: int
     largest_page: str
     largest_page_bytes: int
+    tally: Tally
 
     def summary(self) -> str:
         """Return one line for people."""
@@ -162,7 +164,24 @@ def check_site(folder: Path) -> Checked:
             f"{folder} breaks its promises: {'; '.join(problems[:PROBLEMS_SHOWN])}{more}"
         )
     largest = max(parsed, key=lambda name: (sizes[name], name))
-    return Checked(len(parsed), len(sizes), n_links, sum(sizes.values()), largest, sizes[largest])
+    return Checked(
+        len(parsed), len(sizes), n_links, sum(sizes.values()), largest, sizes[largest], tally(sizes)
+    )
+
+
+def check_host(found: Tally, host: str) -> None:
+    """Hold a site against its host's limits.
+
+    Args:
+        found: What the site takes.
+        host: A name of atlas.hosts.HOSTS.
+
+    Raises:
+        SiteError: It takes more; the message says what to change.
+    """
+    over = why_over(found, host)
+    if over:
+        raise SiteError(f"the site has {'; it has '.join(over)}")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:

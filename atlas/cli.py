@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from atlas.errors import AtlasError, ConfigError
+from atlas.hosts import HOSTS
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -230,11 +231,17 @@ def serve(
 def check(
     site: Annotated[Path, typer.Argument(help="Folder of a finished site.", metavar="SITE")] = DEMO
     / "site",
+    host: Annotated[
+        str,
+        typer.Option("--host", help=f"Hold it against this host's limits too: {', '.join(HOSTS)}."),
+    ] = "local",
 ) -> None:
     """Check a finished site: links, anchors, scripts, sizes."""
-    from atlas.check import check_site
+    from atlas.check import check_host, check_site
 
-    print(check_site(site).summary())
+    checked = check_site(site)
+    print(checked.summary())
+    check_host(checked.tally, host)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from atlas.files import write_text
 REMEMBERED = ".settings.json"
 """In an atlas's folder: the whole configuration of its last build."""
 
+HostName = Literal["github", "cloudflare-free", "huggingface", "s3", "local"]
 ScreenKind = Literal["auto", "bf16", "int8", "float32"]
 CheckpointFormat = Literal[
     "auto",
@@ -513,7 +514,28 @@ class CatalogSettings(Section):
 
 
 class SiteSettings(Section):
-    """What the pages show: all of it comes from the catalog."""
+    """How the catalog becomes files, and which host they are to fit."""
+
+    layout: Literal["pages", "groups"] = Field(
+        default="pages",
+        description="pages: a file for each live feature. groups: sixteen features in one file.",
+    )
+    pictures: Literal["files", "sheets"] = Field(
+        default="files",
+        description="files: each picture as it is. sheets: icons joined in the order of the map and thumbnails joined page by page, for hosts that count files.",
+    )
+    host: HostName = Field(
+        default="local", description="The build fails where the site exceeds this host's limits."
+    )
+    icon_px: int = Field(
+        default=64, ge=16, le=512, description="Side of an icon in a sheet, in pixels."
+    )
+    thumbnail_px: int = Field(
+        default=64, ge=16, le=512, description="Side of a thumbnail in a sheet, in pixels."
+    )
+    sheet_quality: int = Field(
+        default=60, ge=1, le=100, description="WebP quality of the sheets, 1 to 100."
+    )
 
 
 class Runtime(Section):

@@ -57,6 +57,35 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def write_or_link(path: Path, old: Path, data: bytes) -> None:
+    """Write a whole file, or give the old one a second name where it holds these bytes.
+
+    An unchanged file keeps its time, so that whoever copies a folder copies what changed alone.
+
+    Args:
+        path: Where the file goes.
+        old: The same file as an earlier run left it; may be missing.
+        data: What it is to hold.
+    """
+    try:
+        same = old.stat().st_size == len(data) and old.read_bytes() == data
+    except (FileNotFoundError, NotADirectoryError):
+        same = False
+    if not same or not _link(path, old):
+        write_bytes(path, data)
+
+
+def _link(path: Path, old: Path) -> bool:
+    """Give a file a second name; return whether the disk can do that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        path.hardlink_to(old)
+    except OSError:
+        return False
+    return True
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON with sorted keys."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit, urlunsplit
 
 HOME = "index.html"
@@ -28,14 +29,76 @@ FEATURES_SCRIPT = "assets/features.js"
 ROUNDS_SCRIPT = "assets/rounds.js"
 """Every live feature's name, icon and place, for the scripts."""
 API = "api/v1"
+FEATURES_A_GROUP = 16
+FEATURES_A_SHEET = 4
+"""Whose thumbnails share a sheet in layout pages, by consecutive numbers, dead ones counted."""
+ICON_COLUMNS = 8
+"""Of a sheet of icons, and its rows; the style sheet and the scripts know it too."""
+THUMBNAIL_COLUMNS = 20
 LONGEST_URL = 2000
 OTHER = "0-9"
 """The page of words that begin with no Latin letter."""
 
 
-def feature_page(feature: int) -> str:
-    """Return the page of a live feature."""
+def feature_page(feature: int, layout: str = "pages") -> str:
+    """Return the page of a live feature, or its place on the page of its group."""
+    if layout == "groups":
+        return f"{group_page(feature // FEATURES_A_GROUP)}#f{feature}"
     return f"feature/{feature // 1000}/{feature}.html"
+
+
+def group_page(group: int) -> str:
+    """Return the page that shows up to sixteen features of consecutive numbers."""
+    return f"feature/{group:04d}.html"
+
+
+def icon_sheet(sheet: int) -> str:
+    """Return a sheet of icons, in the order of the map."""
+    return f"sheet/icon/{sheet}.webp"
+
+
+def thumbnail_sheet(sheet: int) -> str:
+    """Return a sheet of the thumbnails that the pages of some features show."""
+    return f"sheet/thumb/{sheet // 1000}/{sheet}.webp"
+
+
+class Cell(NamedTuple):
+    """One picture of a sheet."""
+
+    sheet: str
+    """Address of the sheet."""
+    x: int
+    """Columns before it."""
+    y: int
+    """Rows before it."""
+    columns: int
+
+
+def icon_cell(place: int, px: int) -> str:
+    """Return the address of an icon in its sheet, by its place in the order of the map."""
+    sheet, number = divmod(place, ICON_COLUMNS**2)
+    return f"{icon_sheet(sheet)}#{_area(number, ICON_COLUMNS, px)}"
+
+
+def thumbnail_cell(sheet: int, number: int, px: int) -> str:
+    """Return the address of a thumbnail in a sheet of them."""
+    return f"{thumbnail_sheet(sheet)}#{_area(number, THUMBNAIL_COLUMNS, px)}"
+
+
+def _area(number: int, columns: int, px: int) -> str:
+    """Return a media fragment: left, top, width and height in pixels."""
+    return f"xywh={number % columns * px},{number // columns * px},{px},{px}"
+
+
+@lru_cache(maxsize=1 << 16)
+def as_cell(address: str) -> Cell | None:
+    """Return where a picture lies in its sheet, or nothing for a file of its own."""
+    sheet, mark, area = address.partition("#xywh=")
+    if not mark:
+        return None
+    left, top, px, _ = (int(number) for number in area.split(","))
+    columns = ICON_COLUMNS if sheet.startswith("sheet/icon/") else THUMBNAIL_COLUMNS
+    return Cell(sheet, left // px, top // px, columns)
 
 
 def image_page(image: int) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from atlas import links
+from atlas.config import SiteSettings
 from atlas.map import map_order, wall
 from atlas.records import SURE
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 TOP_SHOWN = 9
-NEAR_SHOWN = 6
+NEAR_SHOWN = 4
 NEIGHBORS_SHOWN = 12
 COACTIVE_SHOWN = 6
 OPENED_FEATURES_SHOWN = 60
@@ -133,6 +134,8 @@ class Book:
     metrics: Sequence[MetricRow]
     order: Sequence[int]
     """The features that walls show, in the order of the map; none sensitive."""
+    layout: str
+    """As site.layout has it: decides where a feature's page lies."""
 
 
 Rows = Mapping[int, list[tuple[Any, ...]]]
@@ -171,8 +174,9 @@ class Chapter:
     histogram: Rows
 
 
-def read_book(db: DuckDBPyConnection) -> Book:
-    """Read what every page may need."""
+def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
+    """Read what every page may need; without settings, for their defaults."""
+    site = site or SiteSettings()
     columns = ", ".join(field.name for field in fields(FeatureRow))
     live = {
         row[0]: FeatureRow(*row)
@@ -205,11 +209,8 @@ def read_book(db: DuckDBPyConnection) -> Book:
     shown = [row for row in live.values() if not row.sensitive]
     x, y = (np.array([getattr(r, axis) for r in shown], np.float32) for axis in ("map_x", "map_y"))
     names = {feature: clean(label) for feature, label, _ in labels}
-    addresses = {
-        feature: links.icon(feature) if image is None else links.thumbnail(image)
-        for feature, image in icons
-        if feature in live and not live[feature].sensitive
-    }
+    order = [shown[i].feature for i in map_order(x, y)] if shown else []
+    addresses = _icon_addresses(icons, order, site)
     return Book(
         facts=dict(db.execute("SELECT key, value FROM provenance").fetchall()),
         n_features=len(live) + len(dead),
@@ -223,8 +224,29 @@ def read_book(db: DuckDBPyConnection) -> Book:
         drawn=[image for image, drawn in examples if drawn],
         recurring=_recurring_heads(heads, names, addresses),
         metrics=[MetricRow(*row) for row in metrics],
-        order=[shown[i].feature for i in map_order(x, y)] if shown else [],
+        order=order,
+        layout=site.layout,
     )
+
+
+def _icon_addresses(
+    rows: Sequence[tuple[int, int | None]], order: Sequence[int], site: SiteSettings
+) -> dict[int, str]:
+    """Return where the picture of each feature lies that may be shown.
+
+    Args:
+        rows: (feature, image that stands in, None for a rendered icon).
+        order: The features that may be shown, in the order of the map.
+        site: Whether pictures are joined in sheets.
+    """
+    place = {feature: i for i, feature in enumerate(order)}
+    held = [(feature, image) for feature, image in rows if feature in place]
+    if site.pictures == "sheets":
+        return {feature: links.icon_cell(place[feature], site.icon_px) for feature, _ in held}
+    return {
+        feature: links.icon(feature) if image is None else links.thumbnail(image)
+        for feature, image in held
+    }
 
 
 def _recurring_heads(
@@ -379,7 +401,7 @@ def feature_link(feature: int, value: str, book: Book, share: int = 0) -> Link:
         "withheld" if book.live[feature].sensitive else name_of(book, feature),
         value,
         book.icons.get(feature, ""),
-        links.feature_page(feature),
+        links.feature_page(feature, book.layout),
         share,
     )
 
@@ -441,7 +463,29 @@ def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> list[Bar]:
     return bars
 
 
-def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]) -> dict[str, Any]:
+def images_shown(book: Book, chapter: Chapter, features: Iterable[int]) -> list[int]:
+    """Return the images that some features' pages show small, each once, in the order of showing."""
+    rows = (
+        row
+        for feature in features
+        if not book.live[feature].sensitive
+        for held in (chapter.top, chapter.film, chapter.near)
+        for row in held.get(feature, [])
+    )
+    return list(dict.fromkeys(image for _, image, _, _, sensitive in rows if not sensitive))
+
+
+NO_CELLS: Mapping[int, str] = {}
+"""Every picture is a file of its own."""
+
+
+def feature_view(
+    book: Book,
+    chapter: Chapter,
+    feature: int,
+    ring: Sequence[int],
+    cells: Mapping[int, str] = NO_CELLS,
+) -> dict[str, Any]:
     """Return what a feature's page shows.
 
     Args:
@@ -449,7 +493,12 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
         chapter: Rows of this feature and its like.
         feature: A live one.
         ring: All live features, ascending, for previous and next.
+        cells: Image -> its address in a sheet, where small pictures are joined.
     """
+
+    def in_cells(pictures: Sequence[Picture]) -> list[Picture]:
+        return [p._replace(thumb=cells.get(p.image, p.thumb)) for p in pictures]
+
     row = book.live[feature]
     number = f"{feature:,}"
     labels = [clean(row[1]) for row in chapter.labels.get(feature, [])]
@@ -459,7 +508,9 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
     at = int(np.searchsorted(ring, feature))
     bars = histogram_bars(chapter.histogram.get(feature, []))
     return {
-        **common(book, links.feature_page(feature), f"{name or 'Feature'} · {number}"),
+        **common(book, links.feature_page(feature, book.layout), f"{name or 'Feature'} · {number}"),
+        "rank": 1,
+        "address": links.feature_page(feature, book.layout),
         "feature": feature,
         "number": number,
         "citation": f"{book.facts['id']}/f{feature}",
@@ -479,9 +530,9 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
         "bars": bars,
         "weakest": figure(chapter.histogram[feature][0][1]) if bars else "",
         "strongest": figure(row.max),
-        "top": pictures_of(top, book),
-        "film": [] if hidden else pictures_of(chapter.film.get(feature, []), book),
-        "near": [] if hidden else near_pictures(book, chapter, feature),
+        "top": in_cells(pictures_of(top, book)),
+        "film": [] if hidden else in_cells(pictures_of(chapter.film.get(feature, []), book)),
+        "near": [] if hidden else in_cells(near_pictures(book, chapter, feature)),
         "near_line": "" if hidden else near_line(chapter, feature),
         "neighbors": [
             feature_link(other, f"{cosine:.2f}", book)
@@ -497,8 +548,8 @@ def feature_view(book: Book, chapter: Chapter, feature: int, ring: Sequence[int]
         else pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
         "bibtex": bibtex(book, feature, name),
         "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
-        "before": links.feature_page(ring[at - 1]) if at else "",
-        "after": links.feature_page(ring[at + 1]) if at + 1 < len(ring) else "",
+        "before": links.feature_page(ring[at - 1], book.layout) if at else "",
+        "after": links.feature_page(ring[at + 1], book.layout) if at + 1 < len(ring) else "",
         "details": [
             ("mean where it fires", figure(row.mean)),
             ("length of decoder direction", figure(row.decoder_norm)),
@@ -529,6 +580,14 @@ def bibtex(book: Book, feature: int, name: str) -> str:
         f"  howpublished = {{{book.facts['title'].translate(TEX)}, {key}}},\n"
         f"}}"
     )
+
+
+def group_view(book: Book, features: Sequence[int]) -> dict[str, Any]:
+    """Return the frame of a page that shows features of one group, all of them live."""
+    group = features[0] // links.FEATURES_A_GROUP
+    ends = [f"{number:,}" for number in (features[0], features[-1])]
+    title = f"Features {ends[0]} to {ends[1]}" if len(features) > 1 else f"Feature {ends[0]}"
+    return {**common(book, links.group_page(group), title), "heading": title}
 
 
 def family_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
@@ -637,7 +696,9 @@ def near_line(chapter: Chapter, feature: int) -> str:
 
 def _icon(book: Book, chapter: Chapter, feature: int) -> Picture | None:
     rows = chapter.icon.get(feature, [])
-    return pictures_of(rows, book)[0] if rows and feature in book.icons else None
+    if not rows or feature not in book.icons:
+        return None
+    return pictures_of(rows, book)[0]._replace(thumb=book.icons[feature])
 
 
 def _round_trip_record(chapter: Chapter, feature: int) -> dict[str, Any] | None:
@@ -679,7 +740,7 @@ def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] 
     if trip is None:
         return None
     return {
-        "thumb": links.icon(feature),
+        "thumb": book.icons[feature],
         "verdict": f"Round trip {'partly shown' if trip['verdict'] == 'partly' else trip['verdict']}.",
         "on_icon": figure(trip["on_icon"]),
         "on_template": figure(trip["on_template"]),
@@ -709,7 +770,7 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
     return {
         **asdict(row),
         "citation": f"{book.facts['id']}/f{feature}",
-        "page": links.feature_page(feature),
+        "page": links.feature_page(feature, book.layout),
         "icon": book.icons.get(feature),
         "round_trip": None if hidden else _round_trip_record(chapter, feature),
         "side_effects": [

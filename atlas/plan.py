@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from atlas.config import Config
+from atlas.config import Config, SiteSettings
 from atlas.fetch import hub_command
 from atlas.files import read_json
+from atlas.hosts import HOSTS, Tally, why_over
+from atlas.links import FEATURES_A_GROUP, FEATURES_A_SHEET, ICON_COLUMNS
 from atlas.machine import CARD_TFLOPS, REFERENCE_CARD, Machine, free_bytes, look_at_machine
 from atlas.paths import outside_files, sae_home, sae_path
 from atlas.pipeline import stages_of
@@ -29,8 +31,23 @@ ACTIVE_FEATURES = 60
 """Features assumed to fire on an image, as the seed's SAE has it."""
 ACTIVATION_BYTES = 9.4
 """An activation on disk, in both orientations."""
-PAGE_BYTES = 12_000
+PAGE_BYTES = 13_000
+"""A feature's page."""
+GROUPED_PAGE_BYTES = 12_000
+"""A feature's part of its group's page."""
+RECORD_BYTES = 5_000
+"""A feature's part of a JSON file."""
+PARQUET_BYTES = 1_500
+"""Of all tables, a feature."""
+FRONT_BYTES, FRONT_FILES = 3e6, 700
+"""Style, fonts, scripts and words of search; grows little with the features."""
+SMALL_PICTURES = 20
+"""On a feature's page."""
+CELL_BYTES = 0.18
+"""A picture in a sheet at quality 60, a pixel."""
 PAGES_PER_S = 800.0
+CELLS_PER_S = 1500.0
+"""Pictures decoded, scaled and encoded into sheets."""
 ALIVE_SHARE = 0.75
 DEMO_PICTURE_GFLOP = 1.0
 """What one forward of the demo's decoder takes at 64 px; each step takes two."""
@@ -212,6 +229,7 @@ def _notes(config: Config, machine: Machine, size: Size) -> tuple[str, ...]:
     notes = [
         f"{size.images:,} images of width {size.width}, {size.features:,} features.",
         f"This machine: {machine.describe()}.",
+        *hosts_of(size, config),
     ]
     if config.runtime.device.startswith("cuda") and not machine.cards:
         rate = 1000.0 * CARD_TFLOPS[REFERENCE_CARD]
@@ -392,13 +410,58 @@ def _catalog(size: Size, _config: Config) -> StageEstimate:
     )
 
 
-def _site(size: Size, config: Config) -> StageEstimate:
-    pages = size.features * ALIVE_SHARE + config.catalog.decomposed_images
-    thumbnails = min(size.images, int(size.features * ALIVE_SHARE * 15))
-    disk = pages * PAGE_BYTES + thumbnails * THUMBNAIL_BYTES
-    return StageEstimate(
-        "site", pages / PAGES_PER_S + thumbnails / 5000, disk, 1e9, f"{PAGES_PER_S:.0f} pages/s"
+def site_tally(size: Size, site: SiteSettings, opened: int) -> Tally:
+    """Predict a site's bytes and files, before anything is rendered.
+
+    Args:
+        size: Of the atlas.
+        site: Layout and kind of pictures.
+        opened: Images that get a page.
+    """
+    live = int(size.features * ALIVE_SHARE)
+    grouped = site.layout == "groups"
+    pages = -(-size.features // FEATURES_A_GROUP) if grouped else live
+    shards = -(-size.features // 64)
+    wanted = min(size.images, live * SMALL_PICTURES)
+    single = opened if site.pictures == "sheets" else wanted + live
+    a_sheet = FEATURES_A_GROUP if grouped else FEATURES_A_SHEET
+    sheets, cells = 0, 0.0
+    if site.pictures == "sheets":
+        sheets = -(-size.features // a_sheet) + -(-live // ICON_COLUMNS**2)
+        cells = live * CELL_BYTES * (SMALL_PICTURES * site.thumbnail_px**2 + site.icon_px**2)
+    page_bytes = GROUPED_PAGE_BYTES if grouped else PAGE_BYTES
+    total = (
+        live * (page_bytes + RECORD_BYTES + PARQUET_BYTES)
+        + single * THUMBNAIL_BYTES
+        + opened * PAGE_BYTES
+        + cells
+        + FRONT_BYTES
     )
+    files = pages + shards + single + opened + sheets + FRONT_FILES
+    fullest = pages if grouped else 1000
+    return Tally(int(total), files, fullest, int(live * PARQUET_BYTES / 3))
+
+
+def hosts_of(size: Size, config: Config) -> tuple[str, ...]:
+    """Say of every host whether the site is likely to fit it."""
+    found = site_tally(size, config.site, config.catalog.decomposed_images)
+    lines = [
+        f"Site in layout {config.site.layout}, pictures in {config.site.pictures}: "
+        f"about {_size(found.total_bytes)} in {found.files:,} files."
+    ]
+    for host in HOSTS:
+        over = why_over(found, host)
+        lines.append(f"{host}: {'too much: ' + '; '.join(over) if over else 'fits'}.")
+    return tuple(lines)
+
+
+def _site(size: Size, config: Config) -> StageEstimate:
+    found = site_tally(size, config.site, config.catalog.decomposed_images)
+    pages = size.features * ALIVE_SHARE + config.catalog.decomposed_images
+    joined = config.site.pictures == "sheets"
+    pictures = size.features * ALIVE_SHARE * SMALL_PICTURES if joined else 0.0
+    time_s = pages / PAGES_PER_S + pictures / CELLS_PER_S + found.files / 5000
+    return StageEstimate("site", time_s, found.total_bytes, 1e9, f"{PAGES_PER_S:.0f} pages/s")
 
 
 ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from atlas import links
 from atlas.paths import template_root
@@ -42,3 +43,19 @@ def render(env: Templates, template: str, view: Mapping[str, Any]) -> str:
     """
     to = partial(links.relative, view["page"])
     return env.get_template(f"{template}.html.jinja").render({**view, "to": to})
+
+
+def render_group(
+    env: Templates, frame: Mapping[str, Any], views: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return a page that shows several features, each by the template of a feature's own page.
+
+    Args:
+        env: From open_templates.
+        frame: What the page around them shows.
+        views: What each feature shows; links count from the frame's page.
+    """
+    articles = [
+        Markup(render(env, "article", {**view, "page": frame["page"], "rank": 2})) for view in views
+    ]
+    return render(env, "group", {**frame, "articles": articles})

@@ -134,7 +134,7 @@ def game_room(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
         Round(
             [links.thumbnail(image) for image in shown[feature]],
             [book.icons[f] for f in pair],
-            [links.feature_page(f) for f in pair],
+            [links.feature_page(f, book.layout) for f in pair],
             [book.names.get(f, "no name") for f in pair],
             pair.index(feature),
             verdicts[feature],

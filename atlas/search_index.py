@@ -78,6 +78,7 @@ def features_script(
     rows: Iterable[Mapping[str, Any]],
     prefixes: Iterable[str],
     regions: Iterable[Sequence[Any]] = (),
+    layout: str = "pages",
 ) -> str:
     """Return the script that tells name, icon, density and place of every feature shown.
 
@@ -85,13 +86,19 @@ def features_script(
         rows: A record a feature.
         prefixes: Those of the scripts of words.
         regions: (level, name, x, y) of the map's named regions.
+        layout: As site.layout has it.
     """
     listed = list(rows)
     keys = ("feature", "name", "icon", "density", "max", "selectivity", "trip", "x", "y")
     columns = {key: [row[key] for row in listed] for key in keys}
     return script(
         "atlasFeatures",
-        {**columns, "prefixes": sorted(prefixes), "regions": [list(region) for region in regions]},
+        {
+            **columns,
+            "prefixes": sorted(prefixes),
+            "regions": [list(region) for region in regions],
+            "layout": layout,
+        },
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +16,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from atlas import family_pages, links, pages, rooms
-from atlas.check import check_site
-from atlas.files import write_bytes, write_text
+from atlas.check import check_host, check_site
+from atlas.files import read_json, write_or_link
 from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
 from atlas.records import SURE, TABLES
-from atlas.render import Templates, open_templates, render
+from atlas.render import Templates, open_templates, render, render_group
 from atlas.search_index import features_script, index_scripts, script, word_weights
+from atlas.sheets import Shelf, join, sheet_key, shelf
 from atlas.stage import Job
 
 if TYPE_CHECKING:
@@ -32,6 +35,19 @@ IMAGES_AT_ONCE = 1000
 STRIP_QUALITY = 85
 ASSETS = ("site.css", "mark.svg", "site.js", "search.js", "browse.js", "map.js", "game.js")
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
+FEATURES_A_SHEET = 4
+"""Features of consecutive numbers, live or not, whose thumbnails share a sheet in layout pages."""
+SHEET_KEYS = "sheet/keys.json"
+"""Digest of what each sheet was made of, for the next build."""
+HOME_SCRIPTS = ("assets/rounds.js",)
+ON_FEATURES = f"""
+    SELECT image FROM top_images JOIN features USING (feature)
+    WHERE rank < {pages.TOP_SHOWN} AND NOT sensitive
+    UNION SELECT image FROM quantile_images JOIN features USING (feature)
+    WHERE rank = 0 AND NOT sensitive
+    UNION SELECT image FROM near_misses JOIN features USING (feature)
+    WHERE rank < {pages.NEAR_SHOWN} AND NOT sensitive"""
+"""Query of the images that features' pages show small; some may be sensitive."""
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "features/<feature // 64>.json: live features by number",
@@ -74,38 +90,53 @@ def run(job: Job) -> None:
     env = open_templates()
     catalog = job.inputs["catalog"]
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
-        book = pages.read_book(db)
-        write_assets(job.out_dir)
+        book = pages.read_book(db, job.settings)
+        write_assets(job)
         job.progress.start("site", total=len(book.live) + len(book.opened), unit="pages")
-        write_features(job, env, db, book)
+        sheets = open_sheets(job)
+        write_features(env, db, book, sheets)
         write_pictures(job, env, db, book)
         write_concepts(job, env, db, book)
         write_front(job, env, db, book)
-        write_indexes(job.out_dir, db, book)
+        write_indexes(job, db, book)
         job.progress.stop()
         write_thumbnails(job, db, book)
-        write_icons(job, book)
+        if in_sheets(job):
+            write_icon_sheets(job, db, book, sheets)
+        else:
+            write_icons(job, book)
+        sheets.close()
         write_strips(job, book)
         write_knobs(job, book)
     for table in TABLES:
-        target = job.out_dir / links.parquet_file(table.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(catalog / "parquet" / f"{table.name}.parquet", target)
-    job.progress.say(f"  {check_site(job.out_dir).summary()}")
+        put(
+            job,
+            links.parquet_file(table.name),
+            (catalog / "parquet" / f"{table.name}.parquet").read_bytes(),
+        )
+    checked = check_site(job.out_dir)
+    check_host(checked.tally, job.settings.host)
+    job.progress.say(f"  {checked.summary()}")
 
 
-def write_page(out_dir: Path, env: Templates, template: str, view: dict[str, Any]) -> None:
+def put(job: Job, name: str, data: str | bytes) -> None:
+    """Write one file of the site; what the published one holds already keeps its time."""
+    raw = data.encode("utf-8") if isinstance(data, str) else data
+    write_or_link(job.out_dir / name, job.published_dir / name, raw)
+
+
+def write_page(job: Job, env: Templates, template: str, view: dict[str, Any]) -> None:
     """Write one page to its address."""
-    write_text(out_dir / view["page"], render(env, template, view))
+    put(job, view["page"], render(env, template, view))
 
 
-def write_assets(out_dir: Path) -> None:
+def write_assets(job: Job) -> None:
     """Copy style, scripts and fonts."""
     root = template_root()
     for name in ASSETS:
-        write_bytes(out_dir / "assets" / name, (root / name).read_bytes())
+        put(job, f"assets/{name}", (root / name).read_bytes())
     for name in FONTS:
-        write_bytes(out_dir / "assets" / "fonts" / name, (root / "fonts" / name).read_bytes())
+        put(job, f"assets/fonts/{name}", (root / "fonts" / name).read_bytes())
 
 
 def chapters(db: DuckDBPyConnection, book: Book) -> Iterator[tuple[list[int], Chapter]]:
@@ -117,19 +148,141 @@ def chapters(db: DuckDBPyConnection, book: Book) -> Iterator[tuple[list[int], Ch
             yield live, pages.read_chapter(db, first, last)
 
 
-def write_features(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
-    """Write a page and a JSON record for every live feature."""
+def write_features(env: Templates, db: DuckDBPyConnection, book: Book, sheets: Sheets) -> None:
+    """Write every live feature's page, or its group's, its JSON record and its small pictures."""
+    job = sheets.job
     ring = list(book.live)
-    for live, chapter in chapters(db, book):
-        records: dict[str, dict[str, Any]] = {}
-        for feature in live:
-            view = pages.feature_view(book, chapter, feature, ring)
-            write_page(job.out_dir, env, "feature", view)
-            file = records.setdefault(links.feature_json(feature), {})
-            file[str(feature)] = pages.feature_record(book, chapter, feature)
-            job.progress.advance()
-        for path, held in records.items():
-            write_text(job.out_dir / path, json.dumps(held, separators=(",", ":")) + "\n")
+    with thumbnails(job, images_on_features(db) if in_sheets(job) else set()) as small:
+        for live, chapter in chapters(db, book):
+            cells = write_thumbnail_sheets(sheets, book, chapter, live, small)
+            views = [pages.feature_view(book, chapter, f, ring, cells.get(f, {})) for f in live]
+            write_feature_pages(job, env, book, views)
+            records: dict[str, dict[str, Any]] = {}
+            for feature in live:
+                file = records.setdefault(links.feature_json(feature), {})
+                file[str(feature)] = pages.feature_record(book, chapter, feature)
+                job.progress.advance()
+            for path, held in records.items():
+                put(job, path, json.dumps(held, separators=(",", ":")) + "\n")
+
+
+def write_feature_pages(
+    job: Job, env: Templates, book: Book, views: Sequence[dict[str, Any]]
+) -> None:
+    """Write the pages of some features, all of every group that they are in."""
+    if book.layout == "pages":
+        for view in views:
+            write_page(job, env, "feature", view)
+        return
+    for _, held in groupby(views, key=lambda view: view["feature"] // links.FEATURES_A_GROUP):
+        group = list(held)
+        frame = pages.group_view(book, [view["feature"] for view in group])
+        put(job, frame["page"], render_group(env, frame, group))
+
+
+def in_sheets(job: Job) -> bool:
+    """Return whether pictures are joined."""
+    joined: bool = job.settings.pictures == "sheets"
+    return joined
+
+
+def features_a_sheet(job: Job) -> int:
+    """Return of how many consecutive numbers the features' thumbnails share a sheet."""
+    return links.FEATURES_A_GROUP if job.settings.layout == "groups" else FEATURES_A_SHEET
+
+
+def images_on_features(db: DuckDBPyConnection) -> set[int]:
+    """Return every image that a feature's page shows small."""
+    rows = db.execute(f"SELECT image FROM ({ON_FEATURES}) ORDER BY image").fetchall()
+    return {row[0] for row in rows}
+
+
+def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[Shelf]:
+    """Return the thumbnails of some images, by number."""
+    parts = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
+    return shelf(parts if wanted else [], "image", wanted)
+
+
+def write_thumbnail_sheets(
+    sheets: Sheets, book: Book, chapter: Chapter, live: Sequence[int], small: Shelf
+) -> dict[int, dict[int, str]]:
+    """Write the sheets of some features, where pictures are joined.
+
+    Returns:
+        Feature -> image -> its address; empty where each picture is a file.
+    """
+    job = sheets.job
+    if not in_sheets(job):
+        return {}
+    cells: dict[int, dict[int, str]] = {}
+    for sheet, held in groupby(live, key=lambda feature: feature // features_a_sheet(job)):
+        features = list(held)
+        images = pages.images_shown(book, chapter, features)
+        px = job.settings.thumbnail_px
+        where = {image: links.thumbnail_cell(sheet, i, px) for i, image in enumerate(images)}
+        cells |= dict.fromkeys(features, where)
+        if images:
+            webps = [small[image] for image in images]
+            sheets.write(links.thumbnail_sheet(sheet), webps, links.THUMBNAIL_COLUMNS, px)
+    return cells
+
+
+@dataclass
+class Sheets:
+    """Sheets as they are written; one is encoded anew only if a picture in it changed."""
+
+    job: Job
+    before: Mapping[str, str]
+    """Address -> key, of the published site."""
+    now: dict[str, str] = field(default_factory=dict)
+
+    def write(self, name: str, webps: Sequence[bytes | None], columns: int, px: int) -> None:
+        """Write one sheet."""
+        quality = self.job.settings.sheet_quality
+        self.now[name] = sheet_key(webps, columns, px, quality)
+        old = self.job.published_dir / name
+        if self.before.get(name) == self.now[name] and old.exists():
+            put(self.job, name, old.read_bytes())
+        else:
+            put(self.job, name, join(webps, columns, px, quality))
+
+    def close(self) -> None:
+        """Keep the keys for the next build."""
+        if self.now:
+            put(self.job, SHEET_KEYS, json.dumps(self.now, indent=0, sort_keys=True) + "\n")
+
+
+def open_sheets(job: Job) -> Sheets:
+    """Return the sheets of a site, with the keys of the published ones."""
+    path = job.published_dir / SHEET_KEYS
+    return Sheets(job, read_json(path) if path.exists() else {})
+
+
+def write_icon_sheets(job: Job, db: DuckDBPyConnection, book: Book, sheets: Sheets) -> None:
+    """Write the sheets of icons in the order of the map, an image where nothing was rendered."""
+    stand_ins = dict(
+        db.execute(
+            "SELECT feature, image FROM icons WHERE image IS NOT NULL ORDER BY feature"
+        ).fetchall()
+    )
+    drawn = [job.inputs["icons"] / "icons.parquet"] if "icons" in job.inputs else []
+    rendered = {feature for feature in book.icons if feature not in stand_ins}
+    a_sheet = links.ICON_COLUMNS**2
+    with (
+        shelf(drawn, "feature", rendered) as icons,
+        thumbnails(job, {stand_ins[f] for f in book.icons if f in stand_ins}) as small,
+    ):
+        for first in range(0, len(book.order), a_sheet):
+            webps = [
+                None
+                if feature not in book.icons
+                else small[stand_ins[feature]]
+                if feature in stand_ins
+                else icons[feature]
+                for feature in book.order[first : first + a_sheet]
+            ]
+            name = links.icon_sheet(first // a_sheet)
+            sheets.write(name, webps, links.ICON_COLUMNS, job.settings.icon_px)
 
 
 def write_pictures(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
@@ -141,17 +294,17 @@ def write_pictures(job: Job, env: Templates, db: DuckDBPyConnection, book: Book)
         for image in opened.values():
             captions[image.image] = image.caption
             example = pages.read_example(db, book, image.image) if image.image in examples else None
-            write_page(job.out_dir, env, "image", pages.image_view(book, image, example))
+            write_page(job, env, "image", pages.image_view(book, image, example))
             job.progress.advance()
     for view in pages.pictures_views(book, captions):
-        write_page(job.out_dir, env, "pictures", view)
+        write_page(job, env, "pictures", view)
 
 
 def write_concepts(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
     """Write the list and the page of every recurring concept."""
-    write_page(job.out_dir, env, "concepts", pages.concepts_view(db, book))
+    write_page(job, env, "concepts", pages.concepts_view(db, book))
     for view in pages.concept_views(db, book):
-        write_page(job.out_dir, env, "concept", view)
+        write_page(job, env, "concept", view)
 
 
 def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
@@ -161,7 +314,7 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
     chosen = rooms.find_rooms(db, book)
     if chosen["game"]:
         rounds = [a_round._asdict() for a_round in chosen["game"]["rounds"]]
-        write_text(job.out_dir / links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
+        put(job, links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
     front = [
         ("home", pages.home_view(book, chosen)),
         ("search", pages.search_view(book, letters)),
@@ -176,12 +329,12 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
         *family_pages.views(book, db),
     ]
     for template, view in front:
-        write_page(job.out_dir, env, template, view)
+        write_page(job, env, template, view)
     synthetic = book.facts["synthetic"] == "true"
-    write_text(job.out_dir / "robots.txt", f"User-agent: *\nDisallow:{' /' if synthetic else ''}\n")
+    put(job, "robots.txt", f"User-agent: *\nDisallow:{' /' if synthetic else ''}\n")
 
 
-def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
+def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:
     """Write what the scripts search, and the JSON index."""
     labels = db.execute(
         f"""SELECT feature, label, {SURE} FROM labels JOIN features USING (feature)
@@ -197,7 +350,7 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
         word_weights(labels, ((feature, pages.clean(text), a) for feature, text, a in texts))
     )
     for prefix, text in scripts.items():
-        write_text(out_dir / links.search_script(prefix), text)
+        put(job, links.search_script(prefix), text)
     trips = dict(
         db.execute(
             "SELECT feature, percentile FROM icons WHERE source = 'rendered' ORDER BY feature"
@@ -217,8 +370,10 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
         }
         for f in book.order
     ]
-    write_text(
-        out_dir / links.FEATURES_SCRIPT, features_script(rows, scripts, family_pages.regions(db))
+    put(
+        job,
+        links.FEATURES_SCRIPT,
+        features_script(rows, scripts, family_pages.regions(db), book.layout),
     )
     index = {
         "id": book.facts["id"],
@@ -231,15 +386,17 @@ def write_indexes(out_dir: Path, db: DuckDBPyConnection, book: Book) -> None:
         "provenance": dict(sorted(book.facts.items())),
         "metrics": [metric._asdict() for metric in book.metrics],
     }
-    write_text(out_dir / links.API / "index.json", json.dumps(index, indent=1) + "\n")
-    write_text(out_dir / links.API / "schema.json", json.dumps(SCHEMA, indent=1) + "\n")
+    put(job, f"{links.API}/index.json", json.dumps(index, indent=1) + "\n")
+    put(job, f"{links.API}/schema.json", json.dumps(SCHEMA, indent=1) + "\n")
 
 
 def icon_number(book: Book, feature: int) -> int:
-    """Return what the scripts know of an icon: -2 rendered, -1 none, else the image that stands in."""
+    """Return what the scripts know of an icon: -3 in its sheet, -2 rendered, -1 none, else the image that stands in."""
     address = book.icons.get(feature, "")
     if not address:
         return -1
+    if links.as_cell(address):
+        return -3
     return -2 if address == links.icon(feature) else int(Path(address).stem)
 
 
@@ -254,7 +411,7 @@ def write_icons(job: Job, book: Book) -> None:
             batch["feature"].to_pylist(), batch["webp"].to_pylist(), strict=True
         ):
             if book.icons.get(feature) == links.icon(feature):
-                write_bytes(job.out_dir / links.icon(feature), webp)
+                put(job, links.icon(feature), webp)
 
 
 def write_strips(job: Job, book: Book) -> None:
@@ -264,8 +421,8 @@ def write_strips(job: Job, book: Book) -> None:
     table = pq.read_table(job.inputs["icons"] / "strips.parquet", columns=["feature", "webp"])
     rows = zip(table["feature"].to_pylist(), table["webp"].to_pylist(), strict=True)
     for feature, held in groupby(rows, key=lambda row: row[0]):
-        if book.icons.get(feature) == links.icon(feature):
-            write_bytes(job.out_dir / links.strip(feature), side_by_side([w for _, w in held]))
+        if feature in book.icons:
+            put(job, links.strip(feature), side_by_side([w for _, w in held]))
 
 
 def write_knobs(job: Job, book: Book) -> None:
@@ -281,12 +438,12 @@ def write_knobs(job: Job, book: Book) -> None:
         return [row for row in held if row["image"] in examples]
 
     for row in rows("concept_icons"):
-        write_bytes(job.out_dir / links.concept_icon(row["image"], row["concept"]), row["webp"])
+        put(job, links.concept_icon(row["image"], row["concept"]), row["webp"])
     for key, held in groupby(rows("knobs"), key=lambda row: (row["image"], row["concept"])):
-        write_bytes(job.out_dir / links.knob(*key), side_by_side([row["webp"] for row in held]))
+        put(job, links.knob(*key), side_by_side([row["webp"] for row in held]))
     for row in rows("transfers"):
         if row["source"] in examples:
-            write_bytes(job.out_dir / links.transfer(row["image"], row["source"]), row["webp"])
+            put(job, links.transfer(row["image"], row["source"]), row["webp"])
 
 
 def side_by_side(webps: list[bytes]) -> bytes:
@@ -301,20 +458,26 @@ def side_by_side(webps: list[bytes]) -> bytes:
     return data.getvalue()
 
 
+def named_at_home(job: Job) -> set[int]:
+    """Return the images that the home page and its scripts show as files of their own."""
+    paths = (job.out_dir / name for name in (links.HOME, *HOME_SCRIPTS))
+    texts = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
+    return {int(image) for text in texts for image in re.findall(r"thumb/\d+/(\d+)\.webp", text)}
+
+
 def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:
     """Copy the thumbnails that pages show, and no other; none of a sensitive image."""
-    shown = f"""
-        SELECT image FROM top_images JOIN features USING (feature) WHERE rank < {pages.TOP_SHOWN} AND NOT sensitive
-        UNION SELECT image FROM quantile_images JOIN features USING (feature) WHERE rank = 0 AND NOT sensitive
-        UNION SELECT image FROM near_misses JOIN features USING (feature) WHERE rank < {pages.NEAR_SHOWN} AND NOT sensitive
-        UNION SELECT image FROM decompositions
+    shown = """
+        SELECT image FROM decompositions
         UNION SELECT image FROM recurring_images
         UNION SELECT other_image FROM concept_neighbors"""
+    if not in_sheets(job):
+        shown = f"{ON_FEATURES} UNION {shown}"
     rows = db.execute(
         f"SELECT image FROM ({shown}) JOIN images USING (image) WHERE NOT sensitive ORDER BY image"
     ).fetchall()
-    stand_ins = {icon_number(book, feature) for feature in book.icons} - {-1, -2}
-    wanted = {row[0] for row in rows} | stand_ins
+    stand_ins = {icon_number(book, feature) for feature in book.icons} - {-1, -2, -3}
+    wanted = {row[0] for row in rows} | stand_ins | named_at_home(job)
     parts = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
     job.progress.start("pictures", total=len(wanted), unit="files")
     for part in parts:
@@ -323,6 +486,6 @@ def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:
                 batch["image"].to_pylist(), batch["webp"].to_pylist(), strict=True
             ):
                 if image in wanted:
-                    write_bytes(job.out_dir / links.thumbnail(image), webp)
+                    put(job, links.thumbnail(image), webp)
                     job.progress.advance()
     job.progress.stop()

@@ -33,17 +33,12 @@
     },
   };
   function tile(i) {
-    var feature = table.feature[i], picture = atlasIcon(root, table, i);
+    var feature = table.feature[i];
     var item = document.createElement("li");
     var link = document.createElement("a");
-    link.href = root + "/feature/" + Math.floor(feature / 1000) + "/" + feature + ".html";
-    if (picture) {
-      var image = document.createElement("img");
-      image.loading = "lazy";
-      image.width = image.height = 128;
-      image.alt = "";
-      image.src = picture;
-      link.append(image);
+    link.href = atlasPage(root, table, feature);
+    if (table.icon[i] !== -1) {
+      link.append(atlasImage(root, table, i));
     } else {
       var blank = document.createElement("span");
       blank.className = "hidden-picture";

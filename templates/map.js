@@ -32,12 +32,12 @@
   function iconOf(i) {
     var picture = atlasIcon(root, table, i);
     if (!picture) return null;
-    var image = icons.get(i);
+    var image = icons.get(picture);
     if (!image) {
       image = new Image();
       image.onload = ask;
       image.src = picture;
-      icons.set(i, image);
+      icons.set(picture, image);
     }
     return image.complete && image.naturalWidth ? image : null;
   }
@@ -72,7 +72,9 @@
       if (image) {
         // White around a picture is not part of the map: on light paper it is multiplied away.
         pen.globalCompositeOperation = light ? "multiply" : "source-over";
-        pen.drawImage(image, at[0] - size / 2, at[1] - size / 2, size, size);
+        var cell = atlasCell(table, i), side = cell ? image.naturalWidth / 8 : image.naturalWidth;
+        cell = cell || [0, 0];
+        pen.drawImage(image, cell[0] * side, cell[1] * side, side, side, at[0] - size / 2, at[1] - size / 2, size, size);
         pen.globalCompositeOperation = "source-over";
         if (size >= 60) named.push([table.name[i], at[0], at[1] + size / 2 + 12]);
       } else {
@@ -163,7 +165,7 @@
     ask();
   }
   function pagePath(feature) {
-    return root + "/feature/" + Math.floor(feature / 1000) + "/" + feature + ".html";
+    return atlasPage(root, table, feature);
   }
   function open(i) {
     chosen = i;
@@ -178,11 +180,7 @@
       var link = document.createElement("a");
       link.href = pagePath(table.feature[i]);
       if (table.icon[i] !== -1) {
-        var image = document.createElement("img");
-        image.width = image.height = 128;
-        image.alt = "";
-        image.src = atlasIcon(root, table, i);
-        link.append(image);
+        link.append(atlasImage(root, table, i));
       }
       var name = document.createElement("h2");
       name.textContent = table.name[i] || "no name";

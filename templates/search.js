@@ -70,21 +70,14 @@
     }).map(function (entry) { return entry[0]; });
   }
   function pagePath(feature) {
-    return root + "/feature/" + Math.floor(feature / 1000) + "/" + feature + ".html";
+    return atlasPage(root, features, feature);
   }
   function tile(feature) {
     var i = place.get(feature);
     var item = document.createElement("li");
     var link = document.createElement("a");
     link.href = pagePath(feature);
-    var picture = atlasIcon(root, features, i);
-    if (picture) {
-      var image = document.createElement("img");
-      image.src = picture;
-      image.width = image.height = 128;
-      image.alt = "";
-      link.append(image);
-    }
+    if (features.icon[i] !== -1) link.append(atlasImage(root, features, i));
     var name = document.createElement("span");
     name.className = "clamp";
     name.textContent = features.name[i] || "no name";

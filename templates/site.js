@@ -1,11 +1,38 @@
 // Keys and copying, on every page. Nothing here is needed to read one.
 "use strict";
+var ICON_COLUMNS = 8, FEATURES_A_GROUP = 16;
 // Where the picture of row i of the table of features lies; empty where there is none.
 window.atlasIcon = function (root, table, i) {
   var number = table.icon[i], feature = table.feature[i];
   if (number === -1) return "";
+  if (number === -3) return root + "/sheet/icon/" + Math.floor(i / (ICON_COLUMNS * ICON_COLUMNS)) + ".webp";
   if (number === -2) return root + "/icon/" + Math.floor(feature / 1000) + "/" + feature + ".webp";
   return root + "/thumb/" + Math.floor(number / 1000) + "/" + number + ".webp";
+};
+// Its column and row, where that picture is a sheet of many; else nothing.
+window.atlasCell = function (table, i) {
+  if (table.icon[i] !== -3) return null;
+  return [i % ICON_COLUMNS, Math.floor(i / ICON_COLUMNS) % ICON_COLUMNS];
+};
+// The picture as an element.
+window.atlasImage = function (root, table, i) {
+  var image = document.createElement("img"), cell = atlasCell(table, i);
+  image.loading = "lazy";
+  image.width = image.height = 128;
+  image.alt = "";
+  image.src = atlasIcon(root, table, i);
+  if (!cell) return image;
+  var frame = document.createElement("span");
+  frame.className = "cell";
+  image.className = "of" + ICON_COLUMNS + " x" + cell[0] + " y" + cell[1];
+  frame.append(image);
+  return frame;
+};
+// The page of a feature.
+window.atlasPage = function (root, table, feature) {
+  if (table.layout !== "groups") return root + "/feature/" + Math.floor(feature / 1000) + "/" + feature + ".html";
+  var group = String(Math.floor(feature / FEATURES_A_GROUP));
+  return root + "/feature/" + group.padStart(4, "0") + ".html#f" + feature;
 };
 (function () {
   var find = document.getElementById("find");
@@ -21,7 +48,8 @@ window.atlasIcon = function (root, table, i) {
     } else if (event.key === "?") {
       help();
     } else if (turn) {
-      var link = document.querySelector('a[data-key="' + turn + '"]');
+      var ways = document.querySelectorAll('a[data-key="' + turn + '"]');
+      var link = Array.from(ways).find(function (way) { return way.offsetParent; });
       if (link) link.click();
     }
   });

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import settings
-from site_fixture import build_drawn, build_planted
+from site_fixture import build_drawn, build_grouped, build_planted
 
 # No deadline: the first example of a test may import torch, and cores are shared.
 settings.register_profile("atlas", deadline=None, derandomize=True)
@@ -23,3 +23,9 @@ def drawn_atlas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
     build_drawn(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def grouped_site(planted_atlas, tmp_path_factory):
+    """The planted atlas's site in groups, with joined pictures; tests never write to it."""
+    return build_grouped(planted_atlas, tmp_path_factory.mktemp("grouped"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from planted import plant
@@ -52,3 +53,13 @@ def build_planted(folder: Path, **sizes: int) -> Path:
     plant(folder, **sizes)
     build_atlas(load_config(folder / "atlas.toml"), progress=Progress(silent=True))
     return folder / "build"
+
+
+def build_grouped(atlas: Path, folder: Path) -> Path:
+    """Build a planted atlas's site anew in groups, with joined pictures; return its folder."""
+    out_dir = folder / "build"
+    shutil.copytree(atlas, out_dir)
+    changes = [f"out_dir={out_dir}", "site.layout=groups", "site.pictures=sheets"]
+    config = load_config(atlas.parent / "atlas.toml", changes)
+    build_atlas(config, progress=Progress(silent=True))
+    return out_dir / "site"

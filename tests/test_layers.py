@@ -13,7 +13,7 @@ CHECKPOINTS = (
 PACKAGE = Path(__file__).parents[1] / "atlas"
 LAYERS = [
     {"errors"},
-    {"files", "links", "records", "progress"},
+    {"files", "hosts", "links", "records", "progress"},
     {"config"},
     {"paths", "workers"},
     {"fetch"},
@@ -36,7 +36,7 @@ LAYERS = [
     {"checkpoints", "renderers"},
     {"studio", "second_look"},
     {"knobs"},
-    {"pages", "render", "search_index", "check", "serve"},
+    {"pages", "render", "search_index", "sheets", "check", "serve"},
     {"family_pages", "rooms"},
     {
         "embed",

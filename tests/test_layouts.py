@@ -1,0 +1,164 @@
+"""The site in its other layout and with joined pictures, and what a rebuild writes."""
+
+import io
+import json
+import re
+import shutil
+
+import duckdb
+import numpy as np
+import pytest
+from PIL import Image
+from planted import make_job
+
+from atlas import links, site
+from atlas.check import check_site
+from atlas.config import SiteSettings
+from atlas.files import list_files
+from atlas.pages import TOP_SHOWN
+from atlas.sheets import join, sheet_key, shelf
+
+
+@pytest.fixture(scope="module")
+def db(planted_atlas):
+    with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
+        yield db
+
+
+def column(db, query):
+    return [row[0] for row in db.execute(query).fetchall()]
+
+
+def inputs_of(atlas):
+    return {name: atlas / name for name in ("embed", "concepts", "catalog")}
+
+
+def names_of(folder):
+    return {path.relative_to(folder).as_posix(): path for path in list_files(folder)}
+
+
+def test_groups_hold_every_live_feature_once(grouped_site, db):
+    live = column(db, "SELECT feature FROM features WHERE alive ORDER BY feature")
+    found = []
+    for path in sorted((grouped_site / "feature").iterdir()):
+        shown = [
+            int(n) for n in re.findall(r'<article class="feature" id="f(\d+)">', path.read_text())
+        ]
+        assert {n // links.FEATURES_A_GROUP for n in shown} == {int(path.stem)}
+        found += shown
+    assert found == live
+
+
+def test_groups_keep_the_promises_of_every_site(grouped_site, planted_atlas):
+    checked = check_site(grouped_site)
+    single = check_site(planted_atlas / "site")
+    assert checked.pages < single.pages
+    assert checked.files < single.files
+    table = (grouped_site / links.FEATURES_SCRIPT).read_text()
+    assert json.loads(table[len("atlasFeatures(") : -3])["layout"] == "groups"
+
+
+def picture(path, cell, columns, px):
+    sheet = Image.open(path).convert("RGB")
+    assert sheet.width == columns * px
+    left, top = cell.x * px, cell.y * px
+    return np.asarray(sheet.crop((left, top, left + px, top + px)), float)
+
+
+def test_a_cell_shows_its_image(grouped_site, planted_atlas, db):
+    rows = db.execute(
+        f"""SELECT feature, image FROM top_images JOIN features USING (feature) JOIN images USING (image)
+            WHERE rank < {TOP_SHOWN} AND NOT features.sensitive AND NOT images.sensitive
+            ORDER BY feature, rank LIMIT 60"""
+    ).fetchall()
+    parts = sorted((planted_atlas / "embed" / "parts").glob("thumbnails-*.parquet"))
+    with shelf(parts, "image", {image for _, image in rows}) as small:
+        for feature, image in rows:
+            page = (
+                grouped_site / links.feature_page(feature, "groups").partition("#")[0]
+            ).read_text()
+            article = page.split(f'id="f{feature}"')[1].split("</article>")[0]
+            at = [image for _, image in rows if _ == feature].index(image)
+            x, y, sheet = re.findall(r'class="of20 x(\d+) y(\d+)" src="\.\./([^"]+)"', article)[at]
+            cell = links.Cell(sheet, int(x), int(y), links.THUMBNAIL_COLUMNS)
+            whole = Image.open(io.BytesIO(small[image])).convert("RGB").resize((64, 64))
+            shown = picture(grouped_site / sheet, cell, links.THUMBNAIL_COLUMNS, 64)
+            assert np.abs(shown - np.asarray(whole, float)).mean() < 12
+
+
+def test_icons_lie_in_the_order_of_the_map(grouped_site, db):
+    table = (grouped_site / links.FEATURES_SCRIPT).read_text()
+    given = json.loads(table[len("atlasFeatures(") : -3])
+    sheets = sorted((grouped_site / "sheet" / "icon").iterdir())
+    assert len(sheets) == -(-len(given["feature"]) // links.ICON_COLUMNS**2)
+    text = (grouped_site / "browse.html").read_text()
+    shown = re.findall(
+        r'data-feature="(\d+)"><span class="cell"><img class="of8 x(\d+) y(\d+)"', text
+    )
+    for feature, x, y in shown:
+        place = given["feature"].index(int(feature)) % links.ICON_COLUMNS**2
+        assert (int(x), int(y)) == (place % links.ICON_COLUMNS, place // links.ICON_COLUMNS)
+        assert given["icon"][given["feature"].index(int(feature))] == -3
+    assert shown
+
+
+def test_addresses_of_cells_say_where_the_picture_lies():
+    assert links.icon_cell(64 + 10, 32) == "sheet/icon/1.webp#xywh=64,32,32,32"
+    assert links.as_cell("sheet/icon/1.webp#xywh=64,32,32,32") == ("sheet/icon/1.webp", 2, 1, 8)
+    assert links.thumbnail_cell(7, 21, 48) == "sheet/thumb/0/7.webp#xywh=48,48,48,48"
+    assert links.as_cell("icon/0/7.webp") is None
+    assert links.feature_page(771, "groups") == "feature/0048.html#f771"
+
+
+def test_a_sheet_is_white_where_a_picture_is_missing():
+    red = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(red, "WEBP", lossless=True)
+    webps = [red.getvalue(), None, red.getvalue()]
+    sheet = np.asarray(Image.open(io.BytesIO(join(webps, 2, 16, 90))).convert("RGB"), float)
+    assert sheet.shape == (32, 32, 3)
+    assert np.abs(sheet[4:12, 4:12] - (200, 0, 0)).max() < 25
+    assert sheet[4:12, 20:28].min() > 235
+    assert sheet_key(webps, 2, 16, 90) != sheet_key(webps[::-1][:2], 2, 16, 90)
+
+
+def rebuild(atlas, published, out_dir, settings):
+    job = make_job("site", settings, inputs_of(atlas), out_dir)
+    assert not job.published_dir.exists()
+    job.published_dir.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(published, job.published_dir)
+    (job.published_dir / "receipt.json").unlink()
+    site.run(job)
+    return job.published_dir
+
+
+def test_building_again_writes_no_byte(grouped_site, planted_atlas, tmp_path):
+    settings = SiteSettings(layout="groups", pictures="sheets")
+    before = names_of(rebuild(planted_atlas, grouped_site, tmp_path / "site", settings))
+    after = names_of(tmp_path / "site")
+    assert after.keys() == before.keys()
+    assert [name for name in after if not after[name].samefile(before[name])] == []
+
+
+def test_a_changed_label_rewrites_only_the_files_that_show_it(planted_atlas, tmp_path):
+    atlas = tmp_path / "atlas"
+    for name in ("embed", "concepts", "catalog"):
+        shutil.copytree(planted_atlas / name, atlas / name)
+    with duckdb.connect(str(atlas / "catalog" / "atlas.duckdb")) as db:
+        (feature,) = db.execute(
+            """SELECT feature FROM labels JOIN features USING (feature)
+               WHERE rank = 0 AND NOT sensitive ORDER BY feature LIMIT 1"""
+        ).fetchone()
+        db.execute("UPDATE labels SET label = 'zebra' WHERE feature = ? AND rank = 0", [feature])
+    before = names_of(rebuild(atlas, planted_atlas / "site", tmp_path / "site", SiteSettings()))
+    after = names_of(tmp_path / "site")
+    written = {
+        name
+        for name, path in after.items()
+        if name not in before or not path.samefile(before[name])
+    }
+    show = {name for name, path in after.items() if b"zebra" in path.read_bytes()}
+    lists = {name for name in after if name.startswith(("assets/search/", "words/"))}
+    assert show <= written
+    assert written - show <= lists | {"search.html", "assets/features.js"}
+    assert links.feature_page(feature) in written
+    assert len(written) < len(after) / 3
