@@ -56,11 +56,12 @@ def test_an_unknown_host_is_told_which_there_are():
         check_host(Tally(0, 0, 0, 0), "nowhere")
 
 
-def test_the_plan_finds_a_layout_for_each_free_host_at_full_size():
+def test_the_plan_tells_which_hosts_a_full_size_site_fits():
     pages = site_tally(FULL, SiteSettings(pictures="sheets", thumbnail_px=24), 1000)
     groups = site_tally(FULL, SiteSettings(layout="groups", pictures="sheets"), 2000)
     files = site_tally(FULL, SiteSettings(), 2000)
-    assert why_over(pages, "github") == []
+    assert why_over(pages, "huggingface") == []
+    assert why_over(pages, "cloudflare-free")
     assert why_over(groups, "cloudflare-free") == []
     assert 80_000 < pages.files < 100_000
     assert why_over(files, "github")
