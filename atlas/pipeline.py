@@ -57,7 +57,7 @@ STAGES = (
         ),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=7, needs=("embed", "icons", "concepts", "catalog", "templates")),
+    Stage("site", version=8, needs=("embed", "icons", "concepts", "catalog", "templates")),
 )
 
 
