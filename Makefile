@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench torture audit serve demo-data fixtures clean
+.PHONY: help atlas test check lint types bench torture audit screenshots serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -52,6 +52,9 @@ audit: atlas ## Accessibility, HTML and speed of the demo site: axe, html-valida
 	@command -v npm >/dev/null || { echo "make: no npm; install Node 20 or newer" >&2; exit 1; }
 	npm install --silent --no-audit --no-fund --prefix tests/audit
 	node tests/audit/audit.mjs build/demo/site "$$(command -v chromium || command -v chromium-browser || command -v google-chrome)"
+
+screenshots: atlas ## Pictures of every kind of page at three widths in both themes: build/screenshots (needs Chromium)
+	$(BIN)/python -m tests.screenshots build/demo/site build/screenshots
 
 serve: $(READY) ## Look at the demo atlas on http://localhost:8000
 	$(BIN)/atlas serve
