@@ -102,7 +102,9 @@ def _options(
 
 @app.command()
 def build(
-    config: ConfigArg,
+    config: Annotated[
+        Path | None, typer.Argument(help="The atlas's TOML file.", metavar="CONFIG")
+    ] = None,
     stages: Annotated[
         list[str] | None,
         typer.Argument(help="Last stages wanted; all by default.", metavar="[STAGE...]"),
@@ -118,14 +120,39 @@ def build(
     address: Annotated[
         str | None, typer.Option("--address", help="As --set runtime.address.")
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Instead of CONFIG: a folder of pictures, or archives."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --pictures: folder of the new atlas.")
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option("--encoder", help="With --pictures: the encoder; the demo's by default."),
+    ] = None,
+    sae: Annotated[
+        Path | None,
+        typer.Option(
+            "--sae",
+            help="With --pictures: the SAE. By default the demo's with the demo's encoder; else one is trained.",
+        ),
+    ] = None,
 ) -> None:
     """Build what is stale of an atlas; go on where an earlier build was stopped."""
+    from atlas.begin import begin_atlas
     from atlas.config import load_config
     from atlas.pipeline import build_atlas, help_scan
     from atlas.progress import Progress
 
     short = {"workers": workers, "engine": engine, "address": address}
     given = [f"runtime.{key}={value}" for key, value in short.items() if value is not None]
+    if pictures is not None:
+        if config is not None or out is None:
+            raise ConfigError("build takes CONFIG, or --pictures DIR and --out DIR")
+        config = begin_atlas(pictures, out, encoder=encoder, sae=sae)
+    if config is None:
+        raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")
     loaded = load_config(config, [*(changes or []), *given])
     if loaded.runtime.engine == "ranks" and os.environ.get("RANK", "0") != "0":
         help_scan(loaded, Progress(silent=True))
@@ -140,6 +167,24 @@ def build(
     page = loaded.out_dir / "site" / "index.html"
     if page.exists():
         print(f"open {_short(page)}, or run: atlas serve --atlas {out_dir}")
+
+
+@app.command()
+def encoder(
+    model: Annotated[
+        str, typer.Argument(help="open_clip's name of a model, or hf-hub:ID.", metavar="MODEL")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to keep it in.")],
+    pretrained: Annotated[
+        str,
+        typer.Option("--pretrained", help="open_clip's tag of the weights, or a checkpoint file."),
+    ] = "",
+) -> None:
+    """Fetch an image encoder once, for embed.encoder; every later step reads the folder."""
+    from atlas.clip import fetch_encoder
+
+    note = fetch_encoder(model, pretrained, out)
+    print(f"kept {note['id']}, {note['width']} dimensions, in {out}; set embed.encoder to it")
 
 
 @app.command()

@@ -90,6 +90,7 @@ class Pictures:
         """Hold the encoded pictures, by row."""
         self._webps = webps
         self._decoded: OrderedDict[int, Image.Image] = OrderedDict()
+        self._digests: dict[int, str] = {}
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -98,6 +99,12 @@ class Pictures:
     def encoded(self, picture: int) -> bytes:
         """Return the bytes of a picture, as stored."""
         return self._webps[picture]
+
+    def digest(self, picture: int) -> str:
+        """Return one SHA-256 of a picture, as stored."""
+        if picture not in self._digests:
+            self._digests[picture] = digest_json(self._webps[picture].hex())
+        return self._digests[picture]
 
     def decode(self, picture: int) -> Image.Image:
         """Return a picture as a square RGBA image, padded with transparency.
@@ -153,7 +160,7 @@ class PictureSource:
         """Return one SHA-256 of all that decides how these images look."""
         parts: list[Any] = []
         for recipe in self.recipes[first : first + count]:
-            used = [digest_json(self.pictures.encoded(p.picture).hex()) for p in recipe.placed]
+            used = [self.pictures.digest(p.picture) for p in recipe.placed]
             parts.append([recipe.top, recipe.bottom, used, [_numbers(p) for p in recipe.placed]])
         return digest_json(parts)
 

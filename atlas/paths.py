@@ -162,6 +162,14 @@ def drawing_inputs(config: Config) -> dict[str, Path]:
 
 
 def _below(path: Path) -> tuple[Path, ...]:
+    """Return a file, all files below a folder, or those that a glob names; hidden ones are left out."""
     if path.is_dir():
-        return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
-    return (path,) if path.exists() else ()
+        files = (file for file in path.rglob("*") if file.is_file())
+        return tuple(sorted(file for file in files if not _is_hidden(file.relative_to(path))))
+    if path.exists():
+        return (path,)
+    return tuple(Path(name) for name in sorted(glob.glob(str(path))))  # noqa: PTH207 - an absolute pattern
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

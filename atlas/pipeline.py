@@ -27,7 +27,7 @@ from atlas.stage import (
 )
 
 STAGES = (
-    Stage("embed", version=1, needs=("vectors", "images", "pictures", "compositions", "encoder")),
+    Stage("embed", version=2, needs=("vectors", "images", "pictures", "compositions", "encoder")),
     Stage("convert", version=1, needs=("checkpoint", "input_mean")),
     Stage("train", version=1, needs=("embed",)),
     Stage("scan", version=2, needs=("embed", "sae")),
@@ -50,7 +50,7 @@ STAGES = (
     ),
     Stage(
         "catalog",
-        version=4,
+        version=5,
         needs=(
             *("embed", "sae", "scan", "neighbors", "families", "names"),
             *("icons", "concepts", "vocabulary", "figures"),

@@ -103,6 +103,11 @@ TABLES = (
             Column(
                 "split", "VARCHAR", "train or heldout for models trained here; empty if unknown"
             ),
+            Column(
+                "duplicate_of",
+                "BIGINT",
+                "the first image that it repeats, by file or embedding; null if it repeats none",
+            ),
             Column("l0", "INTEGER", "features that fire on it"),
             Column("mass", "DOUBLE", "sum of its activations"),
             Column("squared_error", "DOUBLE", "squared distance of embedding and reconstruction"),

@@ -209,8 +209,14 @@ def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
     """Refuse embeddings that this SAE can't have been trained on.
 
     Raises:
-        InputError: The widths differ, or the lengths do, as when one of them is normalized.
+        InputError: The encoders or widths differ, or the lengths do, as when one is normalized.
     """
+    own, other = sae.provenance.get("encoder_id"), embeddings.encoder.get("id")
+    if own and other and own != other:
+        raise InputError(
+            f"embeddings are of the encoder {other}, the SAE was trained on {own}: {where}; "
+            "use embeddings of the encoder that the SAE was trained on"
+        )
     if embeddings.width != sae.width:
         raise InputError(
             f"embeddings have {embeddings.width} columns, the SAE expects {sae.width}: {where}; "

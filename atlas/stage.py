@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Source:
     path: Path
     files: tuple[Path, ...]
     digest: str
+    file_digests: tuple[str, ...] = ()
+    """SHA-256 of each file; none for a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Job:
     published_home: Path
     """Where out_dir will be once it is published; paths in written files count from here."""
     progress: Progress
+    file_digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name of an outside input -> SHA-256 of each of its files, in their order."""
 
     def part(
         self, name: str, suffix: str, key: Mapping[str, Any], make: Callable[[Path], None]
@@ -294,6 +298,7 @@ def make_job(
         published_dir=root / stage.name,
         published_home=root / stage.name,
         progress=progress,
+        file_digests={name: source.file_digests for name, source in sources.items()},
     )
 
 
@@ -390,8 +395,12 @@ def outside_source(name: str, path: Path, files: tuple[Path, ...], cache: Digest
     if not files:
         raise InputError(f"no {name} at {path}; put it there or change the configuration")
     base = path if path.is_dir() else path.parent
-    names = [[file.relative_to(base).as_posix(), cache.digest(file)] for file in files]
-    return Source(path, files, digest_json(names))
+    digests = tuple(cache.digest(file) for file in files)
+    names = [
+        [file.relative_to(base).as_posix(), digest]
+        for file, digest in zip(files, digests, strict=True)
+    ]
+    return Source(path, files, digest_json(names), digests)
 
 
 def stage_source(folder: Path) -> Source:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.clip import embed_images
+from atlas.clip import embed_images, read_picture
 from atlas.config import Config
 from atlas.embeddings import read_embeddings
 from atlas.errors import ConfigError, MissingError
@@ -25,7 +25,7 @@ from atlas.grouping import Group, groups_of, keep, sweep
 from atlas.paths import drawing_inputs
 from atlas.sae import SAE, make_encoder
 from atlas.steering import dense
-from atlas.studio import Sheet, Studio, draw, open_picture, open_studio
+from atlas.studio import Sheet, Studio, draw, open_studio
 from atlas.workers import one_thread
 
 Target = Literal["concept", "feature"]
@@ -175,7 +175,7 @@ def export_directions(sae: SAE, features: Sequence[int], path: Path, *, unit: bo
 def embedding_of(config: Config, studio: Studio, picture: str) -> NDArray[np.float32]:
     """Return the raw embedding (d,) of an image of the atlas, by number, or of a file."""
     if not picture.isdigit():
-        opened = open_picture(Path(picture))
+        opened = read_picture(Path(picture))
         with one_thread():
             found: NDArray[np.float32] = embed_images(studio.encoder, [opened])[0]
         return found

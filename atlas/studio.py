@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.checkpoints import load_sae
-from atlas.clip import Encoder, embed_images, load_encoder, read_encoder_note
+from atlas.clip import Encoder, embed_images, load_encoder, read_encoder_note, read_picture
 from atlas.config import IconsSettings, Runtime
 from atlas.errors import ConfigError, InputError
 from atlas.files import read_parquet, write_parquet
@@ -109,7 +109,7 @@ def open_studio(settings: IconsSettings, inputs: Mapping[str, Path], device: str
     plain, path = _plain(encoder, PLAIN), inputs.get("template")
     with one_thread():
         neutral, gray = embed_images(
-            encoder, [plain if path is None else open_picture(path), _plain(encoder, GRAY)]
+            encoder, [plain if path is None else read_picture(path), _plain(encoder, GRAY)]
         )
     template = make_template(sae, neutral, settings.template_scale)
     drawing = Drawing(settings.px, settings.steps, settings.guidance, settings.seed)
@@ -118,21 +118,6 @@ def open_studio(settings: IconsSettings, inputs: Mapping[str, Path], device: str
 
 def _plain(encoder: Encoder, color: tuple[int, int, int]) -> Image.Image:
     return Image.new("RGB", (encoder.image_px, encoder.image_px), color)
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Return a picture file, decoded, in RGB.
-
-    Raises:
-        InputError: It can't be read, or is none.
-    """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
-            return picture.convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"cannot read the picture {path}: {error}; name a PNG, JPEG or WebP"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

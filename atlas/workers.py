@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import chain, islice
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, TypeVar
@@ -19,6 +21,8 @@ from atlas.errors import InputError
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Numbers of glibc's mallopt."""
 KEPT_BYTES = 1 << 30
+TASKS_AHEAD = 4
+"""Tasks a process that are handed out before the first of their results is taken."""
 Tools = TypeVar("Tools")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -68,9 +72,11 @@ def in_workers(
     devices: Sequence[str],
     take_tools: Callable[[str], Tools],
     work: Callable[[Tools, Task], Result],
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
 ) -> Iterator[Result]:
     """Yield each task's result, in the order of the tasks.
+
+    Tasks are taken a few ahead of the results, so that they need not all be in memory.
 
     Args:
         devices: One a process; a single one is served by this process.
@@ -82,9 +88,11 @@ def in_workers(
     Raises:
         InputError: A process was ended from outside.
     """
-    if len(devices) == 1 or len(tasks) < 2:
+    coming = iter(tasks)
+    first = list(islice(coming, 2))
+    if len(devices) == 1 or len(first) < 2:
         tools = take_tools(devices[0])
-        for task in tasks:
+        for task in chain(first, coming):
             yield work(tools, task)
         return
     context = get_context("spawn")
@@ -95,9 +103,13 @@ def in_workers(
         len(devices), mp_context=context, initializer=_start, initargs=(free, take_tools)
     ) as pool:
         try:
-            futures = [pool.submit(_work, work, task) for task in tasks]
-            for future in futures:
-                yield future.result()
+            futures: deque[Future[Result]] = deque()
+            for task in chain(first, coming):
+                futures.append(pool.submit(_work, work, task))
+                if len(futures) >= TASKS_AHEAD * len(devices):
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
         except BrokenProcessPool as error:
             raise InputError(
                 "a worker process was ended from outside, most likely for lack of memory; "

@@ -256,6 +256,7 @@ def write_embed(planted: Planted, folder: Path) -> Path:
     write_json(folder / "embeddings.json", index)
     table = pq.read_table(planted.folder / "images.parquet")
     table = table.add_column(0, "image", pa.array(np.arange(first, dtype=np.int64)))
+    table = table.append_column("duplicate_of", pa.nulls(first, pa.int64()))
     pq.write_table(table, folder / "images.parquet")
     return folder
 
