@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.checkpoints import load_sae
-from atlas.clip import embed_images, load_encoder, read_encoder_note
+from atlas.clip import embed_images, load_encoder, read_encoder_note, read_picture
 from atlas.config import Config
 from atlas.embeddings import INDEX, read_embeddings
 from atlas.errors import AtlasError
 from atlas.paths import outside_files, sae_path
 from atlas.sae import SAE, InputConvention, make_encoder, prepare, reconstruct
 from atlas.steering import make_template
-from atlas.studio import open_picture
 
 if TYPE_CHECKING:
     from atlas.clip import Encoder
@@ -122,7 +121,7 @@ def _lengths(config: Config, sae: SAE, encoder: Encoder) -> Iterator[Finding]:
         length = float(np.linalg.norm(embed_images(encoder, [gray])[0]))
         yield _length("gray picture", length, expected.gray_norm, LENGTH_SHARE)
     if expected.template_norm is not None and config.icons.template is not None:
-        neutral = embed_images(encoder, [open_picture(config.icons.template)])[0]
+        neutral = embed_images(encoder, [read_picture(config.icons.template)])[0]
         base = make_template(sae, neutral, config.icons.template_scale).base
         found = float(np.linalg.norm(base))
         yield _length("template", found, expected.template_norm, TEMPLATE_SHARE)
