@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 TRAIN_SPLIT = "train"
+HELD_OUT_EVERY = 10
+"""Images from one held out to the next, where nobody says which to hold out."""
 DECODER_NORMS = (0.05, 1.0)
 """Lengths that directions start with, drawn evenly."""
 CHECKPOINT_STEPS = 500
@@ -69,10 +71,9 @@ def run(job: Job) -> None:
 
     settings: TrainSettings = job.settings
     images = read_parquet(job.inputs["embed"] / "images.parquet", ["split", "terms"])
-    split = np.array([name or "" for name in images["split"].to_pylist()])
+    chosen, heldout = split_images([name or "" for name in images["split"].to_pylist()])
     embeddings = read_embeddings(job.inputs["embed"])
     everything = embeddings.read_all()
-    chosen = split == TRAIN_SPLIT
     if not chosen.any():
         raise InputError(
             f"{job.inputs['embed'] / 'images.parquet'} has no image of split 'train'; mark some, "
@@ -84,14 +85,28 @@ def run(job: Job) -> None:
         state = _train(job, everything[chosen])
     finally:
         torch.set_num_threads(threads)
-    trained = _record(state, settings, everything[chosen])
+    trained = _record(state, settings, everything[chosen], embeddings.encoder.get("id"))
     sae = write_own(job.out_dir, trained, settings.storage)
     write_parquet(job.out_dir / "curve.parquet", _curve_table(state))
-    heldout = ~chosen & (split != "")
     terms = [images["terms"][int(image)].as_py() for image in np.flatnonzero(heldout)]
     figures = evaluate(sae, everything[chosen], everything[heldout], terms)
     write_json(job.out_dir / "figures.json", figures)
     remove_tree(job.out_dir / PARTS)
+
+
+def split_images(names: list[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which images to train on and which to judge by, both (image,).
+
+    Where no image names a split, every tenth is held out; where some do, one without is neither.
+
+    Args:
+        names: Each image's split, empty if it has none.
+    """
+    split = np.array(names)
+    if not (split != "").any():
+        held = np.arange(len(split)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        return ~held, held
+    return split == TRAIN_SPLIT, (split != TRAIN_SPLIT) & (split != "")
 
 
 def _train(job: Job, x: NDArray[np.float32]) -> _State:
@@ -288,7 +303,9 @@ def _restore(state: _State, checkpoint: Path) -> None:
         state.optimizer.state[parameter] = moments
 
 
-def _record(state: _State, settings: TrainSettings, x: NDArray[np.float32]) -> SAE:
+def _record(
+    state: _State, settings: TrainSettings, x: NDArray[np.float32], encoder_id: str | None
+) -> SAE:
     """Return the trained SAE with its provenance."""
     arrays = {name: value.detach().cpu().numpy() for name, value in state.parameters.items()}
     return SAE(
@@ -303,6 +320,7 @@ def _record(state: _State, settings: TrainSettings, x: NDArray[np.float32]) -> S
             "recipe": "vanilla ReLU; mean squared error + l1 * sum of activation * decoder norm",
             "settings": settings.model_dump(mode="json"),
             "images": len(x),
+            "encoder_id": encoder_id,
             "median_norm": float(np.median(np.sqrt(squared_lengths(x)))),
         },
     )

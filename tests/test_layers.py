@@ -58,7 +58,6 @@ LAYERS = [
     {"pipeline"},
     {"science"},
     {"machine"},
-    {"science"},
     {"plan", "doctor", "begin"},
     {"demo"},
     {"cli"},

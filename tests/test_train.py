@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from atlas import train
 from atlas.checkpoints import load_sae
 from atlas.config import TrainSettings
 from atlas.errors import InputError
-from atlas.files import list_files, read_json
+from atlas.files import list_files, read_json, write_json
 from atlas.sae import encode
 
 QUICK = TrainSettings(
@@ -234,13 +235,33 @@ def test_terms_are_counted_once_a_feature():
     assert train._distinct_terms(nothing, [[], []], 2).tolist() == [0, 0]
 
 
+def test_every_tenth_image_is_held_out_where_nobody_says_which():
+    chosen, held = train.split_images([""] * 25)
+    assert np.flatnonzero(held).tolist() == [9, 19]
+    assert np.array_equal(chosen, ~held)
+    chosen, held = train.split_images(["train", "", "heldout", "test"])
+    assert (chosen.tolist(), held.tolist()) == (
+        [True, False, False, False],
+        [False, False, True, True],
+    )
+
+
+def test_the_sae_names_the_encoder_it_was_trained_on(embed, tmp_path):
+    shutil.copytree(embed, embed.parent / "named")
+    held = read_json(embed / "embeddings.json")
+    write_json(embed.parent / "named" / "embeddings.json", held | {"encoder": {"id": "ours"}})
+    brief = QUICK.model_copy(update={"steps": 1})
+    out = run_train(tmp_path / "out", embed.parent / "named", brief)
+    assert load_sae(out).provenance["encoder_id"] == "ours"
+
+
 def test_a_set_without_training_images_is_refused(embed, tmp_path):
     copy = tmp_path / "embed"
     copy.mkdir()
     (copy / "embeddings.json").write_bytes((embed / "embeddings.json").read_bytes())
     table = pq.read_table(embed / "images.parquet")
     place = table.schema.get_field_index("split")
-    nowhere = pa.array([""] * table.num_rows)
+    nowhere = pa.array(["heldout"] * table.num_rows)
     pq.write_table(table.set_column(place, "split", nowhere), copy / "images.parquet")
     with pytest.raises(InputError, match="has no image of split 'train'"):
         run_train(tmp_path / "out", copy, QUICK)
