@@ -131,7 +131,7 @@ def test_what_can_not_be_opened_is_one_line(opening, planted_atlas, tmp_path, ca
 
     broken, none = tmp_path / "broken.png", tmp_path / "none.png"
     assert said(str(broken), "--atlas", where) == (
-        f"atlas: cannot read the picture {broken}: cannot identify image file '{broken}'; "
+        f"atlas: cannot read the picture {broken}: it is no PNG, JPEG or WebP; "
         "name a PNG, JPEG or WebP file"
     )
     assert said(str(none), "--atlas", where) == (
