@@ -67,9 +67,15 @@ def picture(path, cell, columns, px):
 
 def test_a_cell_shows_its_image(grouped_site, planted_atlas, db):
     rows = db.execute(
-        f"""SELECT feature, image FROM top_images JOIN features USING (feature) JOIN images USING (image)
-            WHERE rank < {TOP_SHOWN} AND NOT features.sensitive AND NOT images.sensitive
-            ORDER BY feature, rank LIMIT 60"""
+        f"""WITH distinct_top AS (
+                SELECT feature, image, rank, images.sensitive FROM top_images JOIN images USING (image)
+                QUALIFY row_number() OVER (PARTITION BY feature, coalesce(duplicate_of, image) ORDER BY rank) = 1
+            ), shown AS (
+                SELECT feature, image, rank, sensitive FROM distinct_top
+                QUALIFY row_number() OVER (PARTITION BY feature ORDER BY rank) <= {TOP_SHOWN}
+            )
+            SELECT feature, image FROM shown JOIN features USING (feature)
+            WHERE NOT features.sensitive AND NOT shown.sensitive ORDER BY feature, rank LIMIT 60"""
     ).fetchall()
     parts = sorted((planted_atlas / "embed" / "parts").glob("thumbnails-*.parquet"))
     with shelf(parts, "image", {image for _, image in rows}) as small:
