@@ -15,8 +15,10 @@ import numpy as np
 
 from atlas import links
 from atlas.pages import (
+    TOP_SHOWN,
     Book,
     clean,
+    distinct_tops,
     feature_link,
     figure,
     image_view,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 ROUNDS = 20
-PICTURES_A_ROUND = 9
+PICTURES_A_ROUND = TOP_SHOWN
 KNOBS_SHOWN = 4
 FLIPS_SHOWN = 4
 FEWEST_WORDS = 3
@@ -149,10 +151,9 @@ def game_room(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
 def _strongest(db: DuckDBPyConnection, features: Sequence[int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = defaultdict(list)
     for feature, image in db.execute(
-        """SELECT feature, image FROM top_images JOIN images USING (image)
-           WHERE feature IN (SELECT unnest(?)) AND rank < ? AND NOT sensitive
-           ORDER BY feature, rank""",
-        [list(features), PICTURES_A_ROUND],
+        f"""SELECT feature, image FROM {distinct_tops("feature IN (SELECT unnest(?))")}
+            JOIN images USING (image) WHERE NOT sensitive ORDER BY feature, rank""",
+        [list(features)],
     ).fetchall():
         found[feature].append(image)
     return found

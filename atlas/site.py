@@ -41,8 +41,8 @@ SHEET_KEYS = "sheet/keys.json"
 """Digest of what each sheet was made of, for the next build."""
 HOME_SCRIPTS = ("assets/rounds.js",)
 ON_FEATURES = f"""
-    SELECT image FROM top_images JOIN features USING (feature)
-    WHERE rank < {pages.TOP_SHOWN} AND NOT sensitive
+    SELECT image FROM {pages.distinct_tops("true")} JOIN features USING (feature)
+    WHERE NOT sensitive
     UNION SELECT image FROM quantile_images JOIN features USING (feature)
     WHERE rank = 0 AND NOT sensitive
     UNION SELECT image FROM near_misses JOIN features USING (feature)

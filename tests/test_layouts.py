@@ -15,7 +15,7 @@ from atlas import links, site
 from atlas.check import check_site
 from atlas.config import SiteSettings
 from atlas.files import list_files
-from atlas.pages import TOP_SHOWN
+from atlas.pages import TOP_SHOWN, distinct_tops
 from atlas.sheets import join, sheet_key, shelf
 
 
@@ -90,6 +90,15 @@ def test_a_cell_shows_its_image(grouped_site, planted_atlas, db):
             whole = Image.open(io.BytesIO(small[image])).convert("RGB").resize((64, 64))
             shown = picture(grouped_site / sheet, cell, links.THUMBNAIL_COLUMNS, 64)
             assert np.abs(shown - np.asarray(whole, float)).mean() < 12
+
+
+def test_an_image_shown_in_place_of_a_repeated_one_is_written(db):
+    behind = f"""SELECT DISTINCT image FROM {distinct_tops("true")} JOIN features USING (feature)
+                 JOIN top_images USING (feature, image)
+                 WHERE NOT sensitive AND top_images.rank >= {TOP_SHOWN} ORDER BY image"""
+    written = set(column(db, f"SELECT image FROM ({site.ON_FEATURES})"))
+    assert column(db, behind)
+    assert set(column(db, behind)) <= written
 
 
 def test_icons_lie_in_the_order_of_the_map(grouped_site, db):
