@@ -178,8 +178,8 @@ class Named:
     """On the other side: of the first word, of the first two together, of all three."""
     shuffled: tuple[Grades, ...]
     """The first word, and all three, of another feature of like density."""
-    random: Grades
-    """The first word that random images would have chosen."""
+    random: tuple[Grades, ...]
+    """The first word, and all three, that as many random images choose."""
     matched: Grades
     """A word of like frequency."""
     exam: Exam
@@ -218,7 +218,7 @@ def name_features(desk: Desk) -> Named:
         on_chosen=on_chosen,
         grades=tuple(grade(other, words[:, : n + 1]) for n in range(naming.WORDS_KEPT)),
         shuffled=(grade(other, swapped[:, :1]), grade(other, swapped)),
-        random=grade(other, lots.words[:, :1]),
+        random=(grade(other, lots.words[:, :1]), grade(other, lots.words)),
         matched=grade(other, like),
         exam=other,
         kept=(chosen.scores[:, 0] > limit) & (on_chosen.auroc >= s.least_auroc),
@@ -452,8 +452,10 @@ def name_figures(named: Named) -> list[NameFigure]:
                 "the three words together; the second and third were chosen to separate images, which flatters them"),
         _median("names_auroc_of_all", named.grades[0].auroc, shuffled[0].auroc, SHUFFLED,
                 "the first word of every feature, those without a name included"),
-        _median("names_auroc_beside_random_images", named.grades[0].auroc[kept], named.random.auroc[kept],
+        _median("names_auroc_beside_random_images", named.grades[0].auroc[kept], named.random[0].auroc[kept],
                 "the first word that as many random images choose", "the first word alone"),
+        _median("names_auroc_three_words_beside_random_images", whole.auroc[kept], named.random[1].auroc[kept],
+                "the three words that as many random images choose", "the three words together"),
         _median("names_auroc_beside_like_words", named.grades[0].auroc[kept], named.matched.auroc[kept],
                 "a word of like frequency", "the first word alone"),
         NameFigure(

@@ -35,7 +35,7 @@ STAGES = (
     Stage("families", version=1, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
     Stage(
         "names",
-        version=1,
+        version=2,
         needs=("embed", "scan", "neighbors", "vocabulary", "imported", "kept_names"),
     ),
     Stage(

@@ -1,6 +1,7 @@
 """The concepts stage of a planted atlas, its pages, and pictures opened by look-up."""
 
 import json
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from planted import plant
+from safetensors.torch import load_file, save_file
 from tiny_encoder import save_tiny_encoder
 
 import atlas
@@ -118,6 +120,19 @@ def test_the_command_opens_pictures_for_people_and_for_machines(opening, capsys)
     assert capsys.readouterr().out.startswith(f"{opening / 'photo.png'}: ")
     assert run(["image", str(opening / "photo.png"), *where, "--tau", "coarse", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["features"]
+
+
+def test_a_picture_on_which_nothing_fires_is_one_line(opening, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(opening, copy)
+    weights = load_file(copy / "encoder" / "open_clip_model.safetensors")
+    weights["visual.proj"] *= 0  # every picture lies where the planted biases keep all silent
+    save_file(weights, copy / "encoder" / "open_clip_model.safetensors")
+    photo = copy / "photo.png"
+    assert run(["image", str(photo), "--atlas", str(copy / "build")]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"atlas: no feature fires on {photo}; try a picture more like those of the atlas"
+    ]
 
 
 def test_what_can_not_be_opened_is_one_line(opening, planted_atlas, tmp_path, capsys):

@@ -12,6 +12,7 @@ from planted import HOSTILE, plant
 import atlas
 from atlas.cli import run
 from atlas.config import load_config
+from atlas.coverage import _rival, best_of_random
 from atlas.pipeline import build_atlas
 from atlas.progress import Progress
 from atlas.vocabulary import VECTORS, WORDS
@@ -101,6 +102,8 @@ def test_figures_stand_beside_their_nulls(db):
     value, null = found["names_auroc"]
     assert value > null + 0.2
     assert found["names_auroc_beside_random_images"][1] < value
+    three, by_chance = found["names_auroc_three_words_beside_random_images"]
+    assert by_chance < three
 
 
 def test_the_same_names_whatever_the_threads(made, tmp_path):
@@ -170,3 +173,57 @@ def test_search_takes_the_beginning_of_a_label_and_then_meaning(made):
             atlas.lookup.InputError, match="no word of 'zzqqx' is in the vocabulary"
         ):
             opened.search("zzqqx")
+
+
+def test_a_list_of_concepts_is_had_confused_lacked_or_unknown(made, tmp_path, capsys, db):
+    (label,), *_ = db.execute(
+        """SELECT DISTINCT label FROM labels JOIN features USING (feature)
+           WHERE rank = 0 AND NOT sensitive ORDER BY label"""
+    ).fetchall()
+    listed = tmp_path / "concepts.txt"
+    listed.write_text(f"# shapes\n{label.upper()}\n\nshape 0 shape 1\nqqzzx\n")
+    asked = ["coverage", str(listed), "--atlas", str(made[0] / "build")]
+    assert run([*asked, "--json"]) == 0
+    had, meant, unknown = json.loads(capsys.readouterr().out)
+    assert (had["concept"], had["verdict"], had["why"]) == (label.upper(), "has", "label")
+    assert had["label"] == label
+    assert had["feature"] is not None
+    assert meant["why"] == "meaning"
+    assert (meant["verdict"] == "lacks") == (meant["score"] < meant["null_score"])
+    assert unknown == {
+        "concept": "qqzzx", "verdict": "unknown", "feature": None, "label": "", "why": "",
+        "score": None, "null_score": None, "confused_with": "",
+    }  # fmt: skip
+    assert run(asked) == 0
+    assert "unknown" in capsys.readouterr().out
+
+
+def test_two_concepts_of_one_feature_are_confused():
+    heights = np.array([[4.0, 0.0], [5.0, 0.0], [0.0, 6.0]], np.float32)
+    best = heights.argmax(axis=1)
+    assert [_rival(heights, best, row) for row in range(3)] == [1, -1, -1]
+
+
+def test_the_best_of_more_random_directions_stands_out_further():
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((20_000, 50)).max(axis=1)
+    assert best_of_random(50) == pytest.approx(np.quantile(drawn, 0.95), abs=0.03)
+    assert best_of_random(500) > best_of_random(50)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no list at PATH; name a text file with one concept a line"),
+        (b"\n# nothing\n", "PATH holds no concept; write one a line"),
+        (b"\xff\xfe", "PATH is not UTF-8 text ("),
+        (b"w" * 300, f"PATH: '{'w' * 40}'… is no concept; write one of a few words a line"),
+    ],
+)
+def test_a_list_that_is_none_is_one_line(made, tmp_path, capsys, content, said):
+    listed = tmp_path / "concepts.txt"
+    if content is not None:
+        listed.write_bytes(content)
+    assert run(["coverage", str(listed), "--atlas", str(made[0] / "build")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("atlas: " + said.replace("PATH", str(listed)))

@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 
 from atlas.lookup import Atlas
-from atlas.records import TABLES, create_sql
+from atlas.records import TABLES, create_sql, tables_digest
 from atlas.vocabulary import VECTORS, WORDS
 
 N_FEATURES, N_WORDS = 81_920, 12_000
@@ -40,7 +40,8 @@ def make(folder: Path, width: int) -> None:
         db.execute(f"""INSERT INTO labels BY NAME SELECT i::INTEGER AS feature, k::INTEGER AS rank,
                        'word' || (hash(i * 3 + k) % {N_WORDS}) AS label, 'images' AS source, 0.9 AS auroc
                        FROM range({N_FEATURES}) r(i), range(3) s(k)""")
-        db.execute("INSERT INTO provenance VALUES ('id', 'atlas:000000000000')")
+        facts = [("id", "atlas:000000000000"), ("tables", tables_digest())]
+        db.executemany("INSERT INTO provenance VALUES (?, ?)", facts)
     np.save(search / "features.npy", np.arange(N_FEATURES, dtype=np.int32))
     for path, rows in (
         (search / "prototypes.npy", N_FEATURES),
