@@ -103,6 +103,15 @@ class TrainSettings(Section):
     """A new SAE; used when [sae] names no checkpoint."""
 
     n_features: int = Field(default=4096, ge=1, description="Features of the new SAE.")
+    activation: Literal["relu", "topk", "batchtopk"] = Field(
+        default="relu",
+        description="relu: the published recipe, made sparse by l1. topk, batchtopk: made sparse by k instead, with decoder directions of length 1; a batch top-k is kept with the threshold that it ends with.",
+    )
+    k: int = Field(
+        default=32,
+        ge=1,
+        description="Features that fire on an image: at most, for topk; on average in a batch, for batchtopk.",
+    )
     steps: int = Field(default=4000, ge=1, description="Steps of the optimizer.")
     batch_images: int = Field(
         default=512, ge=1, description="Images in a step; part of the loss, which sums over them."
@@ -117,7 +126,7 @@ class TrainSettings(Section):
     l1: float = Field(
         default=4e-5,
         ge=0,
-        description="Weight of the sparsity term: the sum over batch and features of activation times decoder norm.",
+        description="Weight of the sparsity term, for relu: the sum over batch and features of activation times decoder norm.",
     )
     l1_warmup_steps: int = Field(
         default=400, ge=0, description="Steps over which the sparsity weight rises from zero."
@@ -128,6 +137,28 @@ class TrainSettings(Section):
     resample_steps: tuple[int, ...] = Field(
         default=(),
         description="Steps at which features that have not fired since the step before are given new directions.",
+    )
+    aux_k: int = Field(
+        default=0,
+        ge=0,
+        description="Dead features that are to explain, on each image, what the others leave over; 0 for no such loss.",
+    )
+    aux_weight: float = Field(
+        default=1 / 32, gt=0, description="Weight of that loss beside the squared error."
+    )
+    dead_after_images: int = Field(
+        default=100_000,
+        ge=1,
+        description="Images without a firing from which on that loss takes a feature for dead.",
+    )
+    buffer_images: int = Field(
+        default=262_144,
+        ge=1,
+        description="Images in memory at once, in which they are shuffled; a set of more is read in pieces, in another order each time.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Precision of the products while training; bfloat16 (autocast) only on cards that have it.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of directions and of the order of images.")
     storage: Literal["float16", "float32"] = Field(

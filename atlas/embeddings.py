@@ -54,6 +54,30 @@ class EmbeddingSet:
         """
         return check_vectors(shard.path, self.width, shard.rows)
 
+    def read_rows(self, shard: Shard, start: int, stop: int) -> NDArray[np.floating[Any]]:
+        """Return some (row, dimension) embeddings of a shard, as stored, read not mapped.
+
+        Raises:
+            InputError: As read_shard does.
+        """
+        vectors = _map_array(shard.path)
+        _check_header(shard.path, vectors, self.width, shard.rows)
+        if vectors.flags.c_contiguous:
+            with shard.path.open("rb", buffering=0) as file:
+                file.seek(vectors.offset + start * vectors.strides[0])
+                rows = np.fromfile(file, vectors.dtype, (stop - start) * self.width)
+        else:
+            rows = np.array(vectors[start:stop]).ravel()
+        if len(rows) != (stop - start) * self.width:
+            raise InputError(f"{shard.path} ended while it was read; restore it")
+        block: NDArray[np.floating[Any]] = rows.reshape(stop - start, self.width)
+        _check_rows(shard.path, start, block)
+        return block
+
+    def stored_as(self) -> np.dtype[Any]:
+        """Return the kind of number that holds every shard's exactly: float16 or float32."""
+        return np.result_type(*{_map_array(shard.path).dtype for shard in self.shards})
+
     def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (number of the first image, (row, dimension) embeddings) in order."""
         for shard in self.shards:
@@ -148,6 +172,13 @@ def check_vectors(
             is not finite or has no direction.
     """
     vectors = _map_array(path)
+    _check_header(path, vectors, width, rows)
+    for start, block in read_blocks(path, vectors):
+        _check_rows(path, start, block)
+    return vectors
+
+
+def _check_header(path: Path, vectors: NDArray[Any], width: int | None, rows: int | None) -> None:
     if vectors.dtype not in (np.dtype("<f2"), np.dtype("<f4")):
         raise InputError(
             f"{path} holds {vectors.dtype}, expected float16 or float32; convert the file"
@@ -165,9 +196,6 @@ def check_vectors(
         raise InputError(
             f"{path} has {len(vectors)} rows, expected {rows}; restore it or build embed again"
         )
-    for start, block in read_blocks(path, vectors):
-        _check_rows(path, start, block)
-    return vectors
 
 
 def read_blocks(
@@ -193,10 +221,10 @@ def read_blocks(
             yield start, rows
 
 
-def _map_array(path: Path) -> NDArray[Any]:
+def _map_array(path: Path) -> np.memmap[Any, np.dtype[Any]]:
     try:
         # Never np.load: for a file that isn't .npy its error advises to unpickle it.
-        return cast(NDArray[Any], np.lib.format.open_memmap(path, mode="r"))
+        return cast("np.memmap[Any, np.dtype[Any]]", np.lib.format.open_memmap(path, mode="r"))
     except FileNotFoundError as error:
         raise InputError(f"no embeddings at {path}; restore the file") from error
     except IsADirectoryError as error:

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted import KINDS, exact_sae
 from safetensors.numpy import load_file, save_file
 
 from atlas.checkpoints import load_sae
 from atlas.checkpoints.own import write_own
+from atlas.checkpoints.saelens import write_saelens
 from atlas.errors import AtlasError, InputError, MissingError
 from atlas.files import read_json, write_json
-from atlas.sae import SAE, Activation, InputConvention
+from atlas.sae import SAE, Activation, InputConvention, decode, encode
 
 
 @pytest.fixture
@@ -158,3 +160,30 @@ def test_missing_weights_and_missing_folders_are_named(tmp_path, sae):
     assert refusal(tmp_path) == f"no weights at {tmp_path / 'sae.safetensors'}; restore the file"
     with pytest.raises(MissingError, match="no SAE at"):
         load_sae(tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_for_saelens_encodes_and_decodes_alike(tmp_path, kind):
+    rng = np.random.default_rng(5)
+    sae, x = exact_sae(rng, kind), rng.normal(size=(40, 4)).astype(np.float32)
+    write_saelens(tmp_path, sae)
+    read = load_sae(tmp_path)
+    assert read.activation.kind == {"batchtopk": "jumprelu"}.get(kind, kind)
+    assert read.activation.k == sae.activation.k
+    codes = encode(sae, x)
+    assert (codes > 0).any()
+    assert encode(read, x) == pytest.approx(codes, abs=1e-6)
+    assert np.array_equal(decode(read, codes), decode(sae, codes))
+
+
+def test_what_saelens_cannot_say_is_not_written_for_it(tmp_path, sae):
+    for change, what in (
+        ({"soft_cap": 30.0}, "a soft cap"),
+        ({"input": InputConvention("unit")}, "unit input"),
+    ):
+        with pytest.raises(InputError) as caught:
+            write_saelens(tmp_path, replace(sae, **change))
+        assert str(caught.value) == (
+            f"SAELens has no {what}, this SAE has; keep it in our own format alone"
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from atlas.checkpoints import load_sae
 from atlas.config import TrainSettings
 from atlas.errors import InputError
 from atlas.files import list_files, read_json, write_json
-from atlas.sae import encode
+from atlas.sae import decode, encode
 
 QUICK = TrainSettings(
     n_features=64,
@@ -42,7 +42,7 @@ def run_train(folder: Path, embed: Path, settings: TrainSettings, **runtime: int
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in list_files(folder)}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in list_files(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +53,19 @@ def trained(embed, tmp_path_factory) -> Path:
 def test_training_twice_gives_the_same_bytes_whatever_the_threads(trained, embed, tmp_path):
     again = run_train(tmp_path / "again", embed, QUICK, threads=2)
     assert files(again) == files(trained)
-    assert sorted(files(again)) == ["curve.parquet", "figures.json", "sae.json", "sae.safetensors"]
+    assert sorted(files(again)) == [
+        "curve.parquet",
+        "figures.json",
+        "sae.json",
+        "sae.safetensors",
+        "sae_lens/cfg.json",
+        "sae_lens/sae_weights.safetensors",
+    ]
 
 
-@pytest.mark.parametrize("killed_at", [1, 60, 199])
-def test_a_killed_run_resumes_to_the_same_bytes(trained, embed, tmp_path, monkeypatch, killed_at):
-    real, steps = train._step, []
+def stop_at(monkeypatch, killed_at: int) -> None:
+    """Raise what Ctrl-C raises before a step, and write checkpoints often."""
+    real, steps = train.take_step, []
 
     def killed(*args):
         if len(steps) == killed_at:
@@ -67,41 +74,73 @@ def test_a_killed_run_resumes_to_the_same_bytes(trained, embed, tmp_path, monkey
         real(*args)
 
     monkeypatch.setattr(train, "CHECKPOINT_STEPS", 50)
-    monkeypatch.setattr(train, "_step", killed)
+    monkeypatch.setattr(train, "take_step", killed)
+
+
+@pytest.mark.parametrize("killed_at", [1, 60, 199])
+def test_a_killed_run_resumes_to_the_same_bytes(trained, embed, tmp_path, monkeypatch, killed_at):
+    real = train.take_step
+    stop_at(monkeypatch, killed_at)
     with pytest.raises(KeyboardInterrupt):
         run_train(tmp_path / "out", embed, QUICK)
     resumed: list[int] = []
-    monkeypatch.setattr(train, "_step", lambda *args: (resumed.append(1), real(*args)))
+    monkeypatch.setattr(train, "take_step", lambda *args: (resumed.append(1), real(*args)))
     run_train(tmp_path / "out", embed, QUICK)
     assert len(resumed) == QUICK.steps - killed_at // 50 * 50
     assert files(tmp_path / "out") == files(trained)
 
 
-def test_a_checkpoint_holds_all_that_a_step_reads(tmp_path):
-    x = np.random.default_rng(0).normal(size=(90, 5)).astype(np.float32)
-    data = torch.from_numpy(x)
-    state = train._start(QUICK, x, torch.device("cpu"))
-    for _ in range(60):
-        train._step(state, QUICK, data)
-    assert not state.idle.all()
-    path = tmp_path / "state.safetensors"
-    train.write_tensors(path, train._state_tensors(state))
-    other = train._start(QUICK, x, torch.device("cpu"))
-    train._restore(other, path)
-    for _ in range(2):
-        before, after = train._state_tensors(state), train._state_tensors(other)
-        assert list(before) == list(after)
-        assert {"W_dec.exp_avg_sq", "idle", "fired"} < set(before)
-        for name, array in before.items():
-            assert np.array_equal(array, after[name]), name
-        train._step(state, QUICK, data)
-        train._step(other, QUICK, data)
+@pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
+def test_a_run_killed_inside_a_buffer_resumes_to_the_same_bytes(
+    embed, tmp_path, monkeypatch, activation
+):
+    """With 450 training images, 100 a buffer and 64 a step, step 77 lies inside a buffer."""
+    change = {"activation": activation, "k": 6, "aux_k": 4, "dead_after_images": 200}
+    settings = QUICK.model_copy(update=change | {"steps": 110, "buffer_images": 100})
+    whole = run_train(tmp_path / "whole", embed, settings)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 77)
+        with pytest.raises(KeyboardInterrupt):
+            run_train(tmp_path / "out", embed, settings)
+    assert (tmp_path / "out" / "parts").exists()
+    run_train(tmp_path / "out", embed, settings)
+    assert files(tmp_path / "out") == files(whole)
+    assert (
+        files(whole)["sae.safetensors"]
+        != files(
+            run_train(tmp_path / "other", embed, settings.model_copy(update={"buffer_images": 450}))
+        )["sae.safetensors"]
+    )
+
+
+@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+def test_as_many_features_fire_as_k_says(embed, tmp_path, activation):
+    settings = QUICK.model_copy(update={"activation": activation, "k": 6, "resample_steps": ()})
+    out = run_train(tmp_path / "out", embed, settings)
+    sae = load_sae(out)
+    assert np.linalg.norm(sae.W_dec, axis=1) == pytest.approx(np.ones(64), rel=1e-5)
+    x = np.load(embed.parent / "in" / "vectors" / "0000.npy").astype(np.float32)
+    codes = encode(sae, x)
+    lens = load_sae(out / "sae_lens")
+    assert encode(lens, x) == pytest.approx(codes, abs=1e-5)
+    assert np.array_equal(decode(lens, codes), decode(sae, codes))
+    figures = {row["name"]: row["value"] for row in read_json(out / "figures.json")["figures"]}
+    if activation == "topk":
+        assert (sae.activation.kind, sae.activation.k) == ("topk", 6)
+        assert figures["sae_heldout_l0_mean"] == 6
+    else:
+        threshold = sae.activation.threshold
+        assert sae.activation.kind == "batchtopk"
+        assert threshold[0] > 0
+        assert (threshold == threshold[0]).all()
+        assert figures["sae_heldout_l0_mean"] == pytest.approx(6, abs=1)
+    assert figures["sae_heldout_explained_variance"] > 0.4
 
 
 def test_training_computes_on_one_thread_and_gives_the_others_back(embed, tmp_path, monkeypatch):
-    real, threads = train._step, set()
+    real, threads = train.take_step, set()
     monkeypatch.setattr(
-        train, "_step", lambda *args: (threads.add(torch.get_num_threads()), real(*args))
+        train, "take_step", lambda *args: (threads.add(torch.get_num_threads()), real(*args))
     )
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -114,8 +153,8 @@ def test_training_computes_on_one_thread_and_gives_the_others_back(embed, tmp_pa
 
 
 def test_other_settings_do_not_resume_from_this_run(embed, tmp_path, monkeypatch):
-    real, steps = train._step, []
-    monkeypatch.setattr(train, "_step", lambda *args: (steps.append(1), real(*args)))
+    real, steps = train.take_step, []
+    monkeypatch.setattr(train, "take_step", lambda *args: (steps.append(1), real(*args)))
     monkeypatch.setattr(train, "CHECKPOINT_STEPS", 20)
     monkeypatch.setattr(train, "remove_tree", lambda path: None)
     run_train(tmp_path / "out", embed, QUICK.model_copy(update={"steps": 40}))
@@ -153,59 +192,23 @@ def test_training_learns_what_was_planted(trained):
     assert load_sae(trained).provenance["settings"] == QUICK.model_dump(mode="json")
 
 
-def test_the_loss_is_the_published_recipe(embed):
-    x = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32)
-    settings = QUICK.model_copy(update={"n_features": 3, "l1_warmup_steps": 0, "warmup_steps": 0})
-    state = train._start(settings, x, torch.device("cpu"))
-    weights = {name: p.detach().numpy().copy() for name, p in state.parameters.items()}
-    norms = np.linalg.norm(weights["W_dec"], axis=1)
-    assert np.array_equal(weights["W_enc"], weights["W_dec"])
-    assert (norms >= 0.05).all()
-    assert (norms <= 1).all()
-    losses: list[float] = []
-    real = train._watch
-    train._watch = lambda s, x, c, squared, loss: losses.append(float(loss))
-    try:
-        train._step(state, settings, torch.from_numpy(x))
-    finally:
-        train._watch = real
-    codes = np.maximum(x @ weights["W_enc"].T + weights["b_enc"], 0)
-    squared = ((codes @ weights["W_dec"] + weights["b_dec"] - x) ** 2).mean()
-    assert losses == [pytest.approx(squared + settings.l1 * (codes * norms).sum(), rel=1e-5)]
+def test_figures_are_of_evenly_spread_images_where_there_are_many():
+    assert train._spread(np.arange(10), 4).tolist() == [0, 2, 5, 7]
+    assert train._spread(np.arange(3), 4).tolist() == [0, 1, 2]
+    assert train._spread(np.arange(0), 4).tolist() == []
 
 
-def test_every_pass_shows_each_image_once():
-    settings = QUICK.model_copy(update={"batch_images": 7})
-    rows = torch.cat([train.batch_rows(10, settings, step) for step in range(10)])
-    for start in range(0, 70, 10):
-        assert sorted(rows[start : start + 10].tolist()) == list(range(10))
-    assert rows[:10].tolist() != rows[10:20].tolist()
-    large = QUICK.model_copy(update={"batch_images": 25})
-    assert sorted(torch.cat([train.batch_rows(10, large, s) for s in (0, 1)]).tolist()) == sorted(
-        list(range(10)) * 5
-    )
+def test_a_k_beyond_the_features_is_refused(embed, tmp_path):
+    settings = QUICK.model_copy(update={"activation": "topk", "k": 65})
+    with pytest.raises(InputError) as caught:
+        run_train(tmp_path / "out", embed, settings)
+    assert str(caught.value) == "train.k is 65, more than train.n_features, 64; lower it"
 
 
-def test_resampling_revives_features(embed):
-    x = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-    settings = QUICK.model_copy(update={"n_features": 8})
-    data = torch.from_numpy(x)
-    state = train._start(settings, x, torch.device("cpu"))
-    with torch.no_grad():
-        state.parameters["b_enc"][:3] = -100
-    for _ in range(5):
-        train._step(state, settings, data)
-    assert state.idle.tolist() == [True] * 3 + [False] * 5
-    before = state.parameters["W_enc"].detach().clone()
-    with torch.no_grad():
-        train._resample(state, settings, data)
-    after = state.parameters["W_enc"].detach()
-    assert (after[:3] != before[:3]).any(dim=1).all()
-    assert torch.equal(after[3:], before[3:])
-    codes = torch.relu(data @ after.T + state.parameters["b_enc"].detach())
-    assert ((codes > 0).sum(dim=0) > 0).all()
-    moments = state.optimizer.state[state.parameters["W_dec"]]
-    assert not moments["exp_avg"][:3].any()
+def test_bfloat16_is_refused_where_the_device_lacks_it(embed, tmp_path):
+    settings = QUICK.model_copy(update={"precision": "bfloat16"})
+    with pytest.raises(InputError, match=r"train\.precision is bfloat16, and cpu doesn't multiply"):
+        run_train(tmp_path / "out", embed, settings)
 
 
 def test_a_tied_sae_stays_tied(embed, tmp_path):
@@ -235,11 +238,15 @@ def test_terms_are_counted_once_a_feature():
     assert train._distinct_terms(nothing, [[], []], 2).tolist() == [0, 0]
 
 
+def column(*names: str | None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(names[:1], pa.string()), pa.array(names[1:], pa.string())])
+
+
 def test_every_tenth_image_is_held_out_where_nobody_says_which():
-    chosen, held = train.split_images([""] * 25)
+    chosen, held = train.split_images(column(*["", None] * 12, ""))
     assert np.flatnonzero(held).tolist() == [9, 19]
     assert np.array_equal(chosen, ~held)
-    chosen, held = train.split_images(["train", "", "heldout", "test"])
+    chosen, held = train.split_images(column("train", None, "heldout", "test"))
     assert (chosen.tolist(), held.tolist()) == (
         [True, False, False, False],
         [False, False, True, True],

@@ -6,9 +6,11 @@ of the input and of decoder norms is folded into the weights, so that activation
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save
 
 from atlas.checkpoints.weights import (
     Found,
@@ -20,9 +22,14 @@ from atlas.checkpoints.weights import (
     read_norm,
     told_input,
 )
+from atlas.errors import InputError
+from atlas.files import write_bytes, write_json
 from atlas.sae import SAE, Activation, InputConvention
 
 WEIGHTS = "sae_weights.safetensors"
+CONFIG = "cfg.json"
+WRITTEN = {"relu": "standard", "topk": "topk", "batchtopk": "jumprelu", "jumprelu": "jumprelu"}
+"""Our activations -> SAELens' architectures."""
 KINDS = ("standard", "topk", "jumprelu", "gated")
 READS = "standard, topk (rescaled by decoder norm or not), jumprelu (batchtopk and matryoshka are saved as it), gated; `apply_b_dec_to_input`; `normalize_activations` none, constant_norm_rescale, layer_norm (without the 1e-5 that is added to the deviation); expected_average_only_in with `sae.input_scale`"
 REFUSES = "transcoders, crosscoders, abstopk, matching pursuit, temporal; covariance_whitening that is not folded; hook_z; fine-tuning scale"
@@ -105,3 +112,40 @@ def _input(found: Found, weights: Weights) -> tuple[Weights, InputConvention]:
             "set sae.input_scale, to 1 if the factor is folded",
         )
     return weights, told_input(found, weights.W_enc.shape[1])
+
+
+def write_saelens(folder: Path, sae: SAE) -> None:
+    """Write an SAE so that SAELens opens it, and activates and decodes as we do.
+
+    A pre-bias is folded into the encoder's, a batch top-k is written as the jumprelu that it is.
+
+    Raises:
+        InputError: It has a soft cap, or an input convention that cfg.json can't say.
+    """
+    if sae.soft_cap is not None or sae.input.kind != "raw":
+        what = "a soft cap" if sae.soft_cap is not None else f"{sae.input.kind} input"
+        raise InputError(f"SAELens has no {what}, this SAE has; keep it in our own format alone")
+    before = sae.W_enc.astype(np.float64) @ sae.b_pre
+    arrays = {
+        "W_enc": np.ascontiguousarray(sae.W_enc.T),
+        "b_enc": (sae.b_enc - before).astype(np.float32),
+        "W_dec": np.ascontiguousarray(sae.W_dec),
+        "b_dec": sae.b_dec,
+    }
+    config: dict[str, Any] = {
+        "architecture": WRITTEN[sae.activation.kind],
+        "d_in": sae.width,
+        "d_sae": sae.n_features,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {"made_by": "feature-atlas", "settings": sae.provenance.get("settings", {})},
+    }
+    if sae.activation.kind == "topk":
+        config |= {"k": sae.activation.k, "rescale_acts_by_decoder_norm": False}
+    if sae.activation.threshold is not None:
+        arrays["threshold"] = sae.activation.threshold
+    write_bytes(folder / WEIGHTS, save(arrays))
+    write_json(folder / CONFIG, config)
