@@ -29,3 +29,7 @@ class SiteError(AtlasError):
 
 class CheckError(AtlasError):
     """What was computed failed its comparison with the same computed otherwise."""
+
+
+class RoomError(AtlasError):
+    """The disk is full, or a file larger than this user may write."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,13 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import InputError, MissingError
+from atlas.errors import AtlasError, InputError, MissingError, RoomError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DRAFT_SUFFIX = ".part"
 """Ending of a file that is still being written; such a file is never read."""
+NO_ROOM = (
+    *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+    "requested and",
+)
+"""How the system says that a file finds no room, and numpy, whose error has no number."""
 
 
 @contextmanager
@@ -31,6 +37,30 @@ def draft(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(unfinished)
         raise
+
+
+@contextmanager
+def tell_no_room(what: str, folder: Path) -> Iterator[None]:
+    """Turn whatever a library says of a full disk into one line; all else goes on as it came.
+
+    Args:
+        what: Who writes, as the line names it.
+        folder: Where it writes.
+
+    Raises:
+        RoomError: What is written finds no room.
+    """
+    try:
+        yield
+    except AtlasError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        if not any(words in said for words in NO_ROOM) and shutil.disk_usage(folder).free:
+            raise
+        raise RoomError(
+            f"{what}: no room to write in {folder} ({said}); make room and run the same command: finished parts are kept"
+        ) from error
 
 
 def _remove(path: Path) -> None:

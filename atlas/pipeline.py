@@ -9,7 +9,7 @@ from pathlib import Path
 from atlas.config import Config, remember, settings_of
 from atlas.errors import ConfigError
 from atlas.fetch import fetch_sae
-from atlas.files import DigestCache
+from atlas.files import DigestCache, tell_no_room
 from atlas.paths import DATABASE, is_foreign, outside_files, sae_path
 from atlas.progress import Progress
 from atlas.stage import (
@@ -114,7 +114,7 @@ def build_atlas(
     """
     wanted_stages(config, only)  # an unknown name is told before anything is fetched
     outcomes = []
-    with hold(config.out_dir):
+    with hold(config.out_dir), tell_no_room("build", config.out_dir):
         fetch_sae(config, progress)
         wanted = wanted_stages(config, only)
         cache = DigestCache(config.out_dir / ".digests.json")

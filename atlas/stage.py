@@ -10,6 +10,7 @@ new shards are the same thing: a part whose key is found is not made again.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from atlas.files import (
     list_files,
     remove_tree,
     sync,
+    tell_no_room,
     write_json,
     write_text,
 )
@@ -267,12 +269,13 @@ def build(
     job = make_job(stage, settings, runtime, sources, root, progress)
     if force:
         job = replace(job, published_dir=root / ".work" / "nothing")
-    try:
-        run(job)
-    finally:
-        progress.stop()
-    _drop_unused_parts(work)
-    write_json(work / RECEIPT, make_receipt(stage, plan, work))
+    with tell_no_room(stage.name, root):
+        try:
+            run(job)
+        finally:
+            progress.stop()
+        _drop_unused_parts(work)
+        write_json(work / RECEIPT, make_receipt(stage, plan, work))
     settle(work, final)
     return Outcome(stage.name, tuple(reasons))
 
@@ -381,8 +384,6 @@ def hold(root: Path) -> Iterator[None]:
 
 
 def _process_id() -> int:
-    import os
-
     return os.getpid()
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import shutil
 from dataclasses import replace
 
@@ -217,6 +218,25 @@ def test_wrong_width_no_encoder_and_flat_icons_are_one_line_each(folder, job, tm
         icons.run(blind)
     with pytest.raises(InputError, match="feature 7 is drawn as one flat color"):
         studios._refuse_flat("feature 7", Image.new("RGB", (16, 16), (0, 0, 0)))
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(folder, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    before = (copy / "build/icons/icons.parquet").read_bytes()
+    again = ["build", str(copy / "atlas.toml"), "icons", "--force"]
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, limit[1]))
+    try:
+        status = run(again)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert status == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"atlas: icons: no room to write in {copy / 'build'} (")
+    assert (copy / "build/icons/icons.parquet").read_bytes() == before
+    assert run(again) == 0
+    assert (copy / "build/icons/icons.parquet").read_bytes() == before
 
 
 def test_without_a_decoder_there_is_no_such_stage(planted_atlas, capsys):

@@ -1,17 +1,33 @@
 """The promises of a stage: skip, explain, resume, extend, never publish half."""
 
 import json
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from atlas.config import Runtime, Section
-from atlas.errors import BusyError, InputError
+from atlas.errors import BusyError, InputError, RoomError
 from atlas.files import DigestCache, digest_json
 from atlas.progress import Progress
-from atlas.stage import Stage, build, hold, make_plan, outside_source, read_receipt, why_stale
+from atlas.stage import (
+    RECEIPT,
+    Stage,
+    build,
+    hold,
+    make_plan,
+    outside_source,
+    read_receipt,
+    why_stale,
+)
 
 
 class Settings(Section):
@@ -78,6 +94,51 @@ def test_a_crash_leaves_the_previous_outputs(tmp_path, words):
     with pytest.raises(RuntimeError, match="power cut"):
         run(Stage("copy", 2, ("words",)), tmp_path, words, work=crash)
     assert (tmp_path / "atlas/copy/top.txt").read_text() == "abc"
+
+
+@contextmanager
+def small_files(most_bytes):
+    """Let no file grow beyond a size, as a full disk would not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def save_in_a_database(path):
+    with duckdb.connect() as db:
+        db.execute(f"ATTACH '{path}' AS a")
+        db.execute("CREATE TABLE a.t AS SELECT random() r FROM range(100000)")
+
+
+LARGE = np.arange(1 << 16, dtype=np.float64)
+WRITERS = {
+    "bytes": lambda path: path.write_bytes(LARGE.tobytes()),
+    "numpy": lambda path: np.save(path, LARGE),
+    "parquet": lambda path: pq.write_table(pa.table({"a": LARGE}), path),
+    "safetensors": lambda path: save_file({"a": LARGE}, path),
+    "duckdb": save_in_a_database,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_full_disk_is_one_line_and_leaves_the_previous_outputs(tmp_path, words, write):
+    run(COPY, tmp_path, words)
+    newer = Stage("copy", 2, ("words",))
+
+    def fill(job):
+        write(job.out_dir / "large.npy")
+
+    with small_files(1 << 16), pytest.raises(RoomError) as told:
+        run(newer, tmp_path, words, work=fill)
+    line = str(told.value)
+    assert line.startswith(f"copy: no room to write in {tmp_path / 'atlas'} (")
+    assert line.endswith("; make room and run the same command: finished parts are kept")
+    assert "\n" not in line
+    assert [p.name for p in sorted((tmp_path / "atlas/copy").iterdir())] == [RECEIPT, "top.txt"]
+    assert run(newer, tmp_path, words) == ("version 1 -> 2",)
 
 
 def in_parts(calls, crash_at=None, letters="xyz"):
