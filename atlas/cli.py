@@ -170,6 +170,49 @@ def build(
 
 
 @app.command()
+def sweep(
+    config: ConfigArg,
+    attempts: Annotated[
+        list[str],
+        typer.Option(
+            "--try",
+            help="Settings of [train] to try, as 'train.activation=topk train.k=32'. Repeated.",
+        ),
+    ],
+    least_explained: Annotated[
+        float,
+        typer.Option(
+            "--least-explained", min=0, max=1, help="Share of variance that is to be explained."
+        ),
+    ] = 0.65,
+    changes: SetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Train with several settings, and set sparsity beside explained variance."""
+    from dataclasses import asdict
+
+    from atlas.progress import Progress
+    from atlas.sweep import HEAD, run_sweep
+
+    found = run_sweep(
+        config,
+        attempts,
+        changes=changes or [],
+        least_explained=least_explained,
+        progress=Progress(),
+    )
+    chosen = found.tried[found.chosen]
+    if as_json:
+        rows = [asdict(one) | {"folder": str(one.folder)} for one in found.tried]
+        _print_json({"tried": rows, "chosen": found.chosen, "why": found.why})
+        return
+    _table(HEAD, [one.cells(i + 1) for i, one in enumerate(found.tried)])
+    print(f"take {chosen.settings}: {found.why}")
+    print(f"its SAE, for [sae] path: {_short(chosen.folder)}")
+    print(f"open {_short(chosen.folder.parents[1] / 'report.html')}")
+
+
+@app.command()
 def encoder(
     model: Annotated[
         str, typer.Argument(help="open_clip's name of a model, or hf-hub:ID.", metavar="MODEL")

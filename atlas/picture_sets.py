@@ -114,6 +114,48 @@ def loose_pictures(files: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
 
 
+def count_pictures(files: Sequence[Path]) -> int:
+    """Return about how many pictures a set holds, from names, headers and notes alone.
+
+    Pictures that turn out broken are counted too. Archives without img2dataset's note are taken
+    to hold as many for their size as the first such does.
+
+    Raises:
+        InputError: A table is damaged.
+    """
+    boxes = containers(files)
+    if not boxes:
+        return len(loose_pictures(files))
+    counts = {path: _told_count(path) for path in boxes}
+    untold = [path for path, count in counts.items() if count is None]
+    each = 0.0
+    if untold:
+        first = sum(isinstance(one, Found) for one in _read_tar(untold[0].parent, untold[0]))
+        each = first / max(untold[0].stat().st_size, 1)
+    guessed = sum(round(each * path.stat().st_size) for path in untold)
+    return guessed + sum(count for count in counts.values() if count is not None)
+
+
+def _told_count(path: Path) -> int | None:
+    """Return how many pictures a table has rows for, or an archive's note says; None if untold."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix.lower() == ".tar":
+        stats = path.with_name(f"{path.stem}_stats.json")
+        told = read_json(stats) if stats.exists() else None
+        count = told.get("successes") if isinstance(told, dict) else None
+        return count if isinstance(count, int) else None
+    try:
+        if path.suffix.lower() == ".parquet":
+            return int(pq.read_metadata(path).num_rows)
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+            return sum(int(batch.num_rows) for batch in stream)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is damaged or not a table ({reason}); restore it") from error
+
+
 def read_shard(root: Path, shard: PictureShard, captions: Captions) -> Iterator[Found | Skipped]:
     """Yield the pictures of a shard, and what of it is skipped, in a fixed order.
 

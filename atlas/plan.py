@@ -19,6 +19,7 @@ from atlas.hosts import HOSTS, Tally, why_over
 from atlas.links import FEATURES_A_GROUP, FEATURES_A_SHEET, ICON_COLUMNS
 from atlas.machine import CARD_TFLOPS, REFERENCE_CARD, Machine, free_bytes, look_at_machine
 from atlas.paths import outside_files, sae_home, sae_path
+from atlas.picture_sets import count_pictures
 from atlas.pipeline import stages_of
 
 THUMBNAILS_PER_S = 250.0
@@ -147,13 +148,15 @@ def estimate(size: Size, config: Config) -> tuple[StageEstimate, ...]:
 
 
 def measure(config: Config, machine: Machine) -> Size:
-    """Return the sizes that the inputs' headers give, or that are expected; 0 where unknown."""
+    """Return the sizes that the inputs' names and headers give, or that are expected; 0 where unknown."""
     outside, expected = outside_files(config), config.expected
     images, width = _vectors_size(outside.get("vectors", (Path(), ()))[1])
     if not images and config.embed.compositions is not None and config.embed.compositions.exists():
         import pyarrow.parquet as pq
 
         images = pq.read_metadata(config.embed.compositions).num_rows
+    if not images and config.embed.vectors is None:
+        images = count_pictures(outside.get("pictures", (Path(), ()))[1])
     return Size(
         images or expected.images,
         width or expected.width,

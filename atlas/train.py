@@ -8,6 +8,7 @@ bytes, also after a kill.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from atlas.activations import write_tensors
 from atlas.checkpoints.own import write_own
 from atlas.checkpoints.saelens import write_saelens
 from atlas.config import TrainSettings
+from atlas.curves import Table, draw_line, write_curves
 from atlas.embeddings import read_embeddings, squared_lengths
 from atlas.errors import InputError
 from atlas.files import digest_json, draft, read_parquet, remove_tree, write_json, write_parquet
@@ -43,6 +45,8 @@ SAELENS = "sae_lens"
 HELD_OUT_EVERY = 10
 """Images from one held out to the next, where nobody says which to hold out."""
 CHECKPOINT_STEPS = 500
+SHOWN_STEPS = 24
+"""Rows of the curve in the report's table, at most; curve.parquet has all."""
 EVALUATED_IMAGES = 65_536
 """Held-out images that the figures are of, at most; of more, evenly spread ones."""
 EVALUATED_AT_ONCE = 4096
@@ -91,7 +95,9 @@ def run(job: Job) -> None:
     judged = _spread(np.flatnonzero(heldout), EVALUATED_IMAGES)
     terms = read_parquet(table, ["terms"])["terms"].take(judged).to_pylist()
     x = Shuffled(embeddings, _mask(len(heldout), judged), EVALUATED_IMAGES).read_all()
-    write_json(job.out_dir / "figures.json", evaluate(sae, images, x, terms))
+    figures = evaluate(sae, images, x, terms)
+    write_json(job.out_dir / "figures.json", figures)
+    _write_report(job.out_dir / "report.html", state, settings, figures["figures"])
     remove_tree(job.out_dir / PARTS)
 
 
@@ -192,6 +198,47 @@ def _curve_table(state: State) -> pa.Table:
     rows = np.array(state.curve, np.float64).reshape(-1, len(CURVE))
     columns: dict[str, Any] = {name: rows[:, i] for i, name in enumerate(CURVE)}
     return pa.table(columns | {"step": rows[:, 0].astype(np.int64)})
+
+
+def _write_report(
+    path: Path, state: State, settings: TrainSettings, figures: Sequence[dict[str, Any]]
+) -> None:
+    """Write the page of curves and held-out figures."""
+    rows = np.array(state.curve, np.float64).reshape(-1, len(CURVE))
+    titles = ("Loss", "L0, features an image", "Explained variance", "Dead share")
+    plots = [
+        draw_line(title, "step", rows[:, 0].tolist(), rows[:, i + 1].tolist())
+        for i, title in enumerate(titles)
+    ]
+    shown = _spread(np.arange(len(rows))[::-1], SHOWN_STEPS)[::-1]
+    curve = tuple((f"{row[0]:,.0f}", *(f"{value:.4g}" for value in row[1:])) for row in rows[shown])
+    tables = [
+        Table("The curves", ("step", *titles), curve, "Every row: curve.parquet."),
+        Table(
+            "On images that it was not trained on",
+            ("figure", "value", "baseline", "n"),
+            tuple(
+                (
+                    f"{row['name'].removeprefix('sae_heldout_')}, {row['unit']}",
+                    f"{row['value']:.4g}",
+                    f"{row['null_value']:.4g}, {row['null_name']}" if row["null_name"] else "",
+                    f"{row['n']:,}",
+                )
+                for row in figures
+            ),
+        ),
+        Table(
+            "Settings",
+            ("setting", "value"),
+            tuple((f"train.{key}", f"{value}") for key, value in settings.model_dump().items()),
+        ),
+    ]
+    lead = (
+        f"{RECIPES[settings.activation]}. {settings.n_features:,} features, {settings.steps:,} "
+        f"steps of {settings.batch_images:,} images. Curves are of the training batches; dead is "
+        "what fired on none of the images since the row before."
+    )
+    write_curves(path, "Training report", lead, plots, tables)
 
 
 def evaluate(

@@ -39,7 +39,7 @@ LAYERS = [
     {"studio", "second_look"},
     {"knobs"},
     {"pages", "render", "search_index", "sheets", "check", "serve"},
-    {"family_pages", "rooms"},
+    {"family_pages", "rooms", "curves"},
     {
         "embed",
         "convert",
@@ -57,7 +57,7 @@ LAYERS = [
     {"coverage"},
     {"contact_sheets"},
     {"pipeline"},
-    {"science"},
+    {"science", "sweep"},
     {"machine"},
     {"plan", "doctor", "begin"},
     {"demo"},

@@ -22,6 +22,7 @@ from atlas.clip import decode_picture, embed_images, fetch_encoder, fit_of, load
 from atlas.config import EmbedSettings
 from atlas.errors import InputError
 from atlas.files import digest_file, list_files, read_json
+from atlas.picture_sets import count_pictures
 from atlas.sae import SAE
 from atlas.stage import Job
 
@@ -301,6 +302,40 @@ def test_an_archive_that_holds_fewer_than_its_note_says_is_told(tmp_path, encode
         ("0.tar", "b.exe", "neither a picture nor a caption"),
         ("0.tar", "", "the archive holds 2 pictures, 0_stats.json says 5"),
     ]
+
+
+def test_pictures_are_counted_without_being_read(tmp_path, photos, capsys):
+    assert count_pictures(list_files(photos)) == 20  # .hidden.jpg and the broken ones too
+    assert count_pictures([photos / "00.txt"]) == 0
+    root = tmp_path / "tars"
+    root.mkdir()
+    img2dataset(root)
+    assert count_pictures(list_files(root)) == 7
+    (root / "00002_stats.json").write_text('{"successes": 1000}')
+    assert count_pictures(list_files(root)) == 1004
+    for path in root.glob("*_stats.json"):
+        path.unlink()
+    guessed = count_pictures(list_files(root))
+    assert 6 <= guessed <= 9  # as many for their size as the first holds
+    config = tmp_path / "one.toml"
+    config.write_text(f'[embed]\npictures = "{root}"\nencoder = "nowhere"\n[expected]\nimages = 7')
+    assert run(["plan", str(config)]) == 1
+    assert f"\n{guessed} images of width 0, " in capsys.readouterr().out
+
+
+def test_pictures_in_tables_are_counted_by_their_rows(tmp_path):
+    table = pa.table({"image": pa.array([b"a", b"b", b"c"])})
+    pq.write_table(table, tmp_path / "0.parquet")
+    assert count_pictures([tmp_path / "0.parquet"]) == 3
+    with (
+        pa.OSFile(str(tmp_path / "1.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema) as stream,
+    ):
+        stream.write_table(table, max_chunksize=2)
+    assert count_pictures([tmp_path / "1.arrow"]) == 3
+    (tmp_path / "2.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"2\.parquet is damaged or not a table"):
+        count_pictures([tmp_path / "0.parquet", tmp_path / "2.parquet"])
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])

@@ -56,6 +56,7 @@ def test_training_twice_gives_the_same_bytes_whatever_the_threads(trained, embed
     assert sorted(files(again)) == [
         "curve.parquet",
         "figures.json",
+        "report.html",
         "sae.json",
         "sae.safetensors",
         "sae_lens/cfg.json",
@@ -240,6 +241,17 @@ def test_terms_are_counted_once_a_feature():
 
 def column(*names: str | None) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(names[:1], pa.string()), pa.array(names[1:], pa.string())])
+
+
+def test_the_report_shows_the_curves_and_the_held_out_figures(trained):
+    page = (trained / "report.html").read_text()
+    assert page.count("<polyline") == 4
+    curve = pq.read_table(trained / "curve.parquet").to_pylist()
+    for row in curve:
+        assert f"<td>{row['explained_variance']:.4g}</td>" in page
+    for row in read_json(trained / "figures.json")["figures"]:
+        assert f"<td>{row['value']:.4g}</td>" in page
+    assert "<td>train.n_features</td><td>64</td>" in page
 
 
 def test_every_tenth_image_is_held_out_where_nobody_says_which():
