@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.embeddings import EmbeddingSet, inner_products, read_blocks
+from atlas.embeddings import EmbeddingSet, read_blocks
 from atlas.files import read_parquet
+from atlas.products import inner_products
 
 SKETCH_BYTES = 16
 SEED = 0

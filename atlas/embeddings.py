@@ -16,8 +16,6 @@ from atlas.files import read_json
 INDEX = "embeddings.json"
 ROWS_PER_BLOCK = 8192
 """Rows looked at together, so that a shard larger than memory can be read."""
-NUMBERS_PER_BLOCK = 81_920
-"""Numbers on each side of rows that are multiplied together: few enough to stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,45 +256,3 @@ def _check_rows(path: Path, first: int, block: NDArray[np.floating[Any]]) -> Non
             f"{path}: row {first + int(np.argmax(zero))} has length 0, expected more; "
             "embed that image again or drop it"
         )
-
-
-def inner_products(
-    left: NDArray[np.float32],
-    left_rows: NDArray[np.int64],
-    right: NDArray[np.float32],
-    right_rows: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Return the inner products of chosen pairs of rows.
-
-    Every product of two float32 is exact in float64 and each pair is summed by itself, in one
-    order, so that a result never depends on threads, batches or the other pairs.
-
-    Args:
-        left: (row, dimension).
-        left_rows: (pair,) rows of left.
-        right: (row, dimension).
-        right_rows: (pair,) rows of right.
-
-    Returns:
-        (pair,) inner products.
-    """
-    found = np.empty(len(left_rows), np.float64)
-    step = max(1, NUMBERS_PER_BLOCK // max(left.shape[1], 1))
-    # Rooms used again: fresh memory would cost more than the sums.
-    rooms = np.empty((2, min(step, len(found)), left.shape[1]), np.float64)
-    for start in range(0, len(found), step):
-        pairs = slice(start, start + step)
-        wide = rooms[:, : len(found[pairs])]
-        wide[0] = left[left_rows[pairs]]
-        wide[1] = right[right_rows[pairs]]
-        np.einsum("pd,pd->p", wide[0], wide[1], out=found[pairs])
-    return found
-
-
-def squared_lengths(block: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return each row's squared length, summed in float64."""
-    found = np.empty(len(block), np.float64)
-    for start in range(0, len(block), ROWS_PER_BLOCK):
-        wide = block[start : start + ROWS_PER_BLOCK].astype(np.float64)
-        np.einsum("rd,rd->r", wide, wide, out=found[start : start + ROWS_PER_BLOCK])
-    return found

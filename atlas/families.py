@@ -26,9 +26,10 @@ from atlas.activations import (
 from atlas.checkpoints import load_sae
 from atlas.clusters import DIGITS, LEVELS, cluster_levels
 from atlas.config import FamiliesSettings
-from atlas.embeddings import check_vectors, inner_products, read_embeddings
+from atlas.embeddings import check_vectors, read_embeddings
 from atlas.errors import InputError
 from atlas.files import draft, read_parquet, write_json, write_parquet
+from atlas.products import inner_products
 from atlas.sae import unit_directions
 from atlas.stage import Job
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from atlas import naming
 from atlas.activations import FeatureActivations, ImageActivations
 from atlas.config import NamesSettings
-from atlas.embeddings import inner_products, read_embeddings
+from atlas.embeddings import read_embeddings
 from atlas.errors import InputError
 from atlas.files import read_parquet, write_json, write_parquet
 from atlas.name_files import GivenName, check_features, read_names
 from atlas.naming import Chosen, Exam, Grades, Lexicon, Side
+from atlas.products import inner_products
 from atlas.stage import Job
 from atlas.vocabulary import Vocabulary, plain_words, read_vocabulary
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.activations import FeatureActivations
-from atlas.embeddings import inner_products
+from atlas.products import inner_products
 
 FEWEST_FIRINGS = 10
 """Features that fire more rarely get no name."""

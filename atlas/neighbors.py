@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from atlas.activations import FeatureActivations, ImageActivations, read_every_firing
 from atlas.checkpoints import load_sae
 from atlas.config import NeighborsSettings
-from atlas.embeddings import inner_products, read_embeddings
+from atlas.embeddings import read_embeddings
 from atlas.errors import MissingError
 from atlas.files import draft, read_parquet, write_json, write_parquet
+from atlas.products import inner_products
 from atlas.sae import SAE, limit_threads, pre_activations, unit_directions
 from atlas.stage import Job
 

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.config import ScreenKind
-from atlas.embeddings import inner_products, squared_lengths
 from atlas.errors import CheckError, InputError
+from atlas.products import inner_products, squared_lengths
 from atlas.screens import (
-    FEATURES_PER_BLOCK,
     MANY_IMAGES,
     Float32Screen,
     Needs,
@@ -40,6 +39,8 @@ ACTIVATION_KINDS: tuple[ActivationKind, ...] = ("relu", "topk", "batchtopk", "ju
 INPUT_KINDS: tuple[InputKind, ...] = ("raw", "unit", "affine", "layernorm")
 TOPK_ROWS = 128
 """Rows whose products with all features are held at once, where a top-k is wanted."""
+WIDE_ROWS = 512
+"""Features whose weights are widened to float64 at once: few enough to stay in the cache."""
 PAIRS_ON_DEVICE = 65_536
 """Pairs of rows multiplied at once on a GPU."""
 
@@ -314,9 +315,13 @@ def check_firings(encoder: Encoder, x: NDArray[np.floating[Any]], firings: Firin
     found = np.zeros((len(x), sae.n_features), np.float32)
     found[firings.image, firings.feature] = firings.activation
     true = np.empty(found.shape, np.float64)
-    for first in range(0, sae.n_features, FEATURES_PER_BLOCK):
-        block = slice(first, first + FEATURES_PER_BLOCK)
-        true[:, block] = inputs @ sae.W_enc[block].astype(np.float64).T + encoder.bias[block]
+    room = np.empty((WIDE_ROWS, sae.width))
+    for first in range(0, sae.n_features, WIDE_ROWS):
+        weights = sae.W_enc[first : first + WIDE_ROWS]
+        wide = room[: len(weights)]
+        wide[...] = weights
+        true[:, first : first + len(wide)] = inputs @ wide.T
+    true += encoder.bias
     if sae.soft_cap is not None:
         true = sae.soft_cap * np.tanh(true / sae.soft_cap)
     least = np.zeros((1, 1)) if sae.activation.threshold is None else sae.activation.threshold[None]
@@ -402,6 +407,8 @@ def _to_single(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _folded_bias(sae: SAE, features: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return b_enc minus what the pre-bias contributes, of chosen features."""
+    if not sae.b_pre.any():
+        return sae.b_enc[features].astype(np.float64)
     before = inner_products(sae.W_enc, features, sae.b_pre[None], np.zeros_like(features))
     return sae.b_enc[features] - before
 

@@ -38,10 +38,11 @@ from atlas.activations import (
 )
 from atlas.checkpoints import load_sae
 from atlas.config import ScanSettings
-from atlas.embeddings import EmbeddingSet, read_embeddings, squared_lengths
+from atlas.embeddings import EmbeddingSet, read_embeddings
 from atlas.engines import Tell, cores, help_until_done, make_locally, make_on_ray
 from atlas.errors import InputError
 from atlas.files import draft, read_parquet, write_json, write_parquet
+from atlas.products import squared_lengths
 from atlas.sae import (
     SAE,
     Encoder,
@@ -55,6 +56,7 @@ from atlas.sae import (
 )
 from atlas.screens import WORTH_TRYING
 from atlas.stage import Job
+from atlas.workers import keep_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +71,10 @@ BINS = OCTAVES * BINS_AN_OCTAVE + 2
 FIRINGS_PER_BLOCK = 4_000_000
 """Firings sorted at once when the feature side is finished."""
 MERGED_AT_ONCE = 16
+LIKELY = 4
+"""Of a cell's entries so many times those wanted are expected to be looked at in a draw."""
+LARGEST_HASH = 2.0**64 - 2**12
+"""About; a greater one is rare enough to be no matter."""
 SUFFIX = ".safetensors"
 SAMPLE_IMAGES = 1024
 """Images that a screen is fitted to."""
@@ -308,6 +314,7 @@ class _Hand:
 
 
 def _lend_hand(job: Job) -> _Hand:
+    keep_memory()
     sae = load_sae(job.inputs["sae"])
     return _Hand(job, sae, sae.digest(), read_embeddings(job.inputs["embed"]))
 
@@ -720,9 +727,11 @@ def _finish_features(
     for first, last in _feature_blocks(starts):
         block = slice(int(starts[first]), int(starts[last]))
         owner = np.repeat(np.arange(first, last), whole.count[first:last])
-        images, activation = image[block].astype(np.int64), half[block].astype(np.float32)
-        medians[first:last] = _medians(owner, activation, whole.count[first:last])
-        picks.append(pick_quantiles(owner, images, activation, settings))
+        images = image[block].astype(np.int64)
+        order = _strongest_first(owner, half[block])
+        activation = half[block][order].astype(np.float32)
+        medians[first:last] = _medians(activation, whole.count[first:last])
+        picks.append(pick_quantiles(owner, images[order], activation, settings))
         packed = pack_ids(starts[first : last + 1] - block.start, images, "image")
         image[block] = packed["image_low"]
         packed["image_overflow_at"] += block.start
@@ -794,16 +803,38 @@ def _feature_blocks(starts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     yield from pairwise(int(edge) for edge in edges)
 
 
-def _medians(
-    owner: NDArray[np.int64], activation: NDArray[np.float32], counts: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return each feature's median activation where it fires; NaN for dead ones."""
-    ordered = activation[np.lexsort((activation, owner))].astype(np.float64)
-    ordered = np.append(ordered, np.nan)
+def _strongest_first(
+    owner: NDArray[np.int64], activation: NDArray[np.float16]
+) -> NDArray[np.int64]:
+    """Return the order that leaves each owner's entries together, strongest first, ties as given.
+
+    Args:
+        owner: (firing,) feature, ascending.
+        activation: (firing,) greater than 0.
+    """
+    # One sort of one number each: owner, activation (positive float16 order as their bits), place.
+    place_bits = max(len(owner) - 1, 1).bit_length()
+    weakness = 0xFFFF - activation.view(np.uint16).astype(np.uint64)
+    key = (owner - owner[:1]).astype(np.uint64) << np.uint64(16) | weakness
+    assert not len(key) or int(key[-1]) >> (64 - place_bits) == 0, (len(key), int(key[-1]))
+    key = key << np.uint64(place_bits) | np.arange(len(key), dtype=np.uint64)
+    key.sort()
+    return (key & np.uint64((1 << place_bits) - 1)).astype(np.int64)
+
+
+def _medians(activation: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return each feature's median activation where it fires; NaN for dead ones.
+
+    Args:
+        activation: (firing,) ordered by feature, then by strength.
+        counts: (feature,) firings.
+    """
+    ordered = np.append(activation.astype(np.float64), np.nan)
     begins = np.cumsum(counts) - counts
     low = np.where(counts > 0, begins + (counts - 1) // 2, len(ordered) - 1)
     high = np.where(counts > 0, begins + counts // 2, len(ordered) - 1)
-    return ((ordered[low] + ordered[high]) / 2).astype(np.float32)
+    medians: NDArray[np.float32] = ((ordered[low] + ordered[high]) / 2).astype(np.float32)
+    return medians
 
 
 def pick_quantiles(
@@ -821,7 +852,7 @@ def pick_quantiles(
     Args:
         owner: (firing,) feature, ascending.
         image: (firing,).
-        activation: (firing,).
+        activation: (firing,) strongest first within a feature, ties by image.
         settings: How many quantiles and picks.
 
     Returns:
@@ -829,14 +860,11 @@ def pick_quantiles(
     """
     import pyarrow as pa
 
-    order = np.lexsort((image, -activation, owner))
-    owner, image, activation = owner[order], image[order], activation[order]
     place = _places(owner)
-    counts = np.bincount(owner)[owner] if len(owner) else place
+    counts = np.bincount(owner - owner[:1])[owner - owner[:1]] if len(owner) else place
     quantile = (counts - 1 - place) * settings.quantiles // np.maximum(counts, 1)
     cell = owner * settings.quantiles + quantile
-    drawn = np.lexsort((image, _hash(settings.seed, owner, image), cell))
-    kept = np.sort(drawn[_places(cell[drawn]) < settings.quantile_images])
+    kept = _draw(cell, owner, image, settings)
     # Strongest first within a feature, so quantiles fall: reorder by quantile, keep the rest.
     kept = kept[np.argsort(cell[kept], kind="stable")]
     return pa.table(
@@ -848,6 +876,37 @@ def pick_quantiles(
             "activation": activation[kept],
         }
     )
+
+
+def _draw(
+    cell: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    image: NDArray[np.int64],
+    settings: ScanSettings,
+) -> NDArray[np.int64]:
+    """Return the places of quantile_images entries of each cell, ascending: those of least hash.
+
+    Args:
+        cell: (firing,) equal numbers side by side.
+        owner: (firing,) feature.
+        image: (firing,).
+        settings: How many, and the seed of the hash.
+    """
+    most = settings.quantile_images
+    begins = np.flatnonzero(np.diff(cell, prepend=cell[:1] - 1))
+    sizes = np.diff(begins, append=len(cell))
+    run = np.repeat(np.arange(len(sizes)), sizes)
+    size = sizes[run]
+    many = np.flatnonzero(size > most)
+    run, value = run[many], _hash(settings.seed, owner[many], image[many])
+    # Of a large cell only small hashes are sorted, unless too few turn out to be small.
+    limit = np.minimum(LIKELY * most / size[many], 1.0) * LARGEST_HASH
+    small = value <= limit.astype(np.uint64)
+    small |= (np.bincount(run[small], minlength=len(sizes)) < most)[run]
+    many, run, value = many[small], run[small], value[small]
+    order = np.lexsort((value, run))
+    drawn = many[order[_places(run[order]) < most]]
+    return np.sort(np.concatenate([np.flatnonzero(size <= most), drawn]))
 
 
 def _hash(seed: int, feature: NDArray[np.int64], image: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.config import ScreenKind
-from atlas.embeddings import squared_lengths
 from atlas.errors import ConfigError
+from atlas.products import squared_lengths
 
 if TYPE_CHECKING:
     import torch

@@ -19,9 +19,10 @@ from atlas.checkpoints.own import write_own
 from atlas.checkpoints.saelens import write_saelens
 from atlas.config import TrainSettings
 from atlas.curves import Table, draw_line, write_curves
-from atlas.embeddings import read_embeddings, squared_lengths
+from atlas.embeddings import read_embeddings
 from atlas.errors import InputError
 from atlas.files import digest_json, draft, read_parquet, remove_tree, write_json, write_parquet
+from atlas.products import squared_lengths
 from atlas.recipe import (
     CURVE,
     State,

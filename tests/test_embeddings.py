@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from planted import plant, write_embed
 
-from atlas.embeddings import check_vectors, inner_products, read_embeddings
+from atlas.embeddings import check_vectors, read_embeddings
 from atlas.errors import InputError, MissingError
 from atlas.files import read_json, write_json
 
@@ -150,26 +147,3 @@ def test_an_index_that_contradicts_itself_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(MissingError):
         read_embeddings(folder)
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_inner_products_are_right_to_one_rounding_of_float32(seed):
-    rng = np.random.default_rng(seed)
-    left, right = rng.normal(size=(2, 3, 50)).astype(np.float32)
-    rows = rng.integers(0, 3, (2, 7))
-    found = inner_products(left, rows[0], right, rows[1]).astype(np.float32)
-    for value, i, j in zip(found, *rows, strict=True):
-        pairs = zip(left[i].tolist(), right[j].tolist(), strict=True)
-        truth = sum(Fraction(a) * Fraction(b) for a, b in pairs)
-        assert abs(Fraction(float(value)) - truth) <= abs(truth) * Fraction(1, 2**23)
-
-
-def test_an_inner_product_does_not_depend_on_the_other_pairs():
-    rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(2, 40, 333)).astype(np.float32)
-    rows = rng.integers(0, 40, (2, 500))
-    together = inner_products(left, rows[0], right, rows[1])
-    alone = [
-        inner_products(left, rows[0, i : i + 1], right, rows[1, i : i + 1]) for i in range(500)
-    ]
-    assert np.array_equal(together, np.concatenate(alone))

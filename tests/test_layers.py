@@ -13,7 +13,7 @@ CHECKPOINTS = (
 PACKAGE = Path(__file__).parents[1] / "atlas"
 LAYERS = [
     {"errors"},
-    {"files", "hosts", "links", "records", "progress"},
+    {"files", "hosts", "links", "records", "products", "progress"},
     {"config"},
     {"paths", "workers", "image_table"},
     {"fetch"},
@@ -69,7 +69,7 @@ HOMES = {
     "duckdb": {"catalog", "family_pages", "lookup", "site", "pages", "rooms"},
     "faiss": {"neighbors"},
     "jinja2": {"render"},
-    "numba": {"grouping"},
+    "numba": {"grouping", "products"},
     "open_clip": {"clip"},
     "timm": {"clip"},
     "sklearn": {"layout"},

@@ -428,6 +428,38 @@ def test_quantile_picks_follow_their_seed(tmp_path, planted_inputs):
     assert a["image"] != b["image"]
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    counts=st.lists(st.integers(0, 300), min_size=1, max_size=5),
+    quantiles=st.integers(1, 4),
+    wanted=st.integers(1, 3),
+    likely=st.sampled_from((1, 4)),
+)
+def test_picks_are_the_least_hashes_of_their_quantile(seed, counts, quantiles, wanted, likely):
+    rng = np.random.default_rng(seed)
+    kept = ScanSettings(quantiles=quantiles, quantile_images=wanted, seed=seed)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    image = np.concatenate([np.sort(rng.choice(400, n, replace=False)) for n in counts])
+    half = (rng.integers(1, 9, len(owner)) / 4).astype(np.float16)
+    order = scan._strongest_first(owner, half)
+    assert np.array_equal(order, np.lexsort((image, -half, owner)))
+    expected = []
+    for feature, n in enumerate(counts):
+        mine = order[owner == feature][::-1]
+        quantile = np.arange(n) * quantiles // max(n, 1)
+        for cell in range(quantiles):
+            one = mine[quantile == cell]
+            value = scan._hash(seed, np.full(len(one), feature), image[one])
+            picks = one[np.sort(np.argsort(value)[:wanted])][::-1]
+            expected += [
+                (feature, cell, rank, image[at], half[at]) for rank, at in enumerate(picks)
+            ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "LIKELY", likely)
+        found = scan.pick_quantiles(owner, image[order], half[order].astype("f4"), kept)
+    assert list(zip(*found.to_pydict().values(), strict=True)) == expected
+
+
 def test_feature_blocks_change_nothing(tmp_path, planted_inputs, monkeypatch):
     sae, embed = planted_inputs
     whole = run_scan(tmp_path / "whole", sae, embed, ScanSettings())
