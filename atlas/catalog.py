@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ from atlas.clusters import label_words, name_cluster
 from atlas.embeddings import EmbeddingSet, read_embeddings
 from atlas.files import digest_json, draft, read_json, read_parquet, write_json, write_parquet
 from atlas.layout import lay_out, trustworthiness
+from atlas.meanings import list_words, recall_of_pairs, write_lists
 from atlas.paths import DATABASE
 from atlas.records import SENSITIVE_SHARE, TABLE, TABLES, create_sql, tables_digest
 from atlas.sae import SAE
 from atlas.stage import Job
+from atlas.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -64,11 +66,11 @@ def run(job: Job) -> None:
         _insert_drawn(db, job)
         _insert_concepts(db, job)
         _insert_decompositions(db, job)
-        _insert_metrics(db, job, sae, map_file)
+        found = write_search(job, alive, _hidden(db))
+        _insert_metrics(db, job, [*found, _map_figure(job, sae, map_file)])
         _insert_provenance(db, job, sae)
         export(db, job.out_dir / "parquet")
         db.execute("CHECKPOINT")
-    write_search(job, alive)
 
 
 def _alive(scan_dir: Path) -> NDArray[np.int64]:
@@ -366,11 +368,9 @@ class Figure:
     note: str = ""
 
 
-def _insert_metrics(db: DuckDBPyConnection, job: Job, sae: SAE, map_file: Path) -> None:
-    figures = [
-        *scan_figures(read_json(job.inputs["scan"] / "scan.json")),
-        _map_figure(job, sae, map_file),
-    ]
+def _insert_metrics(db: DuckDBPyConnection, job: Job, own: Sequence[Figure]) -> None:
+    """Fill the table of figures: the scan's, this stage's own, other stages', and outside ones."""
+    figures = [*scan_figures(read_json(job.inputs["scan"] / "scan.json")), *own]
     for stage in ("families", "names", "icons", "concepts"):
         if stage in job.inputs:
             drawn = read_json(job.inputs[stage] / f"{stage}.json")["figures"]
@@ -490,12 +490,21 @@ def export(db: DuckDBPyConnection, folder: Path) -> None:
         write_parquet(folder / f"{table.name}.parquet", rows)
 
 
-def write_search(job: Job, alive: NDArray[np.int64]) -> None:
-    """Write what look-ups by meaning need: a prototype a live feature, and the vocabulary.
+def _hidden(db: DuckDBPyConnection) -> list[int]:
+    """Return the features that no search may show."""
+    rows = db.execute("SELECT feature FROM features WHERE sensitive ORDER BY feature").fetchall()
+    return [row[0] for row in rows]
+
+
+def write_search(job: Job, alive: NDArray[np.int64], hidden: Sequence[int]) -> list[Figure]:
+    """Write what look-ups by meaning need: a prototype a live feature, the vocabulary, word lists.
 
     A feature's prototype is the mean of its top images' embeddings, weighted by activation,
     each embedding at unit length and centered; decoder directions themselves are known to
     lie off the directions of text.
+
+    Returns:
+        How much the lists find, where there is a vocabulary with pairs of words.
     """
     folder = job.out_dir / "search"
     folder.mkdir(parents=True, exist_ok=True)
@@ -508,9 +517,35 @@ def write_search(job: Job, alive: NDArray[np.int64]) -> None:
         np.save(file, alive.astype(np.int32))
     with draft(folder / "center.npy") as path, path.open("wb") as file:
         np.save(file, center.astype(np.float32))
-    if "vocabulary" in job.inputs:
-        shutil.copytree(job.inputs["vocabulary"], folder / "vocabulary", dirs_exist_ok=True)
     write_json(folder / "search.json", {"width": embeddings.width, "features": len(alive)})
+    if "vocabulary" not in job.inputs:
+        return []
+    shutil.copytree(job.inputs["vocabulary"], folder / "vocabulary", dirs_exist_ok=True)
+    shown = ~np.isin(alive, hidden)
+    return write_word_lists(folder, alive[shown].astype(np.int32), prototypes[shown])
+
+
+def write_word_lists(
+    folder: Path, numbers: NDArray[np.int32], prototypes: NDArray[np.float32]
+) -> list[Figure]:
+    """Write the nearest features of every word, and return how much they find of pairs of words.
+
+    Args:
+        folder: The search folder, with the vocabulary in it.
+        numbers: (feature,) which features may be shown.
+        prototypes: (feature, d) theirs.
+    """
+    vocabulary = read_vocabulary(folder / "vocabulary")
+    lists = list_words(vocabulary, numbers, prototypes)
+    write_lists(folder, lists)
+    recall = recall_of_pairs(vocabulary, lists)
+    if recall is None:
+        return []
+    figure = Figure(
+        "search_recall_at_10", recall.share, "share", recall.n, recall.null, "words of another pair",
+        note="of the ten features nearest to a pair of words by the text encoder, how many the site finds by adding up the lists of the two words",
+    )  # fmt: skip
+    return [figure]
 
 
 def make_prototypes(

@@ -1290,6 +1290,11 @@ def search_view(book: Book, letters: Sequence[tuple[str, str]]) -> dict[str, Any
         **common(book, links.SEARCH, "Search", "search"),
         "letters": letters,
         "suggested": [feature_link(f, "", book) for f in common_names[:24]],
+        "recall": [
+            (percent(m.value), percent(m.null_value), f"{m.n:,}")
+            for m in book.metrics
+            if m.name == "search_recall_at_10" and m.null_value is not None
+        ],
     }
 
 

@@ -50,14 +50,14 @@ STAGES = (
     ),
     Stage(
         "catalog",
-        version=5,
+        version=6,
         needs=(
             *("embed", "sae", "scan", "neighbors", "families", "names"),
             *("icons", "concepts", "vocabulary", "figures"),
         ),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=8, needs=("embed", "icons", "concepts", "catalog", "templates")),
+    Stage("site", version=9, needs=("embed", "icons", "concepts", "catalog", "templates")),
 )
 
 

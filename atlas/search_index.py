@@ -1,4 +1,4 @@
-"""What the site's scripts search: words of labels and captions, in small files by prefix.
+"""What the site's scripts search: words of labels and captions, and word lists, in small files by prefix.
 
 A file from a disk can't fetch another, but it may load a script: so each piece of the index
 is a script that hands over plain data.
@@ -58,20 +58,36 @@ def word_weights(
     }
 
 
-def index_scripts(weights: Mapping[str, Mapping[int, int]]) -> dict[str, str]:
+def index_scripts(
+    weights: Mapping[str, Mapping[int, int]],
+    meanings: Iterable[tuple[str, Sequence[tuple[int, int]]]] = (),
+) -> dict[str, str]:
     """Return the scripts of the index: prefix -> text.
 
-    Each word holds feature, weight, feature, weight and so on, best first.
+    Each word holds feature, weight, feature, weight and so on, best first; so does each entry of
+    meanings, which lies under the prefix of its first word.
+
+    Args:
+        weights: Word of labels and captions -> feature -> weight.
+        meanings: (word or pair of words, its nearest features with their scores).
     """
     by_prefix: dict[str, dict[str, list[int]]] = defaultdict(dict)
     for word in sorted(weights):
         best = sorted(weights[word].items(), key=lambda item: (-item[1], item[0]))
-        flat = [number for pair in best[:FEATURES_A_WORD] for number in pair]
-        by_prefix[prefix_of(word)][word] = flat
+        by_prefix[prefix_of(word)][word] = _flat(best[:FEATURES_A_WORD])
+    meant: dict[str, dict[str, list[int]]] = defaultdict(dict)
+    for entry, scored in meanings:
+        meant[prefix_of(entry.split(" ")[0])][entry] = _flat(scored)
     return {
-        prefix: script("atlasWords", {"prefix": prefix, "words": words})
-        for prefix, words in sorted(by_prefix.items())
+        prefix: script(
+            "atlasWords", {"prefix": prefix, "words": by_prefix[prefix], "meanings": meant[prefix]}
+        )
+        for prefix in sorted(by_prefix.keys() | meant.keys())
     }
+
+
+def _flat(pairs: Iterable[tuple[int, int]]) -> list[int]:
+    return [number for pair in pairs for number in pair]
 
 
 def features_script(

@@ -18,6 +18,7 @@ from PIL import Image
 from atlas import family_pages, links, pages, rooms
 from atlas.check import check_host, check_site
 from atlas.files import read_json, write_or_link
+from atlas.meanings import read_lists
 from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
 from atlas.records import SURE, TABLES
@@ -25,6 +26,7 @@ from atlas.render import Templates, open_templates, render, render_group
 from atlas.search_index import features_script, index_scripts, script, word_weights
 from atlas.sheets import Shelf, join, sheet_key, shelf
 from atlas.stage import Job
+from atlas.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -347,7 +349,8 @@ def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:
             ORDER BY t.feature, t.rank"""
     ).fetchall()
     scripts = index_scripts(
-        word_weights(labels, ((feature, pages.clean(text), a) for feature, text, a in texts))
+        word_weights(labels, ((feature, pages.clean(text), a) for feature, text, a in texts)),
+        meanings(job.inputs["catalog"] / "search"),
     )
     for prefix, text in scripts.items():
         put(job, links.search_script(prefix), text)
@@ -388,6 +391,15 @@ def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:
     }
     put(job, f"{links.API}/index.json", json.dumps(index, indent=1) + "\n")
     put(job, f"{links.API}/schema.json", json.dumps(SCHEMA, indent=1) + "\n")
+
+
+def meanings(folder: Path) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Yield each word of the vocabulary, if there is one, with its nearest features and scores."""
+    lists = read_lists(folder)
+    if lists is None:
+        return
+    for row, word in enumerate(read_vocabulary(folder / "vocabulary").words):
+        yield word, lists.above_end(row)
 
 
 def icon_number(book: Book, feature: int) -> int:

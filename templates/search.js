@@ -1,5 +1,6 @@
-// Search over the words of labels and captions. The index comes as scripts, by the first two
-// characters of a word, so that it also works from a disk. Same rules as atlas/search_index.py.
+// Search over the words of labels and captions, and by meaning over lists made with the atlas.
+// The index comes as scripts, by the first two characters of a word, so that it also works from
+// a disk. Same rules as atlas/search_index.py, atlas/vocabulary.py and atlas/meanings.py.
 "use strict";
 (function () {
   var page = document.getElementById("results");
@@ -8,14 +9,18 @@
   var found = document.getElementById("found");
   var start = document.getElementById("start");
   var box = document.getElementById("find");
-  var SHOWN = 60;
+  var meant = document.getElementById("meant");
+  var SHOWN = 60, MEANT_SHOWN = 24;
+  var STOP_WORDS = ["a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "with"];
   var features = null;
   var place = new Map();
   var words = {};
+  var meanings = {};
   var waiting = {};
 
   window.atlasWords = function (piece) {
     words[piece.prefix] = piece.words;
+    meanings[piece.prefix] = piece.meanings;
   };
   window.atlasFeatures = function (table) {
     features = table;
@@ -69,6 +74,49 @@
       return b[1] - a[1] || a[0] - b[0];
     }).map(function (entry) { return entry[0]; });
   }
+  function listOf(entry) {
+    var known = meanings[prefixOf(entry.split(" ")[0])] || {};
+    return Object.hasOwn(known, entry) ? known[entry] : null;
+  }
+  // What is typed last may be unfinished: then the shortest word that begins so.
+  function finished(word) {
+    return Object.keys(meanings[prefixOf(word)] || {}).filter(function (entry) {
+      return word.length > 2 && entry.startsWith(word) && !entry.includes(" ");
+    }).sort(function (a, b) { return a.length - b.length || (a < b ? -1 : 1); })[0];
+  }
+  // The entries of the vocabulary that a text is made of, pairs first.
+  function entriesOf(text) {
+    var said = (text.toLowerCase().match(/[a-z0-9]+(?:['’][a-z]+)?/g) || []).filter(function (word) {
+      return !STOP_WORDS.includes(word);
+    });
+    var entries = [];
+    for (var i = 0; i < said.length; i++) {
+      var pair = said[i] + " " + said[i + 1];
+      if (i + 1 < said.length && listOf(pair)) {
+        entries.push(pair);
+        i += 1;
+        continue;
+      }
+      var word = said[i];
+      var known = [word, word.replace(/s$/, ""), word.replace(/es$/, ""), word.replace(/ies$/, "") + "y"].find(listOf);
+      if (!known && i + 1 === said.length) known = finished(word);
+      if (known) entries.push(known);
+    }
+    return entries;
+  }
+  // Each list counts from its own end, so that a word at its end adds nothing.
+  function near(entries) {
+    var total = new Map();
+    entries.forEach(function (entry) {
+      var list = listOf(entry);
+      for (var i = 0; i < list.length; i += 2) {
+        total.set(list[i], (total.get(list[i]) || 0) + list[i + 1]);
+      }
+    });
+    return Array.from(total).sort(function (a, b) {
+      return b[1] - a[1] || a[0] - b[0];
+    }).map(function (entry) { return entry[0]; });
+  }
   function pagePath(feature) {
     return atlasPage(root, features, feature);
   }
@@ -87,16 +135,28 @@
     item.append(link);
     return item;
   }
-  function show(text, list) {
-    found.replaceChildren.apply(found, list.slice(0, SHOWN).filter(function (feature) {
+  function fill(holder, list, most) {
+    holder.replaceChildren.apply(holder, list.filter(function (feature) {
       return place.has(feature);
-    }).map(tile));
-    start.hidden = list.length > 0;
+    }).slice(0, most).map(tile));
+  }
+  function showMeant(text) {
+    var entries = entriesOf(text);
+    meant.hidden = !entries.length;
+    fill(meant.querySelector("ul"), near(entries), MEANT_SHOWN);
+    document.getElementById("meantwords").textContent = entries.map(function (entry) { return "“" + entry + "”"; }).join(" and ");
+    document.getElementById("exactly").textContent = 'atlas search "' + text.replace(/["$`\\]/g, "") + '"';
+  }
+  function show(text, list) {
+    fill(found, list, SHOWN);
+    showMeant(text);
+    start.hidden = list.length > 0 || !meant.hidden;
     if (list.length) {
       answer.textContent = list.length + (list.length === 1 ? " feature" : " features") + " for “" + text + "”" +
         (list.length > SHOWN ? "; the best " + SHOWN + ":" : ":");
     } else {
-      answer.textContent = "Nothing is labeled or captioned “" + text + "”. Try a single, plainer word, or choose from the labels.";
+      answer.textContent = "Nothing is labeled or captioned “" + text + "”. " +
+        (meant.hidden ? "Try a single, plainer word, or choose from the labels." : "What lies near it in meaning:");
     }
   }
   var asked = 0;
@@ -105,6 +165,7 @@
     var query = wordsOf(text);
     if (!query.length || !features) {
       found.replaceChildren();
+      meant.hidden = true;
       start.hidden = false;
       return;
     }

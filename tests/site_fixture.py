@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 from planted import plant
 from tiny_decoder import save_tiny_decoder
 from tiny_encoder import save_tiny_encoder
@@ -16,6 +17,9 @@ from atlas.progress import Progress
 DRAWN = """
 [runtime]
 workers = 1
+
+[names]
+least_auroc = 0.5
 
 [icons]
 decoder = "decoder"
@@ -36,14 +40,31 @@ drawn_examples = 3
 """
 
 
+def save_planted_words(folder: Path, width: int, dark: int = 3) -> None:
+    """Write a vocabulary of the planted captions' words: each shape points along its dimension.
+
+    The first shapes lack their pair of words, so that a page has to add up the lists of two.
+    """
+    shapes = np.eye(width, dtype=np.float32) - 1 / width
+    shapes /= np.linalg.norm(shapes, axis=1, keepdims=True)
+    numbers = [str(i) for i in range(width)]
+    pairs = [f"shape {number}" for number in numbers[dark:]]
+    middle = np.full((1, width), width**-0.5, np.float32)
+    folder.mkdir()
+    (folder / "words.txt").write_text("\n".join(["shape", *numbers, *pairs]) + "\n")
+    np.save(folder / "vectors.npy", np.concatenate([middle, shapes, shapes[dark:]]).astype("f2"))
+
+
 def build_drawn(folder: Path) -> None:
     """Plant an atlas with icons and knobs, by a real pipeline and encoder of tiny random weights."""
     plant(folder)
     save_tiny_decoder(folder / "decoder", 32)
     save_tiny_encoder(folder / "encoder", 32)
     save_tiny_encoder(folder / "other-encoder", 20, seed=5)
+    save_planted_words(folder / "words", 32)
     toml = folder / "atlas.toml"
     text = toml.read_text().replace("[embed]\n", '[embed]\nencoder = "encoder"\n')
+    text = text.replace("[catalog]\n", '[catalog]\nvocabulary = "words"\n')
     toml.write_text(text + DRAWN)
     build_atlas(load_config(toml), progress=Progress(silent=True))
 

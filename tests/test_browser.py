@@ -7,7 +7,9 @@ import shutil
 import duckdb
 import pytest
 
+from atlas.meanings import read_lists
 from atlas.pages import clean
+from atlas.vocabulary import read_vocabulary
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATH = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -152,6 +154,28 @@ def test_search_finds_a_number_and_says_what_it_can_not_find(visit, db):
     page.fill("#find", "zzqqx")
     page.wait_for_function("document.querySelector('#answer').textContent.startsWith('Nothing')")
     assert page.locator("#found a").count() == 0
+
+
+@pytest.mark.parametrize("query", ["shape 5", "shape 1", "the 0 and 1", "shape"])
+def test_search_by_meaning_shows_what_the_lists_add_up_to(visit, drawn_atlas, drawn_site, query):
+    folder = drawn_atlas / "build" / "catalog" / "search"
+    rows, _ = read_vocabulary(folder / "vocabulary").split(query)
+    wanted = read_lists(folder).add_up(rows)[:24]
+    page = visit("search.html", site=drawn_site)
+    page.locator("#find").type(query)
+    page.wait_for_selector("#meant:not([hidden]) a")
+    page.wait_for_function(f"document.querySelector('#exactly').textContent.includes('{query}')")
+    shown = page.locator("#meant a").evaluate_all("links => links.map(l => l.href)")
+    assert [int(re.search(r"(\d+)\.html", href)[1]) for href in shown] == wanted
+
+
+def test_an_unfinished_word_means_the_shortest_that_begins_so(visit, drawn_site):
+    page = visit("search.html?q=sha", site=drawn_site)
+    page.wait_for_selector("#meant:not([hidden]) a")
+    assert page.locator("#meantwords").inner_text() == "“shape”"
+    page.fill("#find", "zzqqx")
+    page.wait_for_function("document.querySelector('#answer').textContent.startsWith('Nothing')")
+    assert page.locator("#meant").is_hidden()
 
 
 def test_browse_sorts_and_filters_over_all_features(visit, db):

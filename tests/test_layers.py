@@ -28,7 +28,7 @@ LAYERS = [
         "monosemanticity",
         "name_files",
     },
-    {"screens", "duplicates"},
+    {"screens", "duplicates", "meanings"},
     {"stage", "activations", "sae", "clip", "roundtrip", "shuffle"},
     {"recipe"},
     {"steering", "grouping", "engines", "recurring", "naming", "renderers.drawing"},
