@@ -224,6 +224,7 @@ DRAWN = {
     "icon_replicates": ("icons", "replicates"),
     "icon_side_effects": ("icons", "side_effects"),
     "strips": ("icons", "strips"),
+    "where_maps": ("where", "where"),
     "knobs": ("concepts", "knobs"),
     "transfers": ("concepts", "transfers"),
 }
@@ -371,7 +372,7 @@ class Figure:
 def _insert_metrics(db: DuckDBPyConnection, job: Job, own: Sequence[Figure]) -> None:
     """Fill the table of figures: the scan's, this stage's own, other stages', and outside ones."""
     figures = [*scan_figures(read_json(job.inputs["scan"] / "scan.json")), *own]
-    for stage in ("families", "names", "icons", "concepts"):
+    for stage in ("families", "compare", "names", "icons", "where", "concepts"):
         if stage in job.inputs:
             drawn = read_json(job.inputs[stage] / f"{stage}.json")["figures"]
             figures += [Figure(**row) for row in drawn]

@@ -3,13 +3,16 @@
 A match is mutual: each is the other's best. By direction, best is the largest cosine of the
 decoder directions; by firing, the largest correlation of the activations over all images.
 Some pairs are mutual by chance, so each share stands beside that of a null: the second SAE's
-dimensions permuted for directions, its images for firing.
+dimensions permuted for directions, its images for firing. As a stage, which runs where the
+configuration names another atlas, this writes compare.json, pairs.parquet and other.parquet.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +24,12 @@ from atlas.activations import (
     read_every_firing,
 )
 from atlas.errors import InputError, MissingError
-from atlas.files import read_json
+from atlas.files import read_json, read_parquet, write_json, write_parquet
+from atlas.sheets import shelf
+from atlas.stage import Job
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CLOSE = 0.7
 """Cosine or correlation from which a mutual pair counts as the same feature."""
@@ -29,6 +37,8 @@ FAR = 0.3
 """Best cosine below which the other SAE lacks a feature."""
 LACKED_SHOWN = 10
 ROWS_PER_BLOCK = 512
+PAIRS_SHOWN = 60
+"""Pairs that a page shows side by side, drawn by lot."""
 DIRECTIONS = Path("families") / "directions.npy"
 
 
@@ -106,6 +116,106 @@ class _Best:
         """Return (feature of A,) whether its best match has it as its own."""
         found: NDArray[np.bool_] = self.of_b[self.of_a] == np.arange(len(self.of_a))
         return found
+
+
+def run(job: Job) -> None:
+    """Compare this atlas with the other one, and keep what a page shows of that one's features."""
+    other = job.inputs["other"]
+    catalog = other / "catalog" / "parquet"
+    facts = dict(_rows(catalog / "provenance.parquet", ["key", "value"]))
+    job.progress.say(f"  compare: with {facts['id']}")
+    found = compare(job.inputs["scan"].parent, other, job.settings.seed)
+    drawn = np.random.default_rng(job.settings.seed).permutation(len(found.pairs))[:PAIRS_SHOWN]
+    write_parquet(job.out_dir / "pairs.parquet", _pair_table(found, np.sort(drawn).tolist()))
+    shown = {found.pairs[i][1] for i in drawn.tolist()} | {one.feature for one in found.a_lacks}
+    write_parquet(job.out_dir / "other.parquet", _faces(job, other, sorted(shown)))
+    matching = {by.by: asdict(by) for by in (found.directions, found.firing)}
+    value = {
+        **{key: facts[key] for key in ("id", "title")},
+        **{key: getattr(found, key) for key in ("images", "live_a", "live_b", "both", "both_null")},
+        **matching,
+        "b_lacks": [asdict(one) for one in found.b_lacks],
+        "a_lacks": [asdict(one) for one in found.a_lacks],
+        "figures": _figures(found, facts["id"]),
+    }
+    write_json(job.out_dir / "compare.json", value)
+
+
+def _figures(found: Comparison, other: str) -> list[dict[str, Any]]:
+    """Return the rows that the comparison adds to the report."""
+    return [
+        {
+            "name": "features_shared",
+            "value": found.both,
+            "unit": "share",
+            "n": found.live_a,
+            "null_value": found.both_null,
+            "null_name": "the other's dimensions and images permuted",
+            "command": "atlas compare A B",
+            "note": f"live features with the same close mutual match in {other} by direction and by firing",
+        }
+    ]
+
+
+def _pair_table(found: Comparison, shown: list[int]) -> pa.Table:
+    import pyarrow as pa
+
+    feature, other, cosine, correlation = (
+        np.array(found.pairs, np.float64).reshape(len(found.pairs), 4).T
+    )
+    return pa.table(
+        {
+            "feature": feature.astype(np.int32),
+            "other": other.astype(np.int32),
+            "cosine": cosine.astype(np.float32),
+            "correlation": correlation.astype(np.float32),
+            "shown": np.isin(np.arange(len(found.pairs)), shown),
+        }
+    )
+
+
+def _faces(job: Job, other: Path, features: list[int]) -> pa.Table:
+    """Return name and picture of some features of the other atlas; neither of a sensitive one."""
+    import pyarrow as pa
+
+    catalog = other / "catalog" / "parquet"
+    hidden = {
+        f for f, dark in _rows(catalog / "features.parquet", ["feature", "sensitive"]) if dark
+    }
+    open_ = [feature for feature in features if feature not in hidden]
+    names = {
+        feature: label
+        for feature, rank, label in _rows(catalog / "labels.parquet", ["feature", "rank", "label"])
+        if rank == 0 and feature not in hidden
+    }
+    stand_ins = dict(_rows(catalog / "icons.parquet", ["feature", "image"]))
+    dark = {i for i, d in _rows(catalog / "images.parquet", ["image", "sensitive"]) if d}
+    images = {f: stand_ins[f] for f in open_ if stand_ins.get(f) is not None}
+    images = {f: image for f, image in images.items() if image not in dark}
+    thumbnails = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
+    drawn = [path for path in [other / "icons" / "icons.parquet"] if path.exists()]
+    rendered = {f for f in open_ if f in stand_ins and stand_ins[f] is None}
+    with (
+        shelf(thumbnails, "image", set(images.values())) as small,
+        shelf(drawn, "feature", rendered) as icons,
+    ):
+        pictures = [
+            icons[f] if f in icons else small[images[f]] if images.get(f) in small else None
+            for f in features
+        ]
+    return pa.table(
+        {
+            "feature": pa.array(features, pa.int32()),
+            "name": pa.array([names.get(f, "") for f in features], pa.string()),
+            "sensitive": pa.array([f in hidden for f in features], pa.bool_()),
+            "webp": pa.array(pictures, pa.binary()),
+        }
+    )
+
+
+def _rows(path: Path, columns: list[str]) -> Iterable[tuple[Any, ...]]:
+    table = read_parquet(path, columns)
+    return zip(*(table[name].to_pylist() for name in columns), strict=True)
 
 
 def compare(a: Path, b: Path, seed: int = 0) -> Comparison:

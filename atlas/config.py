@@ -266,6 +266,23 @@ class NeighborsSettings(Section):
     )
 
 
+class CompareSettings(Section):
+    """Another atlas that this one is held against; used where it is named."""
+
+    other: Path | None = Field(
+        default=None,
+        description="Folder of another finished atlas of the same images; a page then shows which features both have, and what each lacks.",
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the null's permutations and of the pairs shown."
+    )
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """Return the fields that say where inputs are."""
+        return {"other"}
+
+
 class NamesSettings(Section):
     """Words for features; used where a vocabulary or names from outside are given."""
 
@@ -444,6 +461,20 @@ class IconsSettings(Section):
     def places(cls) -> set[str]:
         """Return the fields that say where inputs are."""
         return {"decoder", "template", "second_encoder"}
+
+
+class WhereSettings(Section):
+    """Maps of which part of a top image drives a feature; used where an encoder and pictures are."""
+
+    features: int = Field(
+        default=0,
+        ge=0,
+        description="Features, drawn by lot, whose top images get a map of where they look; each map takes the encoder 52 pictures. 0 for none.",
+    )
+    images: int = Field(
+        default=3, ge=1, le=9, description="Top images of each of these features that get a map."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of every lot.")
 
 
 class ConceptsSettings(Section):
@@ -687,8 +718,10 @@ class Config(Section):
     families: FamiliesSettings = Field(
         default_factory=FamiliesSettings, description="Stage families."
     )
+    compare: CompareSettings = Field(default_factory=CompareSettings, description="Stage compare.")
     names: NamesSettings = Field(default_factory=NamesSettings, description="Stage names.")
     icons: IconsSettings = Field(default_factory=IconsSettings, description="Stage icons.")
+    where: WhereSettings = Field(default_factory=WhereSettings, description="Stage where.")
     concepts: ConceptsSettings = Field(
         default_factory=ConceptsSettings, description="Stage concepts."
     )

@@ -20,14 +20,17 @@ CONCEPTS = "concepts.html"
 SEARCH = "search.html"
 FAMILIES = "families.html"
 REPORT = "report.html"
+COMPARE = "compare.html"
 DATA = "data.html"
 ABOUT = "about.html"
 DEAD = "dead.html"
 NOT_FOUND = "404.html"
 STYLE = "assets/site.css"
 FEATURES_SCRIPT = "assets/features.js"
-ROUNDS_SCRIPT = "assets/rounds.js"
 """Every live feature's name, icon and place, for the scripts."""
+ROUNDS_SCRIPT = "assets/rounds.js"
+PICTURES_SCRIPT = "assets/pictures.js"
+"""Hashes of the pictures shown, for whoever brings one."""
 API = "api/v1"
 FEATURES_A_GROUP = 16
 FEATURES_A_SHEET = 4
@@ -116,6 +119,11 @@ def icon(feature: int) -> str:
     return f"icon/{feature // 1000}/{feature}.webp"
 
 
+def other_icon(feature: int) -> str:
+    """Return the picture of a feature of the atlas that this one is compared with."""
+    return f"other/{feature}.webp"
+
+
 def concept_icon(image: int, concept: int) -> str:
     """Return the icon of a coarse concept of an example image."""
     return f"concept/{image // 1000}/{image}-{concept}.webp"
@@ -164,6 +172,11 @@ def family_page(cluster: int) -> str:
 def feature_json(feature: int) -> str:
     """Return the JSON file that holds a live feature, with 63 others."""
     return f"{API}/features/{feature // 64}.json"
+
+
+def pairs_json() -> str:
+    """Return the JSON file of all pairs of a comparison."""
+    return f"{API}/compare.json"
 
 
 def search_script(prefix: str) -> str:

@@ -158,6 +158,8 @@ class Chapter:
     strip: Rows
     """The icon at several strengths, of a sample."""
     top: Rows
+    where: Rows
+    """Which part of some top images drives it, of a sample."""
     film: Rows
     near: Rows
     misses: Rows
@@ -305,6 +307,12 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
             f"SELECT feature, strength, on_icon FROM strips WHERE {span} ORDER BY feature, step"
         ),
         top=shown(distinct_tops(span), "activation", "true", "rank"),
+        where=shown(
+            "where_maps",
+            "activation, on_thumbnail, lost, lost_gray, lost_gray_null",
+            "true",
+            "rank",
+        ),
         film=shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
         near=shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
         misses=by_feature(
@@ -540,6 +548,7 @@ def feature_view(
         "weakest": figure(chapter.histogram[feature][0][1]) if bars else "",
         "strongest": figure(row.max),
         "top": in_cells(pictures_of(top, book)),
+        "where": [] if hidden else where_maps(chapter, feature, cells),
         "film": [] if hidden else in_cells(pictures_of(chapter.film.get(feature, []), book)),
         "near": [] if hidden else in_cells(near_pictures(book, chapter, feature)),
         "near_line": "" if hidden else near_line(chapter, feature),
@@ -733,6 +742,64 @@ def strip_view(chapter: Chapter, feature: int) -> dict[str, Any] | None:
         "steps": [(figure(strength), figure(on_icon)) for _, strength, on_icon in rows],
         "points": points,
     }
+
+
+class WhereMap(NamedTuple):
+    """A top image, veiled where it matters little."""
+
+    thumb: str
+    caption: str
+    veils: list[tuple[str, str]]
+    """(opacity, outline of the cells in a square of 8 by 8), from light to dense."""
+    lost: str
+    null: str
+    """Empty where no other feature fires."""
+
+
+MAP_CELLS = 8
+VEILS = 4
+"""Steps of a veil; its densest hides four fifths of a picture."""
+
+
+def where_maps(
+    chapter: Chapter, feature: int, cells: Mapping[int, str] = NO_CELLS
+) -> list[WhereMap]:
+    """Return the maps of where a feature looks; none of a sensitive image.
+
+    Args:
+        chapter: Its rows.
+        feature: Of a sample that has maps.
+        cells: Image -> its address in a sheet, where small pictures are joined.
+    """
+    return [
+        WhereMap(
+            cells.get(image, links.thumbnail(image)),
+            clean(caption),
+            veils(lost),
+            percent(max(gray, 0.0)),
+            "" if null is None else percent(max(null, 0.0)),
+        )
+        for _, image, _, _, lost, gray, null, caption, sensitive in chapter.where.get(feature, [])
+        if not sensitive
+    ]
+
+
+def veils(lost: Sequence[float]) -> list[tuple[str, str]]:
+    """Return what covers a map's cells, the denser the less is lost there: (opacity, outline)."""
+    most = max(max(lost), 1e-9)
+    steps = [VEILS - min(VEILS, max(0, round(VEILS * value / most))) for value in lost]
+    return [
+        (
+            f"{0.8 * step / VEILS:.1f}",
+            "".join(
+                f"M{i % MAP_CELLS} {i // MAP_CELLS}h1v1h-1z"
+                for i, own in enumerate(steps)
+                if own == step
+            ),
+        )
+        for step in range(1, VEILS + 1)
+        if step in steps
+    ]
 
 
 def effects_view(book: Book, chapter: Chapter, feature: int) -> list[Link]:
@@ -1471,6 +1538,7 @@ def report_view(
         ],
         "charts": drawn,
         "tenths": tenths,
+        "compared": any(metric.name == "features_shared" for metric in book.metrics),
         "provenance": sorted(book.facts.items()),
         "n_dead": f"{len(book.dead):,}",
     }

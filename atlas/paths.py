@@ -86,6 +86,8 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
     if config.names.imported:
         base = Path(os.path.commonpath([path.parent for path in config.names.imported]))
         found["imported"] = (base, config.names.imported)
+    if config.compare.other is not None:
+        found["other"] = (config.compare.other, _receipts(config.compare.other))
     kept = tuple(sorted((config.out_dir / IMPORTED).glob("*.jsonl")))
     if kept:
         found["kept_names"] = (config.out_dir / IMPORTED, kept)
@@ -96,6 +98,13 @@ def outside_files(config: Config) -> dict[str, tuple[Path, tuple[Path, ...]]]:
             tuple(path for path in figures if path.exists()),
         )
     return found
+
+
+def _receipts(atlas_dir: Path) -> tuple[Path, ...]:
+    """Return what stands for all that another atlas's stages wrote; none before its catalog is built."""
+    stages = ("catalog", "embed", "families", "icons", "scan")
+    found = tuple(atlas_dir / stage / "receipt.json" for stage in stages)
+    return tuple(path for path in found if path.exists()) if found[0].exists() else ()
 
 
 def sae_path(config: Config) -> Path | None:

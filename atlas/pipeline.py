@@ -33,6 +33,7 @@ STAGES = (
     Stage("scan", version=3, needs=("embed", "sae")),
     Stage("neighbors", version=3, needs=("embed", "sae", "scan")),
     Stage("families", version=1, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
+    Stage("compare", version=1, needs=("embed", "scan", "families", "other")),
     Stage(
         "names",
         version=2,
@@ -43,6 +44,7 @@ STAGES = (
         version=3,
         needs=("embed", "sae", "scan", "encoder", "decoder", "template", "second_encoder"),
     ),
+    Stage("where", version=1, needs=("embed", "sae", "scan", "encoder")),
     Stage(
         "concepts",
         version=2,
@@ -52,12 +54,16 @@ STAGES = (
         "catalog",
         version=6,
         needs=(
-            *("embed", "sae", "scan", "neighbors", "families", "names"),
-            *("icons", "concepts", "vocabulary", "figures"),
+            *("embed", "sae", "scan", "neighbors", "families", "compare", "names"),
+            *("icons", "where", "concepts", "vocabulary", "figures"),
         ),
         unstable=(DATABASE,),
     ),
-    Stage("site", version=9, needs=("embed", "icons", "concepts", "catalog", "templates")),
+    Stage(
+        "site",
+        version=9,
+        needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
+    ),
 )
 
 
@@ -69,10 +75,12 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
     """
     outside = outside_files(config)
     without = {
+        "compare": config.compare.other is None,
         "names": not {"vocabulary", "imported", "kept_names"} & outside.keys(),
         "convert": not is_foreign(config),
         "train": sae_path(config) is not None,
         "icons": config.icons.decoder is None,
+        "where": not config.where.features or not {"encoder", "pictures"} <= outside.keys(),
     }
     return tuple(stage for stage in STAGES if not without.get(stage.name, False))
 

@@ -25,6 +25,8 @@ from atlas.pipeline import stages_of
 THUMBNAILS_PER_S = 250.0
 ENCODED_PER_S = 30.0
 """Pictures that the demo's encoder takes in a second on two cores."""
+COVERED = 52
+"""Pictures encoded for a map of where a feature looks."""
 THUMBNAIL_BYTES = 3_000
 CLUSTER_ROUNDS = 30
 """Of the clustering, at most."""
@@ -54,7 +56,7 @@ DEMO_PICTURE_GFLOP = 1.0
 """What one forward of the demo's decoder takes at 64 px; each step takes two."""
 NAMED_PER_S = 60.0
 """Features named and graded in a second; a guess from the demo's 1,200."""
-ON_CARD = ("embed", "train", "scan", "icons", "concepts")
+ON_CARD = ("embed", "train", "scan", "icons", "where", "concepts")
 """Stages whose products run on runtime.device."""
 
 
@@ -347,6 +349,19 @@ def _families(size: Size, _config: Config) -> StageEstimate:
     )
 
 
+def _compare(size: Size, _config: Config) -> StageEstimate:
+    live = size.features * ALIVE_SHARE
+    products = 4.0 * live**2 * size.width
+    pairs = 2.0 * size.images * ACTIVE_FEATURES**2
+    return StageEstimate(
+        "compare",
+        products / size.gflops / 1e9 + pairs / 1e8,
+        live * 20.0,
+        size.images * ACTIVE_FEATURES * 12.0 + 8.0 * live * size.width,
+        "pairs of features an image at 100 M/s, twice, and two products",
+    )
+
+
 def _picture_s(size: Size, config: Config) -> float:
     """Return how long one picture takes to draw."""
     small = DEMO_PICTURE_GFLOP * config.icons.steps * 2 * (config.icons.px / 64) ** 2
@@ -372,6 +387,19 @@ def _icons(size: Size, config: Config) -> StageEstimate:
         pictures * _picture_bytes(config),
         2e9 + _weight_bytes(config, "decoder") + _weight_bytes(config, "encoder"),
         f"{pictures:,.0f} pictures, {each}",
+    )
+
+
+def _where(size: Size, config: Config) -> StageEstimate:
+    maps = config.where.features * config.where.images
+    gflop = config.expected.encode_gflop
+    rate = size.device_gflops / gflop if gflop else ENCODED_PER_S
+    return StageEstimate(
+        "where",
+        maps * COVERED / rate,
+        maps * 2000.0,
+        2e9 + _weight_bytes(config, "encoder"),
+        f"{maps:,} maps of {COVERED} pictures, {rate:,.3g} encoded/s",
     )
 
 
@@ -474,8 +502,10 @@ ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {
     "scan": _scan,
     "neighbors": _neighbors,
     "families": _families,
+    "compare": _compare,
     "names": _names,
     "icons": _icons,
+    "where": _where,
     "concepts": _concepts,
     "catalog": _catalog,
     "site": _site,

@@ -411,6 +411,40 @@ TABLES = (
         "feature, step",
     ),
     Table(
+        "where_maps",
+        "which part of a top image drives a feature, by covering parts of its thumbnail; of a sample of features",
+        (
+            FEATURE,
+            RANK,
+            IMAGE,
+            ACTIVATION,
+            Column(
+                "on_thumbnail", "FLOAT", "activation on the thumbnail, which is what is covered"
+            ),
+            Column(
+                "lost",
+                "FLOAT[]",
+                "of 8 x 8 cells, row by row from the top left, the share of on_thumbnail that is lost where a cell is covered in the picture's mean color, mean over the four patches of 2 x 2 cells that cover it (fewer at the edges); below 0 where it grows",
+            ),
+            Column(
+                "lost_gray",
+                "FLOAT",
+                "share lost where the patch that takes most away is covered in plain gray",
+            ),
+            Column(
+                "other",
+                "INTEGER",
+                "another feature that fires on the same picture, drawn by lot; null where none does",
+            ),
+            Column(
+                "lost_gray_null",
+                "FLOAT",
+                "share lost where the patch that takes most away from that other feature is covered in plain gray",
+            ),
+        ),
+        "feature, rank",
+    ),
+    Table(
         "decompositions",
         "the features of the images that have a page, strongest first",
         (IMAGE, RANK, FEATURE, ACTIVATION),

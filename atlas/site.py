@@ -12,10 +12,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from atlas import family_pages, links, pages, rooms
+from atlas import compare_page, family_pages, links, lookalikes, pages, rooms
 from atlas.check import check_host, check_site
 from atlas.files import read_json, write_or_link
 from atlas.meanings import read_lists
@@ -35,7 +36,10 @@ FEATURES_A_CHAPTER = 64 * 16
 """A multiple of 64, so that no JSON file is cut in two."""
 IMAGES_AT_ONCE = 1000
 STRIP_QUALITY = 85
-ASSETS = ("site.css", "mark.svg", "site.js", "search.js", "browse.js", "map.js", "game.js")
+ASSETS = (
+    *("site.css", "mark.svg", "site.js", "search.js", "picture.js", "browse.js", "map.js"),
+    "game.js",
+)
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
 FEATURES_A_SHEET = 4
 """Features of consecutive numbers, live or not, whose thumbnails share a sheet in layout pages."""
@@ -100,6 +104,7 @@ def run(job: Job) -> None:
         write_pictures(job, env, db, book)
         write_concepts(job, env, db, book)
         write_front(job, env, db, book)
+        write_comparison(job, env, book)
         write_indexes(job, db, book)
         job.progress.stop()
         write_thumbnails(job, db, book)
@@ -319,7 +324,7 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
         put(job, links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
     front = [
         ("home", pages.home_view(book, chosen)),
-        ("search", pages.search_view(book, letters)),
+        ("search", {**pages.search_view(book, letters), "own": write_hashes(job, db)}),
         ("map", pages.map_view(book)),
         ("dead", pages.dead_view(book)),
         ("report", pages.report_view(book, pages.charts(db), pages.read_reliability(db))),
@@ -334,6 +339,50 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
         write_page(job, env, template, view)
     synthetic = book.facts["synthetic"] == "true"
     put(job, "robots.txt", f"User-agent: *\nDisallow:{' /' if synthetic else ''}\n")
+
+
+def write_comparison(job: Job, env: Templates, book: Book) -> None:
+    """Write the page beside another atlas, where the build has one."""
+    if "compare" not in job.inputs:
+        return
+    compared = compare_page.read_compared(job.inputs["compare"])
+    write_page(job, env, "compare", compare_page.compare_view(book, compared))
+    for name, webp in compare_page.pictures(compared).items():
+        put(job, name, webp)
+    record = compare_page.pairs_record(book, compared)
+    put(job, links.pairs_json(), json.dumps(record, separators=(",", ":")) + "\n")
+
+
+def write_hashes(job: Job, db: DuckDBPyConnection) -> dict[str, str] | None:
+    """Write the hashes of the pictures that the site shows; say how well one is found by them.
+
+    Returns:
+        What the search page says of it; None where the atlas has no thumbnails.
+    """
+    shown = dict(
+        db.execute(
+            f"""SELECT image, list(feature ORDER BY rank, feature)
+                FROM {pages.distinct_tops("true")} JOIN features USING (feature)
+                JOIN images USING (image)
+                WHERE NOT features.sensitive AND NOT images.sensitive
+                GROUP BY image ORDER BY image"""
+        ).fetchall()
+    )
+    with thumbnails(job, set(shown)) as small:
+        images = [image for image in shown if image in small]
+        hashes = np.array([lookalikes.hash_webp(small[image]) for image in images], np.uint64)
+        drawn = rooms.in_order(range(len(images)), "tried")[: lookalikes.MOST_JUDGED]
+        judged = lookalikes.judge([small[images[i]] for i in drawn], hashes, drawn)
+    table = lookalikes.picture_table(images, hashes, [shown[image] for image in images])
+    put(job, links.PICTURES_SCRIPT, script("atlasPictures", table))
+    if not images:
+        return None
+    return {
+        "shown": f"{len(images):,}",
+        "found": pages.percent(judged.found),
+        "mistaken": pages.percent(judged.mistaken),
+        "n": f"{judged.n:,}",
+    }
 
 
 def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:

@@ -34,6 +34,10 @@ strip_features = 5
 second_encoder = "other-encoder"
 second_images = 3
 
+[where]
+features = 6
+images = 2
+
 [concepts]
 examples = 10
 drawn_examples = 3

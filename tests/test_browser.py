@@ -5,8 +5,11 @@ import re
 import shutil
 
 import duckdb
+import numpy as np
 import pytest
+from PIL import Image
 
+from atlas.gather import difference_hash
 from atlas.meanings import read_lists
 from atlas.pages import clean
 from atlas.vocabulary import read_vocabulary
@@ -176,6 +179,42 @@ def test_an_unfinished_word_means_the_shortest_that_begins_so(visit, drawn_site)
     page.fill("#find", "zzqqx")
     page.wait_for_function("document.querySelector('#answer').textContent.startsWith('Nothing')")
     assert page.locator("#meant").is_hidden()
+
+
+def test_the_page_hashes_pictures_as_the_build_does(visit):
+    page = visit("search.html")
+    random = np.random.default_rng(0)
+    for size in [(9, 8), (48, 48), (7, 5), (131, 77), (300, 200)]:
+        coarse = Image.fromarray(random.integers(0, 256, (7, 6, 3), np.uint8), "RGB")
+        picture = coarse.resize(size, Image.Resampling.BICUBIC)
+        pixels = np.asarray(picture.convert("RGBA")).ravel().tolist()
+        bits = page.evaluate("([p, w, h]) => atlasHash(p, w, h)", [pixels, *size])
+        assert int("".join(map(str, bits)), 2) == difference_hash(picture) % 2**64, size
+
+
+def test_a_picture_of_the_atlas_is_found_and_another_is_not(visit, site, db, tmp_path):
+    (image,) = db.execute(
+        """SELECT image FROM top_images JOIN features USING (feature) JOIN images USING (image)
+           WHERE rank = 0 AND NOT features.sensitive AND NOT images.sensitive
+           ORDER BY feature LIMIT 1"""
+    ).fetchone()
+    thumbnail = Image.open(site / "thumb" / "0" / f"{image}.webp").convert("RGB")
+    thumbnail.resize((100, 100)).save(tmp_path / "own.jpg", quality=70)
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 256, (60, 60, 3), np.uint8)).save(tmp_path / "other.png")
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    page = visit("search.html")
+    page.set_input_files("#own input", tmp_path / "own.jpg")
+    page.wait_for_selector("#own li a")
+    said = page.locator("#own [role=status]").inner_text()
+    assert said.startswith("It is, or looks just like, picture")
+    assert page.locator("#own a").first.get_attribute("href").endswith(".html")
+    for name, answer in (("other.png", "not among the pictures"), ("none.png", "can’t read")):
+        page.set_input_files("#own input", tmp_path / name)
+        page.wait_for_function(
+            f"document.querySelector('#own [role=status]').textContent.includes('{answer}')"
+        )
+        assert page.locator("#own a").count() == 0
 
 
 def test_browse_sorts_and_filters_over_all_features(visit, db):

@@ -23,7 +23,11 @@ from atlas.stage import read_receipt
 
 AFTER_EMBED = ["embed", "scan", "neighbors", "families", "concepts", "catalog", "site"]
 """The stages of an atlas whose SAE is given, without words or a decoder."""
-STAGE_NAMES = [stage.name for stage in STAGES if stage.name not in ("convert", "names", "icons")]
+STAGE_NAMES = [
+    stage.name
+    for stage in STAGES
+    if stage.name not in ("convert", "compare", "names", "icons", "where")
+]
 """Planted atlases name no decoder and bring their own SAE; other tests have those stages."""
 NOT_OUTPUTS = {
     "receipt.json",
