@@ -188,29 +188,36 @@ def _faces(job: Job, other: Path, features: list[int]) -> pa.Table:
         for feature, rank, label in _rows(catalog / "labels.parquet", ["feature", "rank", "label"])
         if rank == 0 and feature not in hidden
     }
-    stand_ins = dict(_rows(catalog / "icons.parquet", ["feature", "image"]))
-    dark = {i for i, d in _rows(catalog / "images.parquet", ["image", "sensitive"]) if d}
-    images = {f: stand_ins[f] for f in open_ if stand_ins.get(f) is not None}
-    images = {f: image for f, image in images.items() if image not in dark}
-    thumbnails = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
-    drawn = [path for path in [other / "icons" / "icons.parquet"] if path.exists()]
-    rendered = {f for f in open_ if f in stand_ins and stand_ins[f] is None}
-    with (
-        shelf(thumbnails, "image", set(images.values())) as small,
-        shelf(drawn, "feature", rendered) as icons,
-    ):
-        pictures = [
-            icons[f] if f in icons else small[images[f]] if images.get(f) in small else None
-            for f in features
-        ]
+    pictures = _pictures(job, other, open_)
     return pa.table(
         {
             "feature": pa.array(features, pa.int32()),
             "name": pa.array([names.get(f, "") for f in features], pa.string()),
             "sensitive": pa.array([f in hidden for f in features], pa.bool_()),
-            "webp": pa.array(pictures, pa.binary()),
+            "webp": pa.array([pictures.get(f) for f in features], pa.binary()),
         }
     )
+
+
+def _pictures(job: Job, other: Path, features: list[int]) -> dict[int, bytes]:
+    """Return the icon of each feature of the other atlas, or the image that stands in.
+
+    Images are the same in both atlases, so their thumbnails are taken from this one.
+    """
+    catalog = other / "catalog" / "parquet"
+    stand_ins: dict[int, int | None] = dict(_rows(catalog / "icons.parquet", ["feature", "image"]))
+    hidden = {i for i, dark in _rows(catalog / "images.parquet", ["image", "sensitive"]) if dark}
+    found = [(feature, stand_ins[feature]) for feature in features if feature in stand_ins]
+    rendered = {feature for feature, image in found if image is None}
+    images = {f: image for f, image in found if image is not None and image not in hidden}
+    thumbnails = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
+    drawn = [other / "icons" / "icons.parquet"] if rendered else []
+    with (
+        shelf(thumbnails, "image", set(images.values())) as small,
+        shelf(drawn, "feature", rendered) as icons,
+    ):
+        own = {feature: icons[feature] for feature in rendered if feature in icons}
+        return own | {f: small[image] for f, image in images.items() if image in small}
 
 
 def _rows(path: Path, columns: list[str]) -> Iterable[tuple[Any, ...]]:

@@ -328,7 +328,7 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
         ("map", pages.map_view(book)),
         ("dead", pages.dead_view(book)),
         ("report", pages.report_view(book, pages.charts(db), pages.read_reliability(db))),
-        ("data", {**pages.common(book, links.DATA, "Data", "data"), "tables": TABLES}),
+        ("data", pages.data_view(book)),
         ("about", pages.common(book, links.ABOUT, "About", "about")),
         ("404", pages.common(book, links.NOT_FOUND, "Not found")),
         *(("browse", view) for view in pages.browse_views(book)),

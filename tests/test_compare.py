@@ -60,13 +60,11 @@ def test_the_command_says_in_one_line_what_is_not_there(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def compared(planted_atlas, tmp_path_factory):
     """The planted atlas built anew beside itself; tests read it and never write."""
-    out_dir = tmp_path_factory.mktemp("compared") / "build"
-    shutil.copytree(planted_atlas, out_dir)
-    changes = [f"out_dir={out_dir}", f"compare.other={planted_atlas}"]
-    build_atlas(
-        load_config(planted_atlas.parent / "atlas.toml", changes), progress=Progress(silent=True)
-    )
-    return out_dir
+    folder = tmp_path_factory.mktemp("compared") / "planted"
+    shutil.copytree(planted_atlas.parent, folder, copy_function=shutil.copy2)
+    config = load_config(folder / "atlas.toml", [f"compare.other={planted_atlas}"])
+    build_atlas(config, progress=Progress(silent=True))
+    return folder / "build"
 
 
 def test_a_build_beside_another_atlas_keeps_every_pair_and_shows_some(planted_atlas, compared):

@@ -2,10 +2,22 @@
 
 from types import SimpleNamespace
 
+import duckdb
 import pytest
 from planted import HOSTILE
 
-from atlas.pages import bibtex, clean, figure, histogram_bars, metric_value, percent, runs, share_of
+from atlas.pages import (
+    QUERIES,
+    bibtex,
+    clean,
+    figure,
+    histogram_bars,
+    metric_value,
+    percent,
+    runs,
+    share_of,
+)
+from atlas.records import TABLES, create_sql
 
 
 @pytest.mark.parametrize(
@@ -83,3 +95,12 @@ def test_a_citation_holds_names_that_mean_something_to_latex():
         "  howpublished = {All \\& more, atlas:0123456789ab/f17},\n"
         "}"
     )
+
+
+@pytest.mark.parametrize(("question", "sql"), QUERIES)
+def test_the_queries_of_the_data_page_run_in_a_shell_on_the_tables(question, sql):
+    assert not set(sql) & set('"$`\\!')
+    with duckdb.connect() as db:
+        for table in TABLES:
+            db.execute(create_sql(table))
+        assert db.execute(sql).fetchall() == [], question
