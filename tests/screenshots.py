@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 
 WIDTHS = (390, 820, 1440)
 THEMES = ("light", "dark")
-FRONT = ("index", "browse", "map", "families", "pictures", "search", "report", "data")
+FRONT = ("index", "browse", "map", "families", "pictures", "search", "report", "data", "compare")
 
 
 def one_of_each(site: Path) -> list[str]:

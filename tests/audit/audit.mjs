@@ -1,6 +1,6 @@
 // Audit of a finished site, served on this machine: axe in both themes, html-validate, Lighthouse.
 // usage: node audit.mjs SITE_FOLDER CHROMIUM
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { extname, join, normalize } from "node:path";
@@ -17,7 +17,8 @@ const first = (folder, n) => {
   return readdirSync(join(site, folder, deep)).sort().slice(0, n).map((name) => `${folder}/${deep}/${name}`);
 };
 const letters = readdirSync(join(site, "words")).sort().slice(0, 1).map((name) => `words/${name}`);
-const pages = ["index.html", "browse.html", "search.html?q=red", "map.html", "pictures.html", "report.html", "data.html", "about.html", "dead.html", "404.html", ...letters, ...first("feature", 8), ...first("image", 4)];
+const some = ["families.html", "concepts.html", "concepts/0.html", "family/0.html", "compare.html"].filter((name) => existsSync(join(site, name)));
+const pages = ["index.html", "browse.html", "search.html?q=red", "map.html", "pictures.html", "report.html", "data.html", "about.html", "dead.html", "404.html", ...some, ...letters, ...first("feature", 8), ...first("image", 4)];
 
 const server = createServer((request, response) => {
   const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)).replace(/^(\.\.[/\\])+/, "");
