@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench torture audit screenshots serve demo-data fixtures clean
+.PHONY: help atlas test check lint types bench bench-train torture audit screenshots serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -43,6 +43,12 @@ types: $(READY) ## Types of the package
 
 bench: $(READY) ## Benchmarks, as ratios against a baseline in the same run
 	$(BIN)/python -m tests.benchmarks.bench_lookup
+
+bench-train: ## A training step beside SAELens' and sparsify's (an environment of its own, 2 GB, some minutes)
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
+	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' && \
+	for library in $(filter eai-sparsify% sae-lens%,$(LIBRARIES)) 'pydantic>=2.8,<3'; do "$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $$library || exit 1; done && \
+	OMP_NUM_THREADS=1 "$$place/venv/bin/python" -m tests.benchmarks.bench_train
 
 torture: $(READY) ## Large scans beside float64 and beside planted answers: every activation (half an hour, 8 GB)
 	$(BIN)/python -m tests.benchmarks.check_scan reference

@@ -11,7 +11,7 @@ from atlas.files import write_text
 from atlas.render import open_templates, render
 
 WIDTH, HEIGHT = 520, 280
-LEFT, RIGHT, TOP, BOTTOM = 64, 504, 20, 228
+LEFT, RIGHT, TOP, BOTTOM = 64, 488, 20, 228
 """Edges of the plot inside of the picture, in its own units."""
 MOST_TICKS = 5
 
@@ -129,7 +129,7 @@ def tick_values(values: Sequence[float]) -> list[float]:
     """Return round numbers, equally far apart, that enclose all values; at least two."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if low == high:
-        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+        low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (0.0, 1.0)
     rough = (high - low) / (MOST_TICKS - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10, 20) if m * power >= rough * (1 - 1e-9))

@@ -29,7 +29,7 @@ from atlas.stage import (
 STAGES = (
     Stage("embed", version=2, needs=("vectors", "images", "pictures", "compositions", "encoder")),
     Stage("convert", version=1, needs=("checkpoint", "input_mean")),
-    Stage("train", version=3, needs=("embed",)),
+    Stage("train", version=4, needs=("embed",)),
     Stage("scan", version=3, needs=("embed", "sae")),
     Stage("neighbors", version=3, needs=("embed", "sae", "scan")),
     Stage("families", version=1, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),

@@ -235,7 +235,7 @@ def _write_report(
         ),
     ]
     lead = (
-        f"{RECIPES[settings.activation]}. {settings.n_features:,} features, {settings.steps:,} "
+        f"Recipe: {RECIPES[settings.activation]}. {settings.n_features:,} features, {settings.steps:,} "
         f"steps of {settings.batch_images:,} images. Curves are of the training batches; dead is "
         "what fired on none of the images since the row before."
     )

@@ -34,7 +34,12 @@ def test_ticks_are_round_and_enclose_all_values(values):
 
 @pytest.mark.parametrize(
     ("values", "ticks"),
-    [([0.0, 1.0], [0, 0.5, 1]), ([50.0, 5000.0], [0, 2000, 4000, 6000]), ([], [0, 0.5, 1])],
+    [
+        ([0.0, 1.0], [0, 0.5, 1]),
+        ([50.0, 5000.0], [0, 2000, 4000, 6000]),
+        ([], [0, 0.5, 1]),
+        ([0.0, 0.0], [0, 0.5, 1]),
+    ],
 )
 def test_ticks_by_hand(values, ticks):
     assert tick_values(values) == ticks
