@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from html.parser import HTMLParser
+from functools import lru_cache, partial
+from html import unescape
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from atlas.config import Runtime
 from atlas.errors import MissingError, SiteError
@@ -52,81 +54,154 @@ class Checked:
         )
 
 
-@dataclass
-class _Page(HTMLParser):
-    """What one page holds, gathered while it is parsed."""
+TAG = re.compile(r'<(?:!--.*?-->|(/?[a-zA-Z!][^\s/>]*)((?:[^">]|"[^"]*")*)>)|(<)', re.DOTALL)
+"""A comment, a tag with its attributes, or a "<" that begins neither."""
+ATTRIBUTE = re.compile(r'\s+([^\s"=]+)(?:="([^"]*)")?')
+REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 
-    targets: list[tuple[str, str]] = field(default_factory=list)
-    """(tag, address)"""
-    anchors: set[str] = field(default_factory=set)
+
+@dataclass(slots=True)
+class _Page:
+    """What one page holds."""
+
     problems: list[str] = field(default_factory=list)
-    _first_meta: str = ""
-    _lang: bool = False
-    _title: bool = False
-    _inside: str = ""
-    _headings: int = 0
+    anchors: set[str] = field(default_factory=set)
+    links: int = 0
+    anchored: list[tuple[str, str, str]] = field(default_factory=list)
+    """(address, the page that it leads to, the anchor there) of the links whose anchor is to be found."""
 
-    def __post_init__(self) -> None:
-        super().__init__(convert_charrefs=True)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self._inside = tag
-        if len(found) != len(attrs):
-            self.problems.append(f"<{tag}> gives an attribute twice")
-        if "id" in found:
-            if found["id"] in self.anchors:
-                self.problems.append(f"id {found['id']} is there twice")
-            self.anchors.add(found["id"])
-        self.problems += [
-            f"<{tag}> has {name}" for name in found if name.startswith("on") or name == "style"
-        ]
-        self._note(tag, found)
-        if tag in LINKING and LINKING[tag] in found:
-            self._link(tag, found)
+class _Tag(NamedTuple):
+    """A tag by itself."""
 
-    def _note(self, tag: str, found: dict[str, str]) -> None:
-        """Check what some tags must have."""
-        if tag == "html":
-            self._lang = bool(found.get("lang"))
-        elif tag == "meta" and not self._first_meta and "charset" not in found:
-            self._first_meta = found.get("content", "")
-        elif tag == "title":
-            self._title = True
-        elif tag == "h1":
-            self._headings += 1
-        elif tag == "script" and "src" not in found:
-            self.problems.append("an inline script")
-        elif tag == "style":
-            self.problems.append("an inline style sheet")
-        elif tag == "img" and not {"alt", "width", "height"} <= found.keys():
-            self.problems.append(f"a picture without alt, width or height: {found.get('src')}")
+    name: str
+    found: dict[str, str]
+    problems: tuple[str, ...]
+    target: str
+    """Where it links to within the site; empty where it doesn't."""
 
-    def _link(self, tag: str, found: dict[str, str]) -> None:
-        address = found[LINKING[tag]]
-        parts = urlsplit(address)
+
+@lru_cache(maxsize=1 << 14)
+def _read_tag(name: str, attributes: str) -> _Tag:
+    """Return a tag; on ten thousands of pages most are the same."""
+    pairs = ATTRIBUTE.findall(attributes)
+    found = {key.lower(): unescape(value) for key, value in pairs}
+    problems = [f"<{name}> gives an attribute twice"] if len(found) != len(pairs) else []
+    rest = ATTRIBUTE.sub("", attributes).strip()
+    if rest not in ("", "/"):
+        problems.append(f"<{name}> has attributes that are not quoted: {rest}")
+    problems += [f"<{name}> has {key}" for key in found if key.startswith("on") or key == "style"]
+    if name == "script" and "src" not in found:
+        problems.append("an inline script")
+    elif name == "style":
+        problems.append("an inline style sheet")
+    elif name == "img" and not _sized(found):
+        problems.append(f"a picture without alt, width or height: {found.get('src')}")
+    target = ""
+    if name in LINKING and LINKING[name] in found:
+        address = found[LINKING[name]]
+        parts = _split(address)
         if parts.scheme or parts.netloc:
             rels = set(found.get("rel", "").split())
-            if tag != "a" or parts.scheme not in ("http", "https") or not rels >= SAFE_RELS:
-                self.problems.append(f"<{tag}> leads out to {address}")
+            if name != "a" or parts.scheme not in ("http", "https") or not rels >= SAFE_RELS:
+                problems.append(f"<{name}> leads out to {address}")
         else:
-            self.targets.append((tag, address))
+            target = address
+    return _Tag(name, found, tuple(problems), target)
 
-    def handle_data(self, data: str) -> None:
-        if CONTROL.search(data):
-            self.problems.append(f"a control character in <{self._inside}>")
 
-    def finish(self) -> list[str]:
-        """Return every problem of the page by itself."""
-        if self._first_meta != POLICY:
-            self.problems.append("the content security policy is not first, or not ours")
-        if not self._lang:
-            self.problems.append("no language")
-        if not self._title:
-            self.problems.append("no title")
-        if self._headings != 1:
-            self.problems.append(f"{self._headings} headings of the first rank")
-        return self.problems
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # for instance a bracket that is no address of a machine
+        return SplitResult("broken", address, "", "", "")
+
+
+def _read_page(name: str, text: str, files: Container[str]) -> _Page:
+    """Return what a page holds and what is wrong with it by itself.
+
+    Args:
+        name: Its address.
+        text: Its markup.
+        files: All addresses of the site.
+    """
+    page = _Page()
+    counts: Counter[str] = Counter()
+    policy = language = ""
+    for tag_name, attributes, stray in TAG.findall(text):
+        if stray:
+            page.problems.append("a < that begins no tag")
+        if not tag_name or tag_name[0] in "/!":
+            continue
+        counts[tag_name] += 1
+        if not attributes and tag_name not in ("script", "style", "img"):
+            continue
+        tag = _read_tag(tag_name, attributes)
+        page.problems += tag.problems
+        if "id" in tag.found:
+            if tag.found["id"] in page.anchors:
+                page.problems.append(f"id {tag.found['id']} is there twice")
+            page.anchors.add(tag.found["id"])
+        if tag_name == "meta" and not policy and "charset" not in tag.found:
+            policy = tag.found.get("content", "")
+        elif tag_name == "html":
+            language = tag.found.get("lang", "")
+        if tag.target:
+            page.links += 1
+            _follow(page, name, tag, files)
+    page.problems += _of_whole(text, policy, language, counts)
+    return page
+
+
+def _of_whole(text: str, policy: str, language: str, counts: Mapping[str, int]) -> list[str]:
+    """Return what is wrong with a page as a whole."""
+    problems = []
+    codes = (int(h, 16) if h else int(d) for h, d in REFERENCE.findall(text))
+    referred = "".join(chr(code) for code in codes if code < 0x110000)
+    if CONTROL.search(text) or CONTROL.search(referred):
+        problems.append("a control character")
+    if policy != POLICY:
+        problems.append("the content security policy is not first, or not ours")
+    if not language:
+        problems.append("no language")
+    if not counts["title"]:
+        problems.append("no title")
+    if counts["h1"] != 1:
+        problems.append(f"{counts['h1']} headings of the first rank")
+    return problems
+
+
+def _follow(page: _Page, name: str, tag: _Tag, files: Container[str]) -> None:
+    """Note where a link of a page leads, and what is wrong with it."""
+    path, _, anchor = tag.target.partition("#")
+    target = _resolve(name, path.partition("?")[0])
+    if path.startswith("/"):
+        page.problems.append(f"{tag.target} is not relative")
+    elif target not in files:
+        page.problems.append(f"{tag.target} leads nowhere")
+    # map.html#f12 is read by the map's script.
+    elif tag.name == "a" and anchor and target.endswith(".html") and target != "map.html":
+        page.anchored.append((tag.target, target, anchor))
+
+
+def _resolve(name: str, path: str) -> str:
+    """Return the address that a relative path means on a page."""
+    if not path:
+        return name
+    if "%" in path:
+        path = unquote(path)
+    folder = name.rpartition("/")[0]
+    while path.startswith("../") and folder:
+        path, folder = path[3:], folder.rpartition("/")[0]
+    path = f"{folder}/{path}" if folder else path
+    return posixpath.normpath(path) if "./" in path or "//" in path else path
+
+
+def _sized(found: Mapping[str, str]) -> bool:
+    """Return whether a picture has what it needs; the style sheet sizes those of a sheet."""
+    if "/sheet/" in f"/{found.get('src')}":
+        return "alt" in found
+    return {"alt", "width", "height"} <= found.keys()
 
 
 def check_site(folder: Path) -> Checked:
@@ -142,20 +217,23 @@ def check_site(folder: Path) -> Checked:
     names = sorted(name for name in sizes if name.endswith(".html"))
     tasks = [names[start : start + PAGES_AT_ONCE] for start in range(0, len(names), PAGES_AT_ONCE)]
     cores = devices_of(Runtime()) if len(tasks) >= WORTH_WORKERS else ["cpu"]
-    parsed: dict[str, _Page] = {}
-    for some, pages in zip(
-        tasks, in_workers(cores, partial(_take, folder), _parse, tasks), strict=True
-    ):
-        parsed |= zip(some, pages, strict=True)
-    problems: list[str] = []
+    anchors: dict[str, set[str]] = {}
+    anchored: list[tuple[str, list[tuple[str, str, str]]]] = []
+    found: list[tuple[str, str]] = []
     n_links = 0
-    for name, page in parsed.items():
-        problems += [f"{name}: {problem}" for problem in page.finish()]
-        for tag, address in page.targets:
-            n_links += 1
-            problem = _why_broken(name, tag, address, sizes, parsed)
-            if problem:
-                problems.append(f"{name}: {problem}")
+    for some, pages in zip(tasks, in_workers(cores, partial(_take, folder), _parse, tasks), strict=True):  # fmt: skip
+        for name, page in zip(some, pages, strict=True):
+            found += [(name, problem) for problem in page.problems]
+            anchors[name] = page.anchors
+            anchored.append((name, page.anchored))
+            n_links += page.links
+    found += [
+        (name, f"{address}: no such anchor")
+        for name, links in anchored
+        for address, target, anchor in links
+        if anchor not in anchors[target]
+    ]
+    problems = [f"{name}: {problem}" for name, problem in sorted(found)]
     if problems:
         more = (
             f" and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
@@ -163,9 +241,9 @@ def check_site(folder: Path) -> Checked:
         raise SiteError(
             f"{folder} breaks its promises: {'; '.join(problems[:PROBLEMS_SHOWN])}{more}"
         )
-    largest = max(parsed, key=lambda name: (sizes[name], name))
+    largest = max(names, key=lambda name: (sizes[name], name))
     return Checked(
-        len(parsed), len(sizes), n_links, sum(sizes.values()), largest, sizes[largest], tally(sizes)
+        len(names), len(sizes), n_links, sum(sizes.values()), largest, sizes[largest], tally(sizes)
     )
 
 
@@ -185,41 +263,22 @@ def check_host(found: Tally, host: str) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = Path(root) / name
-            yield path.relative_to(folder).as_posix(), path.stat().st_size
+    """Yield the address and the size of every file."""
+    waiting = [("", str(folder))]
+    while waiting:
+        way, place = waiting.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    waiting.append((f"{way}{entry.name}/", entry.path))
+                else:
+                    yield f"{way}{entry.name}", entry.stat().st_size
 
 
-def _take(folder: Path, _device: str) -> Path:
-    return folder
+def _take(folder: Path, _device: str) -> tuple[Path, frozenset[str]]:
+    return folder, frozenset(name for name, _ in _files(folder))
 
 
-def _parse(folder: Path, names: Sequence[str]) -> list[_Page]:
-    pages = []
-    for name in names:
-        page = _Page()
-        page.feed((folder / name).read_text(encoding="utf-8"))
-        page.close()
-        pages.append(page)
-    return pages
-
-
-def _why_broken(
-    name: str, tag: str, address: str, sizes: dict[str, int], parsed: dict[str, _Page]
-) -> str:
-    """Return what is wrong with a link, or nothing."""
-    parts = urlsplit(address)
-    if parts.path.startswith("/"):
-        return f"{address} is not relative"
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path)))
-    if not parts.path:
-        target = name
-    if target not in sizes:
-        return f"{address} leads nowhere"
-    if tag == "a" and parts.fragment and target in parsed:
-        known = parsed[target].anchors
-        # map.html#f12 is read by the map's script.
-        if parts.fragment not in known and target != "map.html":
-            return f"{address}: no such anchor"
-    return ""
+def _parse(site: tuple[Path, frozenset[str]], names: Sequence[str]) -> list[_Page]:
+    folder, files = site
+    return [_read_page(n, (folder / n).read_text(encoding="utf-8"), files) for n in names]

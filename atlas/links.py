@@ -34,10 +34,8 @@ PICTURES_SCRIPT = "assets/pictures.js"
 API = "api/v1"
 FEATURES_A_GROUP = 16
 FEATURES_A_SHEET = 4
-"""Whose thumbnails share a sheet in layout pages, by consecutive numbers, dead ones counted."""
 ICON_COLUMNS = 8
 """Of a sheet of icons, and its rows; the style sheet and the scripts know it too."""
-THUMBNAIL_COLUMNS = 20
 LONGEST_URL = 2000
 OTHER = "0-9"
 """The page of words that begin with no Latin letter."""
@@ -48,6 +46,16 @@ def feature_page(feature: int, layout: str = "pages") -> str:
     if layout == "groups":
         return f"{group_page(feature // FEATURES_A_GROUP)}#f{feature}"
     return f"feature/{feature // 1000}/{feature}.html"
+
+
+def features_a_sheet(layout: str = "pages") -> int:
+    """Return of how many consecutive numbers, live or not, the features' thumbnails share a sheet."""
+    return FEATURES_A_GROUP if layout == "groups" else FEATURES_A_SHEET
+
+
+def any_feature_page(layout: str = "pages") -> str:
+    """Return an address in place of every feature's page: links counted from it hold on each of them."""
+    return "feature/-.html" if layout == "groups" else "feature/-/-.html"
 
 
 def group_page(group: int) -> str:
@@ -62,11 +70,11 @@ def icon_sheet(sheet: int) -> str:
 
 def thumbnail_sheet(sheet: int) -> str:
     """Return a sheet of the thumbnails that the pages of some features show."""
-    return f"sheet/thumb/{sheet // 1000}/{sheet}.webp"
+    return f"sheet/{sheet // 1000}/{sheet}.webp"
 
 
 class Cell(NamedTuple):
-    """One picture of a sheet."""
+    """One icon of a sheet."""
 
     sheet: str
     """Address of the sheet."""
@@ -74,34 +82,23 @@ class Cell(NamedTuple):
     """Columns before it."""
     y: int
     """Rows before it."""
-    columns: int
 
 
 def icon_cell(place: int, px: int) -> str:
     """Return the address of an icon in its sheet, by its place in the order of the map."""
     sheet, number = divmod(place, ICON_COLUMNS**2)
-    return f"{icon_sheet(sheet)}#{_area(number, ICON_COLUMNS, px)}"
-
-
-def thumbnail_cell(sheet: int, number: int, px: int) -> str:
-    """Return the address of a thumbnail in a sheet of them."""
-    return f"{thumbnail_sheet(sheet)}#{_area(number, THUMBNAIL_COLUMNS, px)}"
-
-
-def _area(number: int, columns: int, px: int) -> str:
-    """Return a media fragment: left, top, width and height in pixels."""
-    return f"xywh={number % columns * px},{number // columns * px},{px},{px}"
+    y, x = divmod(number, ICON_COLUMNS)
+    return f"{icon_sheet(sheet)}#xywh={x * px},{y * px},{px},{px}"
 
 
 @lru_cache(maxsize=1 << 16)
 def as_cell(address: str) -> Cell | None:
-    """Return where a picture lies in its sheet, or nothing for a file of its own."""
+    """Return where an icon lies in its sheet, or nothing for a picture that is a file of its own."""
     sheet, mark, area = address.partition("#xywh=")
     if not mark:
         return None
     left, top, px, _ = (int(number) for number in area.split(","))
-    columns = ICON_COLUMNS if sheet.startswith("sheet/icon/") else THUMBNAIL_COLUMNS
-    return Cell(sheet, left // px, top // px, columns)
+    return Cell(sheet, left // px, top // px)
 
 
 def image_page(image: int) -> str:

@@ -10,7 +10,8 @@ import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -125,6 +126,8 @@ class Book:
     """Feature -> address of the picture that stands for it; only where it may be shown."""
     opened: Sequence[int]
     """Images that have a page, ascending; none sensitive."""
+    paged: frozenset[int]
+    """The same images, to ask for one."""
     examples: Sequence[int]
     """Those of them whose concepts are shown."""
     drawn: Sequence[int]
@@ -222,6 +225,7 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
         sure={feature: score for feature, _, score in labels},
         icons=addresses,
         opened=[row[0] for row in opened],
+        paged=frozenset(row[0] for row in opened),
         examples=[image for image, _ in examples],
         drawn=[image for image, drawn in examples if drawn],
         recurring=_recurring_heads(heads, names, addresses),
@@ -358,9 +362,12 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
 
 def clean(text: str) -> str:
     """Return text for a page: one line, no control or direction-changing characters."""
-    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
-    line = "".join(c for c in kept if not ("\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"))
-    line = " ".join(line.split())
+    if not (text.isascii() and text.isprintable()):  # most captions are, and need no look at each
+        kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+        text = "".join(
+            c for c in kept if not ("\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069")
+        )
+    line = " ".join(text.split())
     return line if len(line) <= LONGEST_CAPTION else line[: LONGEST_CAPTION - 1].rstrip() + "…"
 
 
@@ -396,9 +403,7 @@ def name_of(book: Book, feature: int) -> str:
 
 def picture(image: int, value: str, caption: str, book: Book) -> Picture:
     """Return an image as pages show it."""
-    i = int(np.searchsorted(book.opened, image)) if book.opened else 0
-    has_page = i < len(book.opened) and book.opened[i] == image
-    page = links.image_page(image) if has_page else ""
+    page = links.image_page(image) if image in book.paged else ""
     return Picture(image, clean(caption), value, links.thumbnail(image), page)
 
 
@@ -454,54 +459,76 @@ class Bar(NamedTuple):
     title: str
 
 
-CHART_WIDTH, CHART_HEIGHT = 280, 48
-BINS_SHOWN = 40
+BAR_ROOM, CHART_HEIGHT = 10, 48
+"""Of a chart of activations, in its own units; site.css gives bars their width."""
+BINS_SHOWN, FEWEST_BINS = 40, 12
 """The strongest ten octaves; what is weaker shares the first bar."""
+edge = lru_cache(maxsize=4096)(figure)
+"""figure, for the edges of bins, which are everywhere the same."""
 
 
-def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> list[Bar]:
-    """Return the bars of a feature's activations, a quarter octave each, from weak to strong."""
+class Bars(NamedTuple):
+    """A chart of a feature's activations."""
+
+    width: int
+    bars: list[tuple[str, str, str]]
+    """(left, height, what it says) of each bar, from weak to strong."""
+
+
+def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> Bars:
+    """Return the bars of a feature's activations, a quarter octave each.
+
+    Args:
+        rows: (feature, low, high, count, bin), from weak to strong.
+    """
     if not rows:
-        return []
+        return Bars(0, [])
     last = rows[-1][4]
     first = max(rows[0][4], last - BINS_SHOWN + 1)
     weaker = [row for row in rows if row[4] <= first]
     shown = [row for row in rows if row[4] > first]
     if weaker:  # a few stray weak firings would else squeeze the rest
         shown.insert(0, (0, weaker[0][1], weaker[-1][2], sum(row[3] for row in weaker), first))
-    step = CHART_WIDTH / max(last - first + 1, 12)
-    tallest = max(row[3] for row in shown)
-    bars = []
-    for _, low, high, count, bin in shown:
-        height = max(1.0, round(CHART_HEIGHT * count / tallest, 1))
-        title = f"{count:,} images from {figure(low)} to {figure(high)}"
-        left, width = round((bin - first) * step, 1), round(max(1.0, step - 1), 1)
-        bars.append(Bar(left, CHART_HEIGHT - height, width, height, title))
-    return bars
+    scale = CHART_HEIGHT / max(row[3] for row in shown)
+    bars = [
+        (
+            f"{(bin - first) * BAR_ROOM}",
+            f"{max(1, round(count * scale))}",
+            f"{count:,}: {edge(low)} to {edge(high)}",
+        )
+        for _, low, high, count, bin in shown
+    ]
+    return Bars(max(last - first + 1, FEWEST_BINS) * BAR_ROOM, bars)
 
 
-def images_shown(book: Book, chapter: Chapter, features: Iterable[int]) -> list[int]:
-    """Return the images that some features' pages show small, each once, in the order of showing."""
-    rows = (
-        row
-        for feature in features
-        if not book.live[feature].sensitive
-        for held in (chapter.top, chapter.film, chapter.near)
-        for row in held.get(feature, [])
-    )
-    return list(dict.fromkeys(image for _, image, _, _, sensitive in rows if not sensitive))
+FILM_SHOWN = 10
+"""One picture of each tenth of firings."""
+PICTURES_A_ROW = TOP_SHOWN + FILM_SHOWN + NEAR_SHOWN
+"""Of a sheet of thumbnails: a row is a feature; site.css knows where each list begins."""
 
 
-NO_CELLS: Mapping[int, str] = {}
-"""Every picture is a file of its own."""
+def row_of_images(book: Book, chapter: Chapter, feature: int) -> list[int | None]:
+    """Return the images that a feature's page shows small, each where its sheet has it.
+
+    Returns:
+        As many as a row of a sheet holds; None where there is no more to show.
+    """
+    if book.live[feature].sensitive:
+        return [None] * PICTURES_A_ROW
+    row: list[int | None] = []
+    for held, most in ((chapter.top, TOP_SHOWN), (chapter.film, FILM_SHOWN), (chapter.near, NEAR_SHOWN)):  # fmt: skip
+        images = [image for _, image, _, _, sensitive in held.get(feature, []) if not sensitive]
+        row += images
+        row += [None] * (most - len(images))
+    return row
 
 
 def feature_view(
     book: Book,
     chapter: Chapter,
     feature: int,
-    ring: Sequence[int],
-    cells: Mapping[int, str] = NO_CELLS,
+    turn: tuple[int | None, int | None],
+    sheet: str = "",
 ) -> dict[str, Any]:
     """Return what a feature's page shows.
 
@@ -509,25 +536,22 @@ def feature_view(
         book: The atlas.
         chapter: Rows of this feature and its like.
         feature: A live one.
-        ring: All live features, ascending, for previous and next.
-        cells: Image -> its address in a sheet, where small pictures are joined.
+        turn: The live features before and after it; None at the ends.
+        sheet: Address of the sheet of its small pictures; empty where each is a file.
     """
-
-    def in_cells(pictures: Sequence[Picture]) -> list[Picture]:
-        return [p._replace(thumb=cells.get(p.image, p.thumb)) for p in pictures]
-
     row = book.live[feature]
     number = f"{feature:,}"
     labels = [clean(row[1]) for row in chapter.labels.get(feature, [])]
     name = "" if row.sensitive else name_of(book, feature)
     hidden = row.sensitive
     top = [] if hidden else chapter.top.get(feature, [])
-    at = int(np.searchsorted(ring, feature))
-    bars = histogram_bars(chapter.histogram.get(feature, []))
+    width, bars = histogram_bars(chapter.histogram.get(feature, []))
     return {
-        **common(book, links.feature_page(feature, book.layout), f"{name or 'Feature'} · {number}"),
-        "rank": 1,
-        "address": links.feature_page(feature, book.layout),
+        "page": links.feature_page(feature, book.layout),
+        "title": f"{name or 'Feature'} · {number}",
+        "about": f"Feature {number}{name and f', {name}'}",
+        "sheet": sheet,
+        "row": feature % links.features_a_sheet(book.layout),
         "feature": feature,
         "number": number,
         "citation": f"{book.facts['id']}/f{feature}",
@@ -545,12 +569,14 @@ def feature_view(
             ("share of mass", percent(row.mass_share), "of the activation of all features"),
         ],
         "bars": bars,
+        "chart_width": width,
+        "chart_height": CHART_HEIGHT,
         "weakest": figure(chapter.histogram[feature][0][1]) if bars else "",
         "strongest": figure(row.max),
-        "top": in_cells(pictures_of(top, book)),
-        "where": [] if hidden else where_maps(chapter, feature, cells),
-        "film": [] if hidden else in_cells(pictures_of(chapter.film.get(feature, []), book)),
-        "near": [] if hidden else in_cells(near_pictures(book, chapter, feature)),
+        "top": pictures_of(top, book),
+        "where": [] if hidden else where_maps(chapter, feature),
+        "film": [] if hidden else pictures_of(chapter.film.get(feature, []), book),
+        "near": [] if hidden else near_pictures(book, chapter, feature),
         "near_line": "" if hidden else near_line(chapter, feature),
         "neighbors": [
             feature_link(other, f"{cosine:.2f}", book)
@@ -566,8 +592,10 @@ def feature_view(
         else pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
         "bibtex": bibtex(book, feature, name),
         "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
-        "before": links.feature_page(ring[at - 1], book.layout) if at else "",
-        "after": links.feature_page(ring[at + 1], book.layout) if at + 1 < len(ring) else "",
+        **{
+            way: "" if other is None else links.feature_page(other, book.layout)
+            for way, other in zip(("before", "after"), turn, strict=True)
+        },
         "details": [
             ("mean where it fires", figure(row.mean)),
             ("length of decoder direction", figure(row.decoder_norm)),
@@ -581,6 +609,11 @@ def feature_view(
         "json": links.feature_json(feature),
         "map_link": f"{links.MAP}#f{feature}",
     }
+
+
+def frame_view(book: Book) -> dict[str, Any]:
+    """Return what the frame of every feature's page shows."""
+    return common(book, links.any_feature_page(book.layout), "")
 
 
 CHILDREN_SHOWN = 12
@@ -761,19 +794,16 @@ VEILS = 4
 """Steps of a veil; its densest hides four fifths of a picture."""
 
 
-def where_maps(
-    chapter: Chapter, feature: int, cells: Mapping[int, str] = NO_CELLS
-) -> list[WhereMap]:
+def where_maps(chapter: Chapter, feature: int) -> list[WhereMap]:
     """Return the maps of where a feature looks; none of a sensitive image.
 
     Args:
         chapter: Its rows.
         feature: Of a sample that has maps.
-        cells: Image -> its address in a sheet, where small pictures are joined.
     """
     return [
         WhereMap(
-            cells.get(image, links.thumbnail(image)),
+            links.thumbnail(image),
             clean(caption),
             veils(lost),
             percent(max(gray, 0.0)),
@@ -831,20 +861,32 @@ def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] 
     }
 
 
+ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
+
+
+def short(value: Any) -> Any:
+    """Return a value as JSON files hold it: numbers with five significant digits."""
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
-    """Return a feature as the JSON files give it: the numbers as they are in the catalog."""
+    """Return a feature as the JSON files give it.
+
+    Numbers have five significant digits; the Parquet tables hold them whole, and the captions.
+    """
     row = book.live[feature]
     hidden = row.sensitive
 
-    def images(rows: Rows) -> list[dict[str, Any]]:
-        return [
-            {"image": image, "value": value, "caption": caption}
-            for _, image, value, caption, sensitive in ([] if hidden else rows.get(feature, []))
-            if not sensitive
-        ]
+    def images(rows: Rows) -> dict[str, list[Any]]:
+        held = [row for row in ([] if hidden else rows.get(feature, [])) if not row[4]]
+        return {"image": [row[1] for row in held], "value": [short(row[2]) for row in held]}
+
+    def pairs(rows: Rows, *names: str) -> dict[str, list[Any]]:
+        held = rows.get(feature, [])
+        return {name: [short(row[i]) for row in held] for i, name in enumerate(names, start=1)}
 
     return {
-        **asdict(row),
+        **{name: short(getattr(row, name)) for name in ROW_FIELDS},
         "citation": f"{book.facts['id']}/f{feature}",
         "page": links.feature_page(feature, book.layout),
         "icon": book.icons.get(feature),
@@ -861,14 +903,8 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
         "top_images": images(chapter.top),
         "quantile_images": images(chapter.film),
         "near_misses": images(chapter.near),
-        "neighbors": [
-            {"feature": other, "cosine": cosine}
-            for _, other, cosine in chapter.neighbors.get(feature, [])
-        ],
-        "coactivations": [
-            {"feature": other, "p_other_given_feature": share}
-            for _, other, share in chapter.coactive.get(feature, [])
-        ],
+        "neighbors": pairs(chapter.neighbors, "feature", "cosine"),
+        "coactivations": pairs(chapter.coactive, "feature", "p_other_given_feature"),
         "relatives": [
             {"kind": kind, "feature": other, "cosine": cosine, "share": share, "share_back": back}
             for _, kind, other, cosine, share, back in chapter.relatives.get(feature, [])

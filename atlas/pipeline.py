@@ -61,7 +61,7 @@ STAGES = (
     ),
     Stage(
         "site",
-        version=9,
+        version=10,
         needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
     ),
 )

@@ -34,17 +34,17 @@ ACTIVE_FEATURES = 60
 """Features assumed to fire on an image, as the seed's SAE has it."""
 ACTIVATION_BYTES = 9.4
 """An activation on disk, in both orientations."""
-PAGE_BYTES = 13_000
+PAGE_BYTES = 11_600
 """A feature's page."""
-GROUPED_PAGE_BYTES = 12_000
+GROUPED_PAGE_BYTES = 9_500
 """A feature's part of its group's page."""
-RECORD_BYTES = 5_000
+RECORD_BYTES = 1_200
 """A feature's part of a JSON file."""
 PARQUET_BYTES = 1_500
 """Of all tables, a feature."""
 FRONT_BYTES, FRONT_FILES = 3e6, 700
 """Style, fonts, scripts and words of search; grows little with the features."""
-SMALL_PICTURES = 20
+SMALL_PICTURES = 23
 """On a feature's page."""
 CELL_BYTES = 0.18
 """A picture in a sheet at quality 60, a pixel."""

@@ -23,7 +23,7 @@ from atlas.meanings import read_lists
 from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
 from atlas.records import SURE, TABLES
-from atlas.render import Templates, open_templates, render, render_group
+from atlas.render import Press, Templates, open_templates, render, render_group
 from atlas.search_index import features_script, index_scripts, script, word_weights
 from atlas.sheets import Shelf, join, sheet_key, shelf
 from atlas.stage import Job
@@ -41,8 +41,6 @@ ASSETS = (
     "game.js",
 )
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
-FEATURES_A_SHEET = 4
-"""Features of consecutive numbers, live or not, whose thumbnails share a sheet in layout pages."""
 SHEET_KEYS = "sheet/keys.json"
 """Digest of what each sheet was made of, for the next build."""
 HOME_SCRIPTS = ("assets/rounds.js",)
@@ -54,6 +52,14 @@ ON_FEATURES = f"""
     UNION SELECT image FROM near_misses JOIN features USING (feature)
     WHERE rank < {pages.NEAR_SHOWN} AND NOT sensitive"""
 """Query of the images that features' pages show small; some may be sensitive."""
+
+
+def columns_of(*names: str) -> dict[str, Any]:
+    """Return the schema of a table by columns, all equally long."""
+    numbers = {"type": "array", "items": {"type": "number"}}
+    return {"type": "object", "required": list(names), "properties": dict.fromkeys(names, numbers)}
+
+
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "features/<feature // 64>.json: live features by number",
@@ -70,14 +76,14 @@ SCHEMA = {
             "density": {"type": "number", "minimum": 0, "maximum": 1},
             "sensitive": {"type": "boolean"},
             "labels": {"type": "array", "items": {"type": "object"}},
-            "top_images": {"type": "array", "items": {"type": "object"}},
-            "quantile_images": {"type": "array", "items": {"type": "object"}},
-            "near_misses": {"type": "array", "items": {"type": "object"}},
+            "top_images": columns_of("image", "value"),
+            "quantile_images": columns_of("image", "value"),
+            "near_misses": columns_of("image", "value"),
             "round_trip": {"type": ["object", "null"]},
             "side_effects": {"type": "array", "items": {"type": "object"}},
             "strip": {"type": "array", "items": {"type": "object"}},
-            "neighbors": {"type": "array", "items": {"type": "object"}},
-            "coactivations": {"type": "array", "items": {"type": "object"}},
+            "neighbors": columns_of("feature", "cosine"),
+            "coactivations": columns_of("feature", "p_other_given_feature"),
             "relatives": {"type": "array", "items": {"type": "object"}},
             "clusters": {"type": "array", "items": {"type": "object"}},
         },
@@ -158,12 +164,13 @@ def chapters(db: DuckDBPyConnection, book: Book) -> Iterator[tuple[list[int], Ch
 def write_features(env: Templates, db: DuckDBPyConnection, book: Book, sheets: Sheets) -> None:
     """Write every live feature's page, or its group's, its JSON record and its small pictures."""
     job = sheets.job
-    ring = list(book.live)
+    press = Press(env, pages.frame_view(book))
+    turns = neighbors_in(list(book.live))
     with thumbnails(job, images_on_features(db) if in_sheets(job) else set()) as small:
         for live, chapter in chapters(db, book):
-            cells = write_thumbnail_sheets(sheets, book, chapter, live, small)
-            views = [pages.feature_view(book, chapter, f, ring, cells.get(f, {})) for f in live]
-            write_feature_pages(job, env, book, views)
+            write_thumbnail_sheets(sheets, book, chapter, live, small)
+            views = [pages.feature_view(book, chapter, f, turns[f], sheet_of(job, f)) for f in live]
+            write_feature_pages(job, env, press, book, views)
             records: dict[str, dict[str, Any]] = {}
             for feature in live:
                 file = records.setdefault(links.feature_json(feature), {})
@@ -173,18 +180,27 @@ def write_features(env: Templates, db: DuckDBPyConnection, book: Book, sheets: S
                 put(job, path, json.dumps(held, separators=(",", ":")) + "\n")
 
 
+def neighbors_in(ring: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
+    """Return of each number the one before and the one after it; None at the ends."""
+    around = [None, *ring, None]
+    return {
+        number: (before, after)
+        for number, before, after in zip(ring, around, around[2:], strict=False)
+    }
+
+
 def write_feature_pages(
-    job: Job, env: Templates, book: Book, views: Sequence[dict[str, Any]]
+    job: Job, env: Templates, press: Press, book: Book, views: Sequence[dict[str, Any]]
 ) -> None:
     """Write the pages of some features, all of every group that they are in."""
     if book.layout == "pages":
         for view in views:
-            write_page(job, env, "feature", view)
+            put(job, view["page"], press.page(view))
         return
     for _, held in groupby(views, key=lambda view: view["feature"] // links.FEATURES_A_GROUP):
         group = list(held)
         frame = pages.group_view(book, [view["feature"] for view in group])
-        put(job, frame["page"], render_group(env, frame, group))
+        put(job, frame["page"], render_group(env, press, frame, group))
 
 
 def in_sheets(job: Job) -> bool:
@@ -193,9 +209,11 @@ def in_sheets(job: Job) -> bool:
     return joined
 
 
-def features_a_sheet(job: Job) -> int:
-    """Return of how many consecutive numbers the features' thumbnails share a sheet."""
-    return links.FEATURES_A_GROUP if job.settings.layout == "groups" else FEATURES_A_SHEET
+def sheet_of(job: Job, feature: int) -> str:
+    """Return the sheet of a feature's small pictures, or nothing where each is a file."""
+    if not in_sheets(job):
+        return ""
+    return links.thumbnail_sheet(feature // links.features_a_sheet(job.settings.layout))
 
 
 def images_on_features(db: DuckDBPyConnection) -> set[int]:
@@ -212,26 +230,21 @@ def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[Shelf]:
 
 def write_thumbnail_sheets(
     sheets: Sheets, book: Book, chapter: Chapter, live: Sequence[int], small: Shelf
-) -> dict[int, dict[int, str]]:
-    """Write the sheets of some features, where pictures are joined.
-
-    Returns:
-        Feature -> image -> its address; empty where each picture is a file.
-    """
+) -> None:
+    """Write the sheets of some features, a row for each number, where pictures are joined."""
     job = sheets.job
     if not in_sheets(job):
-        return {}
-    cells: dict[int, dict[int, str]] = {}
-    for sheet, held in groupby(live, key=lambda feature: feature // features_a_sheet(job)):
-        features = list(held)
-        images = pages.images_shown(book, chapter, features)
-        px = job.settings.thumbnail_px
-        where = {image: links.thumbnail_cell(sheet, i, px) for i, image in enumerate(images)}
-        cells |= dict.fromkeys(features, where)
-        if images:
-            webps = [small[image] for image in images]
-            sheets.write(links.thumbnail_sheet(sheet), webps, links.THUMBNAIL_COLUMNS, px)
-    return cells
+        return
+    a_sheet, columns = links.features_a_sheet(job.settings.layout), pages.PICTURES_A_ROW
+    for sheet, held in groupby(live, key=lambda feature: feature // a_sheet):
+        webps: list[bytes | None] = []
+        for feature in held:
+            webps += [None] * (feature % a_sheet * columns - len(webps))
+            row = pages.row_of_images(book, chapter, feature)
+            webps += [None if image is None else small[image] for image in row]
+        if any(webps):
+            px = job.settings.thumbnail_px
+            sheets.write(links.thumbnail_sheet(sheet), webps, columns, px)
 
 
 @dataclass
@@ -531,7 +544,8 @@ def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:
     shown = """
         SELECT image FROM decompositions
         UNION SELECT image FROM recurring_images
-        UNION SELECT other_image FROM concept_neighbors"""
+        UNION SELECT other_image FROM concept_neighbors
+        UNION SELECT w.image FROM where_maps w JOIN features USING (feature) WHERE NOT sensitive"""
     if not in_sheets(job):
         shown = f"{ON_FEATURES} UNION {shown}"
     rows = db.execute(

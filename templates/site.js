@@ -22,9 +22,9 @@ window.atlasImage = function (root, table, i) {
   image.alt = "";
   image.src = atlasIcon(root, table, i);
   if (!cell) return image;
-  var frame = document.createElement("span");
+  var frame = document.createElement("i");
   frame.className = "cell";
-  image.className = "of" + ICON_COLUMNS + " x" + cell[0] + " y" + cell[1];
+  image.className = "x" + cell[0] + " y" + cell[1];
   frame.append(image);
   return frame;
 };
@@ -158,14 +158,20 @@ window.atlasPage = function (root, table, feature) {
   function holds(list, feature) {
     return list.some(function (row) { return row.feature === feature; });
   }
+  // A feature's address below the site's root, told by the page that shows it.
+  function addressOf(feature) {
+    var ways = location.pathname.split("/");
+    return document.body.classList.contains("group") ? ways.slice(-2).join("/") + "#f" + feature : ways.slice(-3).join("/");
+  }
   document.querySelectorAll("[data-keep]").forEach(function (button) {
-    var feature = +button.dataset.keep;
+    var feature = +button.dataset.keep, title = document.querySelector("#f" + feature + " .title");
+    var name = title.classList.contains("nameless") ? "" : title.textContent;
     function say() { button.textContent = holds(kept(), feature) ? "in your list; take it out" : "keep in your list"; }
     button.hidden = false;
     say();
     button.addEventListener("click", function () {
       var list = kept(), others = list.filter(function (row) { return row.feature !== feature; });
-      if (others.length === list.length) others.push({ feature: feature, name: button.dataset.name, page: button.dataset.page });
+      if (others.length === list.length) others.push({ feature: feature, name: name, page: addressOf(feature) });
       if (!store(others)) button.textContent = "this browser keeps no list here";
       else say();
     });
@@ -191,11 +197,12 @@ window.atlasPage = function (root, table, feature) {
       link.click();
     });
   }
+  var COPIED = { id: ".id", bibtex: "pre" };
   document.querySelectorAll("[data-copy]").forEach(function (button) {
     if (!navigator.clipboard) return;
     button.hidden = false;
     button.addEventListener("click", function () {
-      navigator.clipboard.writeText(button.dataset.copy).then(function () {
+      navigator.clipboard.writeText(button.closest(".cite").querySelector(COPIED[button.dataset.copy]).textContent).then(function () {
         button.textContent = "copied";
       });
     });

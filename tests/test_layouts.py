@@ -15,7 +15,8 @@ from atlas import links, site
 from atlas.check import check_site
 from atlas.config import SiteSettings
 from atlas.files import list_files
-from atlas.pages import TOP_SHOWN
+from atlas.pages import FILM_SHOWN, NEAR_SHOWN, PICTURES_A_ROW, TOP_SHOWN
+from atlas.paths import template_root
 from atlas.sheets import join, sheet_key, shelf
 
 
@@ -42,7 +43,8 @@ def test_groups_hold_every_live_feature_once(grouped_site, db):
     found = []
     for path in sorted((grouped_site / "feature").iterdir()):
         shown = [
-            int(n) for n in re.findall(r'<article class="feature" id="f(\d+)">', path.read_text())
+            int(n)
+            for n in re.findall(r'<article class="feature r\d+" id="f(\d+)">', path.read_text())
         ]
         assert {n // links.FEATURES_A_GROUP for n in shown} == {int(path.stem)}
         found += shown
@@ -85,11 +87,30 @@ def test_a_cell_shows_its_image(grouped_site, planted_atlas, db):
             ).read_text()
             article = page.split(f'id="f{feature}"')[1].split("</article>")[0]
             at = [image for _, image in rows if _ == feature].index(image)
-            x, y, sheet = re.findall(r'class="of20 x(\d+) y(\d+)" src="\.\./([^"]+)"', article)[at]
-            cell = links.Cell(sheet, int(x), int(y), links.THUMBNAIL_COLUMNS)
+            top = article.split('<ul class="top">')[1].split("</ul>")[0]
+            sheet = re.findall(r'<i><img src="\.\./(sheet/[^"]+)"', top)[at]
+            assert f'<article class="feature r{feature % 16}" id="f{feature}">' in page
+            cell = links.Cell(sheet, at, feature % 16)
             whole = Image.open(io.BytesIO(small[image])).convert("RGB").resize((64, 64))
-            shown = picture(grouped_site / sheet, cell, links.THUMBNAIL_COLUMNS, 64)
+            shown = picture(grouped_site / sheet, cell, PICTURES_A_ROW, 64)
             assert np.abs(shown - np.asarray(whole, float)).mean() < 12
+
+
+def test_the_style_sheet_knows_where_each_list_begins_in_a_row_of_a_sheet():
+    css = (template_root() / "site.css").read_text()
+    assert f"width: {100 * PICTURES_A_ROW}% !important" in css
+    found = {
+        (name, int(place)): int(left)
+        for name, place, left in re.findall(
+            r"\.(top|film|near) li:nth-child\((\d+)\) i > img { left: -(\d+)%; }", css
+        )
+    }
+    lists = (("top", TOP_SHOWN), ("film", FILM_SHOWN), ("near", NEAR_SHOWN))
+    row = [(name, place) for name, most in lists for place in range(1, most + 1)]
+    assert found == {key: 100 * at for at, key in enumerate(row) if at}
+    tops = re.findall(r"\.r(\d+) li i:not\(\.cell\) > img { top: -(\d+)%; }", css)
+    rows = range(1, links.FEATURES_A_GROUP)
+    assert [(int(row), int(top)) for row, top in tops] == [(row, 100 * row) for row in rows]
 
 
 def test_an_image_shown_in_place_of_a_repeated_one_is_written():
@@ -115,9 +136,7 @@ def test_icons_lie_in_the_order_of_the_map(grouped_site, db):
     sheets = sorted((grouped_site / "sheet" / "icon").iterdir())
     assert len(sheets) == -(-len(given["feature"]) // links.ICON_COLUMNS**2)
     text = (grouped_site / "browse.html").read_text()
-    shown = re.findall(
-        r'data-feature="(\d+)"><span class="cell"><img class="of8 x(\d+) y(\d+)"', text
-    )
+    shown = re.findall(r'data-feature="(\d+)"><i class="cell"><img class="x(\d+) y(\d+)"', text)
     for feature, x, y in shown:
         place = given["feature"].index(int(feature)) % links.ICON_COLUMNS**2
         assert (int(x), int(y)) == (place % links.ICON_COLUMNS, place // links.ICON_COLUMNS)
@@ -127,8 +146,7 @@ def test_icons_lie_in_the_order_of_the_map(grouped_site, db):
 
 def test_addresses_of_cells_say_where_the_picture_lies():
     assert links.icon_cell(64 + 10, 32) == "sheet/icon/1.webp#xywh=64,32,32,32"
-    assert links.as_cell("sheet/icon/1.webp#xywh=64,32,32,32") == ("sheet/icon/1.webp", 2, 1, 8)
-    assert links.thumbnail_cell(7, 21, 48) == "sheet/thumb/0/7.webp#xywh=48,48,48,48"
+    assert links.as_cell("sheet/icon/1.webp#xywh=64,32,32,32") == ("sheet/icon/1.webp", 2, 1)
     assert links.as_cell("icon/0/7.webp") is None
     assert links.feature_page(771, "groups") == "feature/0048.html#f771"
 

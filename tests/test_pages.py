@@ -1,9 +1,12 @@
 """Words and numbers of pages."""
 
+import math
 from types import SimpleNamespace
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from planted import HOSTILE
 
 from atlas.pages import (
@@ -16,6 +19,7 @@ from atlas.pages import (
     percent,
     runs,
     share_of,
+    short,
 )
 from atlas.records import TABLES, create_sql
 
@@ -71,14 +75,25 @@ def test_what_fires_at_all_has_a_bar():
 
 def test_stray_weak_firings_share_the_first_bar():
     rows = [(7, 0.0, 2.0**-16, 2, 0), (7, 0.5, 0.6, 3, 60), (7, 1.0, 1.25, 6, 65)]
-    bars = histogram_bars(rows)
-    assert [bar.title for bar in bars] == [
-        "2 images from 0 to 1.53e-05",
-        "3 images from 0.500 to 0.600",
-        "6 images from 1.00 to 1.25",
+    width, bars = histogram_bars(rows)
+    assert bars == [
+        ("0", "16", "2: 0 to 1.53e-05"),
+        ("340", "24", "3: 0.500 to 0.600"),
+        ("390", "48", "6: 1.00 to 1.25"),
     ]
-    assert bars[0].x == 0
-    assert bars[-1].x + bars[-1].width <= 280
+    assert width == 400
+    assert histogram_bars([]) == (0, [])
+
+
+@given(st.floats(-1e30, 1e30))
+def test_json_numbers_have_five_digits(value):
+    assert math.isclose(short(value), value, rel_tol=1e-4)
+    assert repr(short(value)) == repr(float(f"{value:.4e}"))
+
+
+@pytest.mark.parametrize("value", [7, True, None, "name"])
+def test_what_is_no_fraction_stays_as_it_is_in_json(value):
+    assert short(value) is value
 
 
 def test_metrics_show_shares_with_three_decimals_and_counts_whole():

@@ -8,7 +8,7 @@ from planted import HOSTILE
 
 from atlas.check import POLICY
 from atlas.paths import template_root
-from atlas.render import open_templates, render
+from atlas.render import BLANK, fill, open_templates, pattern, render
 
 TEMPLATES = sorted(template_root().glob("*.html.jinja"))
 
@@ -19,6 +19,23 @@ def test_text_is_escaped_in_elements_and_attributes(tmp_path, text):
     found = render(open_templates(tmp_path), "x", {"page": "x.html", "text": text})
     assert found.count("<") == 2
     assert found.count('"') == 2
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if BLANK not in text])
+def test_values_that_fill_a_pattern_are_escaped(tmp_path, text):
+    (tmp_path / "x.html.jinja").write_text('<p title="{{ text }}">100 %s {{ text }}</p>')
+    env = open_templates(tmp_path)
+    made = pattern(render(env, "x", {"page": "x.html", "text": BLANK}))
+    whole = render(env, "x", {"page": "x.html", "text": text})
+    assert fill([made, made], [text] * 4) == whole * 2
+
+
+def test_a_pattern_takes_as_many_values_as_it_has_places():
+    assert fill([], []) == ""
+    with pytest.raises(TypeError):
+        fill([pattern(BLANK)], ["a", "b"])
+    with pytest.raises(TypeError):
+        fill([pattern(BLANK)], [f"a{BLANK}b"])
 
 
 def test_a_missing_value_is_an_error(tmp_path):

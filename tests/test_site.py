@@ -70,8 +70,8 @@ def test_sensitive_images_are_nowhere(site, db):
     assert not any((site / links.image_page(image)).exists() for image in hidden)
     for path in (site / "api" / "v1" / "features").iterdir():
         for record in json.loads(path.read_text()).values():
-            listed = [row["image"] for row in record["top_images"] + record["near_misses"]]
-            assert not set(listed) & set(hidden)
+            for name in ("top_images", "quantile_images", "near_misses"):
+                assert not set(record[name]["image"]) & set(hidden)
 
 
 def test_sensitive_features_keep_a_page_without_pictures_or_words(site, db):
@@ -87,7 +87,8 @@ def test_sensitive_features_keep_a_page_without_pictures_or_words(site, db):
         assert re.search(r"<h1[^>]*>no name</h1>", text)
         record = json.loads((site / links.feature_json(feature)).read_text())[str(feature)]
         assert record["sensitive"] is True
-        assert record["top_images"] == record["labels"] == []
+        assert record["top_images"] == {"image": [], "value": []}
+        assert record["labels"] == []
         assert record["icon"] is None
 
 
@@ -128,6 +129,9 @@ def test_json_records_fit_their_schema(site):
                 assert isinstance(record[name], tuple(kinds[kind] for kind in wanted)), name
                 if "pattern" in rule:
                     assert re.fullmatch(rule["pattern"], record[name])
+                if "required" in rule:
+                    assert list(record[name]) == rule["required"]
+                    assert len({len(column) for column in record[name].values()}) == 1
     index = json.loads((site / "api/v1/index.json").read_text())
     assert records == index["n_alive"]
 

@@ -1,0 +1,137 @@
+"""Pages of features beside Hugo: as many, of the same size, from equivalent templates, in one run.
+
+Both read what the pages show (the atlas from its DuckDB catalog, Hugo from a content file a
+page, which is what it takes) and write the same files to a folder. No sheets, no check: pages
+alone. On tmpfs, so that the disk is not what is measured; CPU seconds, since cores are shared.
+
+    python -m tests.benchmarks.bench_hugo /dev/shm/DIR --features 27000 --hugo hugo
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from atlas import links, pages, site
+from atlas.config import SiteSettings
+from atlas.files import write_bytes
+from atlas.paths import DATABASE
+from atlas.render import Press, open_templates
+from tests.benchmarks.bench_site import make_catalog
+
+LAYOUTS = Path(__file__).parent / "hugo"
+SETTINGS = SiteSettings(pictures="sheets", icon_px=24, thumbnail_px=24)
+
+
+def views(db: duckdb.DuckDBPyConnection) -> Any:
+    """Yield the book, then the views of all live features, some at a time."""
+    book = pages.read_book(db, SETTINGS)
+    yield book
+    turns = site.neighbors_in(list(book.live))
+    for live, chapter in site.chapters(db, book):
+        yield [
+            pages.feature_view(
+                book, chapter, f, turns[f], links.thumbnail_sheet(f // links.features_a_sheet())
+            )
+            for f in live
+        ]
+
+
+def write_pages(database: Path, out_dir: Path) -> None:
+    """Write every live feature's page, as the site stage does."""
+    with duckdb.connect(str(database), read_only=True) as db:
+        some = views(db)
+        press = Press(open_templates(), pages.frame_view(next(some)))
+        for chapter in some:
+            for view in chapter:
+                write_bytes(out_dir / view["page"], press.page(view).encode())
+
+
+def write_content(database: Path, folder: Path) -> None:
+    """Write for Hugo what every page shows, addresses ready."""
+
+    def to(address: str) -> str:
+        return links.relative(links.any_feature_page(), address)
+
+    def related(items: Sequence[pages.Link]) -> list[list[Any]]:
+        cells = [links.as_cell(item.thumb) or links.Cell("", 0, 0) for item in items]
+        return [
+            [to(item.page), cell.x, cell.y, to(cell.sheet), item.name, item.value]
+            for item, cell in zip(items, cells, strict=True)
+        ]
+
+    with duckdb.connect(str(database), read_only=True) as db:
+        some = views(db)
+        book = next(some)
+        frame = {"atlas_id": book.facts["id"], "note": book.facts["note"]}
+        for chapter in some:
+            for view in chapter:
+                cell = links.as_cell(view["icon"].thumb) or links.Cell("", 0, 0)
+                keys = ("title", "about", "citation", "row", "feature", "number", "name", "evidence", "figures", "bars", "chart_width", "weakest", "strongest", "details", "bibtex")  # fmt: skip
+                front = {
+                    **frame,
+                    **{key: view[key] for key in keys},
+                    **{key: to(view[key]) for key in ("before", "after", "json", "sheet") if view[key]},
+                    **{name: [[p.caption, p.value] for p in view[name]] for name in ("top", "film", "near")},
+                    **{name: related(view[name]) for name in ("neighbors", "coactive")},
+                    "icon": {"sheet": to(cell.sheet), "x": cell.x, "y": cell.y, "value": view["icon"].value, "caption": view["icon"].caption},
+                }  # fmt: skip
+                path = folder / Path(view["page"]).with_suffix(".md")
+                write_bytes(path, json.dumps(front).encode() + b"\n")
+
+
+def spent(command: Sequence[str]) -> dict[str, float]:
+    """Run a program and return its CPU seconds and its largest memory in MB."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command[0]} failed")
+    return {"cpu_s": round(used.ru_utime + used.ru_stime, 2), "mb": round(used.ru_maxrss / 1e3)}
+
+
+def size_of(folder: Path) -> dict[str, int]:
+    """Return how many pages a folder holds, and their mean size."""
+    sizes = [path.stat().st_size for path in folder.rglob("*.html")]
+    return {"pages": len(sizes), "bytes_a_page": sum(sizes) // len(sizes)}
+
+
+def main() -> None:
+    """Build the pages both ways and print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--features", type=int, default=27_000, help="27,000 make 20,000 pages")
+    parser.add_argument("--hugo", default="hugo", help="the program; Debian has one")
+    parser.add_argument("--only", choices=("pages",), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    catalog, ours, theirs = (given.folder / name for name in ("catalog", "ours", "hugo"))
+    database = catalog / DATABASE
+    if given.only:
+        write_pages(database, ours)
+        return
+    for folder in (ours, theirs):
+        shutil.rmtree(folder, ignore_errors=True)
+    if not database.exists():
+        make_catalog(catalog, given.features)
+    shutil.copytree(LAYOUTS, theirs)
+    write_content(database, theirs / "content")
+    us = [sys.executable, "-m", "tests.benchmarks.bench_hugo", str(given.folder), "--only", "pages"]
+    figures = {
+        "atlas": spent(us) | size_of(ours),
+        "hugo": spent([given.hugo, "--quiet", "--source", str(theirs)]) | size_of(theirs / "public"),
+    }  # fmt: skip
+    atlas, hugo = figures["atlas"], figures["hugo"]
+    ratios = {key: round(hugo[key] / atlas[key], 2) for key in ("cpu_s", "mb")}
+    print(json.dumps({**figures, "hugo_by_atlas": ratios}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
