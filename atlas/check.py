@@ -213,7 +213,7 @@ def check_site(folder: Path) -> Checked:
     """
     if not (folder / "index.html").exists():
         raise MissingError(f"no site at {folder}; build one with: atlas build CONFIG")
-    sizes = dict(_files(folder))
+    sizes = dict(list_sizes(folder))
     names = sorted(name for name in sizes if name.endswith(".html"))
     tasks = [names[start : start + PAGES_AT_ONCE] for start in range(0, len(names), PAGES_AT_ONCE)]
     cores = devices_of(Runtime()) if len(tasks) >= WORTH_WORKERS else ["cpu"]
@@ -262,7 +262,7 @@ def check_host(found: Tally, host: str) -> None:
         raise SiteError(f"the site has {'; it has '.join(over)}")
 
 
-def _files(folder: Path) -> Iterator[tuple[str, int]]:
+def list_sizes(folder: Path) -> Iterator[tuple[str, int]]:
     """Yield the address and the size of every file."""
     waiting = [("", str(folder))]
     while waiting:
@@ -276,7 +276,7 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def _take(folder: Path, _device: str) -> tuple[Path, frozenset[str]]:
-    return folder, frozenset(name for name, _ in _files(folder))
+    return folder, frozenset(name for name, _ in list_sizes(folder))
 
 
 def _parse(site: tuple[Path, frozenset[str]], names: Sequence[str]) -> list[_Page]:

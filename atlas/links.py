@@ -189,7 +189,7 @@ def parquet_file(table: str) -> str:
 def relative(page: str, target: str) -> str:
     """Return the link from one page to a target, both counted from the site's root."""
     path, mark, anchor = target.partition("#")
-    return f"{_way(posixpath.dirname(page), path)}{mark}{anchor}"
+    return f"{_way(page.rpartition('/')[0], path)}{mark}{anchor}"
 
 
 @lru_cache(maxsize=1 << 16)

@@ -373,6 +373,8 @@ def clean(text: str) -> str:
 
 def figure(value: float) -> str:
     """Return a number with three significant digits, and thousands with commas."""
+    if 1 <= value < 10:  # by far the most, and there are a hundred on a page
+        return f"{value:.2f}"
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

@@ -83,6 +83,7 @@ class Press:
         self._to = partial(links.relative, frame["page"])
         self._article = env.get_template("article.html.jinja")
         self._parts = cast(Any, env.get_template("macros.html.jinja").module)
+        self._data = self._to(links.DATA)
         self._bar = pattern(self._parts.bar(BLANK, BLANK, BLANK))
         self._frames: dict[tuple[bool, bool], tuple[str, str]] = {}
         self._pictures: dict[tuple[bool, bool, bool], str] = {}
@@ -115,6 +116,7 @@ class Press:
                     "rank": rank,
                     "to": self._to,
                     "related": self._related,
+                    "data": self._data,
                 }
             )
         )

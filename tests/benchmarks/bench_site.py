@@ -15,6 +15,7 @@ import io
 import json
 import resource
 import time
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -24,7 +25,9 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from atlas import site
+from atlas.check import list_sizes
 from atlas.config import Runtime, SiteSettings
+from atlas.hosts import tally
 from atlas.paths import DATABASE
 from atlas.progress import Progress
 from atlas.records import TABLES, create_sql
@@ -157,8 +160,11 @@ def main() -> None:
     site.run(job)
     own = resource.getrusage(resource.RUSAGE_SELF)
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
-    from atlas.check import check_site
-
+    sizes = dict(list_sizes(out_dir))
+    found = tally(sizes)
+    shares: Counter[str] = Counter()
+    for name, size in sizes.items():
+        shares[name.partition("/")[0] if "/" in name else "other"] += size
     print(
         json.dumps(
             {
@@ -168,7 +174,14 @@ def main() -> None:
                 "workers_cpu_s": round(workers.ru_utime + workers.ru_stime, 1),
                 "wall_s": round(time.perf_counter() - start, 1),
                 "largest_memory_mb": round(own.ru_maxrss / 1e3),
-                "site": check_site(out_dir).summary(),
+                "megabytes": round(found.total_bytes / 1e6, 1),
+                "files": found.files,
+                "pages": sum(name.endswith(".html") for name in sizes),
+                "megabytes_by_folder": {
+                    name: round(size / 1e6, 1) for name, size in shares.most_common()
+                },
+                "fullest_folder": [found.fullest, found.folder_entries],
+                "largest_file": [found.largest, found.file_bytes],
             },
             indent=1,
         )
