@@ -59,13 +59,13 @@ CONFIG: dict[str, Any] = {
 NOISE_STEPS = 1000
 BETAS = (0.00085, 0.012)
 """First and last, on a line, as in Kandinsky 2.2."""
-STEPS = 16_000
+STEPS = 13_500
 SINGLE_STEP = 12_000
 """The step from which a feature stands for single pictures only; the schedule starts again."""
 BATCH = 64
 LEARNING_RATES = (6e-4, 4e-4)
 """Before and after SINGLE_STEP."""
-WARMUP_STEPS = 200
+WARMUP_STEPS = 100
 EMA = 0.999
 DROPPED_SHARE = 0.12
 CONDITION_NOISE = 0.1
@@ -81,7 +81,7 @@ TEMPLATE_SCALE = 0.2
 SINGLES_PER_FEATURE = 6
 MOST_SNR = 5.0
 CHECKPOINT_STEPS = 100
-THREADS = 2
+THREADS = 1
 SEED = 0
 
 

@@ -1,7 +1,8 @@
 """Step head: a linear head from the frozen image network to a space shared with text.
 
 Locked towers, trained heads (LiT): images and captions of the training split are pulled
-together, and ImageNet's class names are put where the network's own classifier sees them.
+together, ImageNet's class names are put where the network's own classifier sees them, and an
+image softened (step softened) is pulled to the same image sharp.
 The export is an open_clip folder; the sentence model stays outside, only words' vectors ship.
 """
 
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from atlas.clip import ensure_torchvision
-from atlas.demo import trunk
+from atlas.demo import softened, trunk
 from atlas.demo.places import CACHE, ENCODER, IMAGES
 from atlas.demo.words import encode_texts
 from atlas.files import draft, read_parquet, write_json
@@ -32,7 +33,11 @@ WEIGHT_DECAY = 0.05
 TEMPERATURE = 0.1
 TEACHER_TEMPERATURE = 2.0
 TEACHER_WEIGHT = 1.0
-FEATURE_NOISE = 0.5
+FEATURE_NOISE = 0.3
+LIKENESS_WEIGHT = 2.0
+"""Of how far an image softened lies from itself sharp, against the contrast of image and text."""
+LIKENESS_CONTRAST_WEIGHT = 1.0
+"""Of telling an image's softened self from others': likeness alone leaves a third of the dimensions."""
 SEED = 0
 
 
@@ -52,7 +57,7 @@ class Heads:
 
 def run() -> None:
     """Train the heads, keep the text one in the cache, and write the encoder's folder."""
-    heads = train(trunk.read_features(), texts_of_images())
+    heads = train(trunk.read_features(), softened.read_features(), texts_of_images())
     with draft(CACHE / "heads.npz") as path, path.open("wb") as file:
         np.savez(
             file,
@@ -81,17 +86,20 @@ def texts_of_images() -> list[str]:
     ]
 
 
-def train(features: NDArray[np.float32], texts: list[str]) -> Heads:
+def train(
+    features: NDArray[np.float32], soft_features: NDArray[np.float32], texts: list[str]
+) -> Heads:
     """Return heads trained on the images of the training split.
 
     Args:
         features: (image, 1280) of the frozen network.
+        soft_features: (image, 1280) of the same images softened.
         texts: A text for each image.
     """
     table = read_parquet(IMAGES, ["split", "caption"])
     rows = np.flatnonzero(np.array(table["split"].to_pylist()) == "train")
     mean, std = features[rows].mean(axis=0), features[rows].std(axis=0) + 1e-3
-    x = torch.from_numpy((features[rows] - mean) / std)
+    x, soft = (torch.from_numpy((f[rows] - mean) / std) for f in (features, soft_features))
     captions = table["caption"].to_pylist()
     long, short = (torch.from_numpy(encode_texts(t)[rows]) for t in (texts, captions))
     classes = torch.from_numpy(encode_texts(class_names()))
@@ -106,12 +114,15 @@ def train(features: NDArray[np.float32], texts: list[str]) -> Heads:
     random = torch.Generator().manual_seed(SEED)
     for step in range(STEPS):
         chosen = torch.randint(len(x), (BATCH,), generator=random)
-        noisy = x[chosen] + FEATURE_NOISE * torch.randn(BATCH, x.shape[1], generator=random)
-        which = torch.rand(BATCH, 1, generator=random) < 0.5
-        seen = F.normalize(image(noisy), dim=1)
+        noise = FEATURE_NOISE * torch.randn(BATCH, x.shape[1], generator=random)
+        which, softly = (torch.rand(BATCH, 1, generator=random) < 0.5 for _ in range(2))
+        both = image(x[chosen] + noise), image(soft[chosen] + noise)
+        seen = F.normalize(torch.where(softly, both[1], both[0]), dim=1)
         read = F.normalize(text(torch.where(which, long[chosen], short[chosen])), dim=1)
-        loss = _contrast(seen, read, chosen) + TEACHER_WEIGHT * _distill(
-            seen, F.normalize(text(classes), dim=1), teacher[chosen]
+        loss = (
+            _contrast(seen, read, chosen)
+            + TEACHER_WEIGHT * _distill(seen, F.normalize(text(classes), dim=1), teacher[chosen])
+            + _unlikeness(*both, chosen)
         )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
@@ -134,6 +145,16 @@ def _contrast(seen: torch.Tensor, read: torch.Tensor, chosen: torch.Tensor) -> t
 def _distill(seen: torch.Tensor, names: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     scores = F.log_softmax(seen @ names.T / TEMPERATURE, dim=1)
     return F.kl_div(scores, teacher, reduction="batchmean")
+
+
+def _unlikeness(sharp: torch.Tensor, soft: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Return how far images softened lie from themselves sharp, and how easily they are mistaken."""
+    center = sharp.mean(dim=0).detach()
+    sharp, soft = sharp - center, soft - center
+    off = (sharp - soft).square().sum() / sharp.square().sum()
+    turned = 1 - F.cosine_similarity(sharp, soft, dim=1).mean()
+    mistaken = _contrast(F.normalize(sharp, dim=1), F.normalize(soft, dim=1), chosen)
+    return LIKENESS_WEIGHT * (off + turned) + LIKENESS_CONTRAST_WEIGHT * mistaken
 
 
 def _teacher(features: NDArray[np.float32]) -> torch.Tensor:
@@ -242,7 +263,7 @@ def note() -> dict[str, Any]:
         "image_px": trunk.IMAGE_PX,
         "preprocessing": "(value - 127) / 128, square, padded on white, bicubic",
         "tower": "EfficientNet-Lite0, ImageNet weights, frozen",
-        "head": f"linear, trained here on the training split; {STEPS} steps of {BATCH}",
+        "head": f"linear, trained here on the training split, sharp and softened; {STEPS} steps of {BATCH}",
         "text": "none at run time: the folder vocabulary holds words' vectors; the text tower in the weights is untrained",
         "license": "Apache-2.0",
     }

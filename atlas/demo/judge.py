@@ -6,18 +6,22 @@ drawing, the nearest other picture, and real pictures: does it draw, or fetch wh
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from atlas.activations import FeatureActivations
+from atlas.checkpoints import load_sae
 from atlas.clip import embed_images
 from atlas.config import load_config
-from atlas.demo import movq
-from atlas.demo.places import DECODER, DEMO, IMAGES, PICTURES, VECTORS
+from atlas.demo import head, movq, softened
+from atlas.demo.places import DECODER, DEMO, IMAGES, PICTURES, SAE, VECTORS
 from atlas.files import read_parquet, write_json
 from atlas.paths import drawing_inputs
+from atlas.sae import make_encoder
 from atlas.studio import Sheet, draw_in_workers, open_studio
 
 PICTURES_JUDGED = 200
@@ -62,6 +66,7 @@ def run() -> None:
         real = _flat(np.asarray(pixels[chosen]))
         figures += side_figures(side, chosen, found, known)
         figures.append(copy_figure(side, _flat(drawn), real, training))
+    figures.append(softened_figure(config.out_dir / "scan"))
     write_json(DECODER / "figures.json", {"figures": figures})
     for figure in figures:
         print(f"{figure['name']}: {figure['value']} (baseline {figure['null_value']})")
@@ -129,6 +134,38 @@ def copy_figure(
         "the pictures themselves" if held_out else "",
         len(drawn),
         note=f"a training picture lies within {NEAR_COPY:g} of full scale, root mean square at 64 px",
+    )
+
+
+def softened_figure(scan: Path) -> dict[str, Any]:
+    """Return how many features a perfect drawing could show, as the autoencoder would render it.
+
+    Each feature's strongest image stands for its icon: softened (step softened) and encoded again,
+    does the feature still fire above its median, among the image's ten strongest?
+    """
+    by_feature = FeatureActivations(scan)
+    n = len(by_feature)
+    firings = [by_feature[feature] for feature in range(n)]
+    best = np.array([images[np.lexsort((images, -a))[0]] for images, a in firings])
+    usual, high = (np.array([np.quantile(a, q) for _, a in firings]) for q in (0.5, 0.99))
+    soft = head.embed_features(head.read_heads(), softened.read_features()[best])
+    found = make_encoder(load_sae(SAE)).fire(soft.astype(np.float32))
+    codes = np.zeros((n, n), np.float32)
+    codes[found.image, found.feature] = found.activation
+
+    def shown(images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        own = codes[images, np.arange(n)]
+        rank = (codes[images] / high >= (own / high)[:, None]).sum(axis=1)
+        passed: NDArray[np.bool_] = (own >= usual) & (rank <= NEAREST)
+        return passed
+
+    return _figure(
+        "autoencoder_top_image_shown",
+        shown(np.arange(n)),
+        shown(np.roll(np.arange(n), 1)),
+        "another feature's strongest image",
+        n,
+        note="features above their median firing, and among the ten strongest, on their strongest image as the autoencoder gives it back: what a perfect drawing could reach",
     )
 
 
