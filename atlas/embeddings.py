@@ -171,6 +171,8 @@ def check_vectors(
     """
     vectors = _map_array(path)
     _check_header(path, vectors, width, rows)
+    if not len(vectors):
+        raise InputError(f"{path} has 0 rows, expected at least 1; leave the file out")
     for start, block in read_blocks(path, vectors):
         _check_rows(path, start, block)
     return vectors

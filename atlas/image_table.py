@@ -13,6 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from atlas.errors import InputError
 from atlas.files import draft
 
@@ -35,6 +38,8 @@ NAME_COLUMNS = (
     "sample_id",
     "id",
 )
+ID_COLUMNS = ("key", "uid", "sample_id", "id")
+"""Columns that name each image once; other names may repeat, as those of files in folders do."""
 CAPTION_COLUMNS = ("caption", "text", "title", "alt_text", "description", "prompt")
 URL_COLUMNS = ("url", "image_url", "source_url")
 SENSITIVE_COLUMNS = ("sensitive", "nsfw", "punsafe")
@@ -48,12 +53,45 @@ def read_tables(path: Path) -> Iterator[pa.Table]:
     """Yield a table's rows, a batch at a time, with the columns of image_columns.
 
     Raises:
-        InputError: The file is damaged, of no known kind, or has no column of captions.
+        InputError: The file is damaged, of no known kind, or has no column of captions; or, after
+            the last batch, its ids are not each there once.
     """
-    first = 0
+    first, column = 0, None
+    ids: list[NDArray[np.int64]] = []
     for batch in raw_batches(path):
+        column = find_column(batch.column_names, ID_COLUMNS)
+        if column is not None:
+            ids.append(np.array([hash(one) for one in _texts(batch, column)], np.int64))
         yield image_columns(batch, path, first)
         first += len(batch)
+    if column is not None and ids:
+        _check_ids(path, column, np.concatenate(ids))
+
+
+def _texts(batch: pa.Table, column: str) -> list[str | None]:
+    return [None if one is None else str(one) for one in batch[column].to_pylist()]
+
+
+def _check_ids(path: Path, column: str, hashes: NDArray[np.int64]) -> None:
+    """Refuse a table in which an id is there twice; empty cells are no ids.
+
+    Raises:
+        InputError: With the first row whose id an earlier one has, and that row.
+    """
+    order = np.argsort(hashes, kind="stable")
+    suspects = set(hashes[order[1:]][np.diff(hashes[order]) == 0].tolist())
+    seen: dict[str, int] = {}
+    row = 0
+    for batch in raw_batches(path) if suspects else ():
+        for one in _texts(batch, column):
+            if one and hash(one) in suspects:
+                if one in seen:
+                    raise InputError(
+                        f"{path}: row {row} has {column} {one!r}, which row {seen[one]} has, "
+                        "expected each once; mend the table, or rename the column if it is no id"
+                    )
+                seen[one] = row
+            row += 1
 
 
 def raw_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

@@ -87,6 +87,8 @@ COMPARED_ROWS = 64
 SCRATCH = "firings.tmp"
 NORM_RATIO = 2.0
 """Median lengths of embeddings that differ by more are not of one encoder."""
+UNIT_SLACK = 0.01
+"""By how much the length of a normalized embedding may be off 1 after rounding to float16."""
 TRAIN_SPLIT = "train"
 """Images in any other named split were held out of training."""
 
@@ -232,11 +234,26 @@ def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
         raise InputError(
             f"{embeddings.rows} images are too many, expected at most {LAST_IMAGE + 1}: {where}"
         )
-    trained_on = sae.provenance.get("median_norm")
-    if trained_on is None or sae.input.kind not in ("raw", "affine"):
-        return
     _, block = next(embeddings.blocks())
-    length = float(np.median(np.sqrt(squared_lengths(block))))
+    _check_lengths(sae, np.sqrt(squared_lengths(block)), where)
+
+
+def _check_lengths(sae: SAE, lengths: NDArray[np.float64], where: Path) -> None:
+    """Refuse embeddings (image,) of other lengths than the SAE was trained on."""
+    trained_on, length = sae.provenance.get("median_norm"), float(np.median(lengths))
+    bias = float(np.sqrt(squared_lengths(sae.b_dec[None])[0]))
+    if trained_on is None:
+        # Without any feature it would give more than all there is: not what training ends with.
+        normalized = bool((np.abs(lengths - 1) < UNIT_SLACK).all())
+        if sae.input.kind == "raw" and normalized and bias > NORM_RATIO:
+            raise InputError(
+                f"embeddings all have length 1, the SAE's decoder bias alone has {bias:.3g}: {where}; "
+                "use raw embeddings, not normalized ones, or set sae.input_scale to the raw "
+                "embeddings' median length"
+            )
+        return
+    if sae.input.kind not in ("raw", "affine"):
+        return
     if not 1 / NORM_RATIO < length / float(trained_on) < NORM_RATIO:
         raise InputError(
             f"embeddings have median length {length:.3g}, the SAE was trained on "

@@ -3,9 +3,11 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from atlas.checkpoints.own import read_own, write_own
 from atlas.cli import run
 from atlas.files import digest_file, list_files
 
@@ -25,6 +27,63 @@ def not_a_number(folder):
     x = np.load(path)
     x[5, 3] = np.nan
     np.save(path, x)
+
+
+def changed(folder, change):
+    path = sorted((folder / "vectors").glob("*.npy"))[0]
+    np.save(path, change(np.load(path)))
+
+
+def infinite(folder):
+    def change(x):
+        x[6, 2] = -np.inf
+        return x
+
+    changed(folder, change)
+
+
+def zero_row(folder):
+    changed(folder, lambda x: x * (np.arange(len(x)) != 7)[:, None].astype(x.dtype))
+
+
+def wrong_dtype(folder):
+    changed(folder, lambda x: x.astype(np.int32))
+
+
+def empty_shard(folder):
+    changed(folder, lambda x: x[:0])
+
+
+def repeated_id(folder):
+    path = folder / "images.parquet"
+    table = pq.read_table(path)
+    numbers = pa.array([row - (row == 9) for row in range(len(table))])
+    pq.write_table(table.append_column("uid", numbers), path)
+
+
+def spoiled_sae(folder, name, value):
+    sae = read_own(folder / "sae")
+    array = getattr(sae, name).copy()
+    array[3] = value
+    # The record itself refuses such numbers: only another program writes them.
+    object.__setattr__(sae, name, array)
+    vars(sae).pop("_digest", None)
+    write_own(folder / "sae", sae)
+
+
+def nan_in_sae(folder):
+    spoiled_sae(folder, "W_enc", np.nan)
+
+
+def feature_without_direction(folder):
+    spoiled_sae(folder, "W_dec", 0)
+
+
+def normalized(folder):
+    for path in (folder / "vectors").glob("*.npy"):
+        x = np.load(path).astype(np.float32)
+        np.save(path, x / np.linalg.norm(x, axis=1, keepdims=True))
+    spoiled_sae(folder, "b_dec", 30)
 
 
 def truncated_vectors(folder):
@@ -71,6 +130,14 @@ def without(name):
 BAD = {
     "wrong width": (wrong_width, "0001.npy"),
     "not a number": (not_a_number, "0000.npy"),
+    "infinite": (infinite, "0000.npy: row 6 has -inf in column 2, expected a finite number"),
+    "zero row": (zero_row, "0000.npy: row 7 has length 0, expected more"),
+    "wrong dtype": (wrong_dtype, "0000.npy holds int32, expected float16 or float32"),
+    "empty shard": (empty_shard, "0000.npy has 0 rows, expected at least 1"),
+    "repeated id": (repeated_id, "row 9 has uid '8', which row 8 has, expected each once"),
+    "nan in SAE": (nan_in_sae, "W_enc has nan at row 3, expected a finite number"),
+    "no direction": (feature_without_direction, "W_dec has length 0 at row 3, expected a"),
+    "normalized": (normalized, "all have length 1, the SAE's decoder bias alone has 30"),
     "truncated vectors": (truncated_vectors, "0000.npy"),
     "truncated checkpoint": (truncated_checkpoint, "sae.safetensors"),
     "too few rows": (too_few_rows, "has 299 rows, the vectors have 300"),

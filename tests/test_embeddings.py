@@ -55,6 +55,7 @@ def test_good_vectors_are_mapped_as_they_are(tmp_path, dtype):
             good(3, 5),
             "has 5 columns, expected 4; use embeddings of the encoder that the SAE was trained on",
         ),
+        (good(0), "has 0 rows, expected 3; restore it or build embed again"),
         (good(2), "has 2 rows, expected 3; restore it or build embed again"),
     ],
 )
@@ -90,6 +91,11 @@ def test_a_bad_row_far_into_a_file_is_numbered_from_its_start(tmp_path):
     array[17_003, 1] = np.nan
     path = saved(tmp_path, array)
     assert "row 17003 has nan in column 1" in refusal(path, 2, 20_000)
+
+
+def test_a_shard_without_a_row_is_refused(tmp_path):
+    path = saved(tmp_path, good(0))
+    assert refusal(path, 4, None) == f"{path} has 0 rows, expected at least 1; leave the file out"
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"not a numpy file at all"])

@@ -181,6 +181,22 @@ def test_a_bad_table_is_named(tmp_path, name, content, message):
         list(read_tables(tmp_path / name))
 
 
+def test_an_image_id_that_is_there_twice_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas.image_table.ROWS_PER_BATCH", 2)
+    path = tmp_path / "images.jsonl"
+    ids = ["a", "b", None, None, "", "", "b", "a"]
+    rows = [{"UID": one, "caption": "same", "file_name": "same"} for one in ids]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError) as caught:
+        list(read_tables(path))
+    assert str(caught.value) == (
+        f"{path}: row 6 has UID 'b', which row 1 has, expected each once; mend the table, or "
+        "rename the column if it is no id"
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
+    assert sum(len(table) for table in read_tables(path)) == 6
+
+
 def test_tables_are_written_alike_however_they_are_cut(tmp_path, monkeypatch):
     monkeypatch.setattr("atlas.image_table.ROWS_PER_GROUP", 10)
     whole = pa.table({"n": list(range(37))})

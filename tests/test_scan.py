@@ -541,6 +541,25 @@ def test_embeddings_of_another_length_are_refused(tmp_path, planted_inputs):
     )
 
 
+def test_normalized_embeddings_are_refused_by_an_sae_that_only_its_bias_betrays(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 4))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    embed = write_shards(tmp_path / "embed", [x.astype(np.float16)], [""] * 40)
+    sae = replace(exact_sae(rng, "relu"), b_dec=np.array([3, 0, 4, 0], np.float32))
+    with pytest.raises(InputError) as caught:
+        run_scan(tmp_path, sae, embed, ScanSettings())
+    assert str(caught.value) == (
+        f"embeddings all have length 1, the SAE's decoder bias alone has 5: {embed}; use raw "
+        "embeddings, not normalized ones, or set sae.input_scale to the raw embeddings' median length"
+    )
+    assert list_files(tmp_path / "scan") == []
+    fits = replace(sae, b_dec=np.array([1, 0, 1, 0], np.float32))
+    run_scan(tmp_path / "unit", fits, embed, ScanSettings())
+    raw = write_shards(tmp_path / "raw", [(5 * x).astype(np.float16)], [""] * 40)
+    run_scan(tmp_path / "long", sae, raw, ScanSettings())
+
+
 def test_a_table_of_other_images_is_refused(tmp_path, planted_inputs):
     sae, embed = planted_inputs
     copy = shutil.copytree(embed, tmp_path / "embed")
