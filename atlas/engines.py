@@ -2,7 +2,8 @@
 
 The unit is one part: one number, one file. Whoever makes a part holds its lock, so that hands
 may come late, die, or ask for the same part; the stage itself makes what is left over. So the
-parts are the same bytes however many hands there were.
+parts are the same bytes however many hands there were. Hands share nothing but the folder; tasks
+that give results back to a build on this machine are handed out by atlas.workers.
 """
 
 from __future__ import annotations

@@ -87,6 +87,8 @@ COMPARED_ROWS = 64
 SCRATCH = "firings.tmp"
 NORM_RATIO = 2.0
 """Median lengths of embeddings that differ by more are not of one encoder."""
+FEW = 16
+"""Embeddings of which all may have length 1 by chance."""
 UNIT_SLACK = 0.01
 """By how much the length of a normalized embedding may be off 1 after rounding to float16."""
 TRAIN_SPLIT = "train"
@@ -244,7 +246,7 @@ def _check_lengths(sae: SAE, lengths: NDArray[np.float64], where: Path) -> None:
     bias = float(np.sqrt(squared_lengths(sae.b_dec[None])[0]))
     if trained_on is None:
         # Without any feature it would give more than all there is: not what training ends with.
-        normalized = bool((np.abs(lengths - 1) < UNIT_SLACK).all())
+        normalized = len(lengths) > FEW and bool((np.abs(lengths - 1) < UNIT_SLACK).all())
         if sae.input.kind == "raw" and normalized and bias > NORM_RATIO:
             raise InputError(
                 f"embeddings all have length 1, the SAE's decoder bias alone has {bias:.3g}: {where}; "

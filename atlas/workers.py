@@ -1,4 +1,8 @@
-"""Work in several processes, one a device or a core; they end with the build that started them."""
+"""Tasks in several processes, one a device or a core; they end with the build that started them.
+
+Results come back in order to the process that asks. Whole parts of a stage, on this machine or
+on many, are made by atlas.engines.
+"""
 
 from __future__ import annotations
 
