@@ -295,16 +295,22 @@ def _convert(size: Size, _config: Config) -> StageEstimate:
     return StageEstimate("convert", weights / 200e6, weights, 3 * weights + 0.5e9, basis)
 
 
+DENSE_PRODUCTS = {"relu": 6, "topk": 1, "batchtopk": 1}
+"""Products of a batch with a whole matrix in a training step; of a top-k the others are sparse."""
+
+
 def _train(size: Size, config: Config) -> StageEstimate:
-    steps, batch = (int(getattr(config.train, key, 0)) for key in ("steps", "batch_images"))
-    flops = 6.0 * 2 * steps * batch * size.features * max(size.width, 1)
+    train = config.train
+    products = DENSE_PRODUCTS[train.activation]
+    flops = 2.0 * products * train.steps * train.batch_images * size.features * max(size.width, 1)
     weights = 8.0 * size.features * size.width
+    held = 4.0 * min(size.images, train.buffer_images) * size.width
     return StageEstimate(
         "train",
         flops / size.device_gflops / 1e9,
-        weights,
-        4 * weights + 1e9,
-        f"{steps:,} steps of {batch:,} images",
+        2 * weights,
+        4 * weights + held + 1e9,
+        f"{train.steps:,} steps of {train.batch_images:,} images",
     )
 
 

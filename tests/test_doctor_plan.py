@@ -153,6 +153,20 @@ def test_a_card_takes_the_time_from_the_stages_that_it_runs(nowhere):
     assert not any("a card of" in line for line in make_plan(config, CARDED).missing)
 
 
+def test_training_is_reckoned_by_what_a_step_multiplies_and_what_is_held(nowhere):
+    path = next(path for path in PRESETS if path.stem == "from_scratch")
+
+    def trained(*changes: str):
+        stages = make_plan(load_config(path, changes), BARE).stages
+        return next(stage for stage in stages if stage.stage == "train")
+
+    relu = trained()
+    assert relu.time_s == pytest.approx(2 * 6 * 40_000 * 2048 * 49_152 * 768 / 200e9)
+    assert trained("train.activation=topk").time_s == pytest.approx(relu.time_s / 6)
+    saved = relu.memory_bytes - trained("train.buffer_images=100_000").memory_bytes
+    assert saved == 4 * (262_144 - 100_000) * 768
+
+
 def test_what_is_there_is_not_fetched_again(tmp_path, nowhere):
     planted = plant(tmp_path / "it")
     path = planted.folder / "atlas.toml"
