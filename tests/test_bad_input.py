@@ -137,7 +137,7 @@ BAD = {
     "repeated id": (repeated_id, "row 9 has uid '8', which row 8 has, expected each once"),
     "nan in SAE": (nan_in_sae, "W_enc has nan at row 3, expected a finite number"),
     "no direction": (feature_without_direction, "W_dec has length 0 at row 3, expected a"),
-    "normalized": (normalized, "all have length 1, the SAE's decoder bias alone has 30"),
+    "normalized": (normalized, "all have length 1, the SAE's decoder bias alone has 32.8"),
     "truncated vectors": (truncated_vectors, "0000.npy"),
     "truncated checkpoint": (truncated_checkpoint, "sae.safetensors"),
     "too few rows": (too_few_rows, "has 299 rows, the vectors have 300"),
