@@ -3,15 +3,19 @@
 import os
 import re
 import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import duckdb
 import numpy as np
 import pytest
 from PIL import Image
 
+from atlas import links
 from atlas.gather import difference_hash
 from atlas.meanings import read_lists
-from atlas.pages import clean
+from atlas.pages import FILM_SHOWN, TOP_SHOWN, clean
 from atlas.vocabulary import read_vocabulary
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -74,7 +78,7 @@ def visit(browser, site):
         if "ViewTransition opt-in disabled" not in text:  # Chromium's own: it skips the fade
             complaints.append(text)
 
-    def open_page(path, width=1440, theme="light", site=site, **options):
+    def open_page(path, width=1440, theme="light", site=site, below=None, **options):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=theme, **options
         )
@@ -83,7 +87,8 @@ def visit(browser, site):
         page.on("console", lambda m: complaints.append(f"{path}: {m.type} {m.text}"))
         page.on("pageerror", lambda error: complain(f"{path}: {error}"))
         page.on("dialog", lambda dialog: complaints.append(f"{path}: dialog {dialog.message}"))
-        page.goto(f"file://{site}/{path}")
+        page.on("response", lambda r: r.ok or complaints.append(f"{path}: {r.status} {r.url}"))
+        page.goto(f"{below or f'file://{site}'}/{path}")
         return page
 
     yield open_page
@@ -321,3 +326,102 @@ def test_a_reader_keeps_a_list_and_takes_it_out_again(visit, db):
     page.wait_for_url(f"**/feature/0/{feature}.html")
     page.locator("[data-keep]").click()
     assert page.locator("[data-keep]").inner_text() == "keep in your list"
+
+
+@pytest.fixture(scope="module")
+def places(site, grouped_site):
+    """Where each layout's site lies on a server: not at its root."""
+    servers = {}
+    for layout, folder in (("pages", site), ("groups", grouped_site)):
+        handler = partial(QuietHandler, directory=folder.parent)
+        servers[layout] = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        Thread(target=servers[layout].serve_forever, daemon=True).start()
+    yield {
+        layout: f"http://127.0.0.1:{server.server_address[1]}/site"
+        for layout, server in servers.items()
+    }
+    for server in servers.values():
+        server.shutdown()
+        server.server_close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def shown(db):
+    """The last feature that walls show."""
+    (feature,) = db.execute(
+        "SELECT max(feature) FROM features WHERE alive AND NOT sensitive"
+    ).fetchone()
+    return feature
+
+
+@pytest.mark.parametrize("layout", ["pages", "groups"])
+def test_below_a_folder_of_a_server_all_is_found_and_nothing_complains(
+    visit, places, shown, layout
+):
+    paths = [path for path in ONE_OF_EACH if path != "404.html"]
+    for path in (*paths, links.feature_page(shown, layout)):
+        page = visit(path, below=places[layout])
+        page.wait_for_load_state("networkidle")
+        assert page.locator("h1").count() == 1, path
+
+
+@pytest.mark.parametrize("layout", ["pages", "groups"])
+def test_every_script_leads_to_the_page_that_the_layout_has(visit, places, shown, layout):
+    wanted = f"{places[layout]}/{links.feature_page(shown, layout)}"
+    page = visit(f"search.html?q={shown}", below=places[layout])
+    page.wait_for_selector("#found a")
+    assert page.locator("#found a").first.evaluate("link => link.href") == wanted
+    page = visit("browse.html#order=feature", below=places[layout])
+    while page.locator(".more-button").is_visible():
+        page.locator(".more-button").click()
+    assert page.locator(".wall a").last.evaluate("link => link.href") == wanted
+    page = visit(f"map.html#f{shown}", below=places[layout])
+    page.locator("#panel a").first.click()
+    page.wait_for_url(wanted)
+    assert page.locator(f"#f{shown} .over").inner_text().startswith(f"Feature {shown}")
+    page.locator(f"#f{shown} [data-keep]").click()
+    page.goto(f"{places[layout]}/data.html")
+    assert page.locator("#shelf li a").evaluate("link => link.href") == wanted
+
+
+def test_a_group_shows_the_feature_that_its_address_names_scripts_or_not(
+    visit, grouped_site, shown
+):
+    for scripts in (True, False):
+        page = visit(
+            links.feature_page(shown, "groups"), site=grouped_site, java_script_enabled=scripts
+        )
+        assert [a.is_visible() for a in page.locator("article").all()].count(True) == 1
+        assert page.locator(f"#f{shown}").is_visible()
+    page = visit(links.group_page(shown // links.FEATURES_A_GROUP), site=grouped_site)
+    assert all(article.is_visible() for article in page.locator("article").all())
+    page = visit(links.feature_page(shown, "groups"), 390, "dark", grouped_site)
+    before = page.locator(f"#f{shown} [data-key=back]").get_attribute("href").split("#")[1]
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(f"**#{before}")
+    assert page.locator(f"#{before}").is_visible()
+
+
+def test_a_picture_of_a_sheet_is_seen_in_the_place_that_css_gives_it(visit, grouped_site, shown):
+    page = visit(links.feature_page(shown, "groups"), site=grouped_site)
+    lefts = {}
+    for name in ("top", "film", "near"):
+        lefts[name] = page.eval_on_selector_all(
+            f"#f{shown} .{name} li",
+            """items => items.map(item => {
+                const cell = item.querySelector('i').getBoundingClientRect();
+                const sheet = item.querySelector('img').getBoundingClientRect();
+                return [(cell.left - sheet.left) / cell.width, (cell.top - sheet.top) / cell.height];
+            })""",
+        )
+    row = shown % links.FEATURES_A_GROUP
+    first = {"top": 0, "film": TOP_SHOWN, "near": TOP_SHOWN + FILM_SHOWN}
+    for name, places in lefts.items():
+        for at, (x, y) in enumerate(places):
+            assert (round(x, 1), round(y, 1)) == (first[name] + at, row), name
+    assert lefts["top"]
