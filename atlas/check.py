@@ -57,6 +57,7 @@ class Checked:
 TAG = re.compile(r'<(?:!--.*?-->|(/?[a-zA-Z!][^\s/>]*)((?:[^">]|"[^"]*")*)>)|(<)', re.DOTALL)
 """A comment, a tag with its attributes, or a "<" that begins neither."""
 ATTRIBUTE = re.compile(r'\s+([^\s"=]+)(?:="([^"]*)")?')
+MISSING = re.compile(r'id="missing" data-root="([^"]*)"')
 REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 
 
@@ -67,6 +68,8 @@ class _Page:
     problems: list[str] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
     links: int = 0
+    root: str | None = None
+    """Path of the site on its host, where the page may be answered at any address."""
     anchored: list[tuple[str, str, str]] = field(default_factory=list)
     """(address, the page that it leads to, the anchor there) of the links whose anchor is to be found."""
 
@@ -125,7 +128,8 @@ def _read_page(name: str, text: str, files: Container[str]) -> _Page:
         text: Its markup.
         files: All addresses of the site.
     """
-    page = _Page()
+    missing = MISSING.search(text) if name == "404.html" else None
+    page = _Page(root=missing[1] if missing and missing[1] != "." else None)
     counts: Counter[str] = Counter()
     policy = language = ""
     for tag_name, attributes, stray in TAG.findall(text):
@@ -174,6 +178,8 @@ def _of_whole(text: str, policy: str, language: str, counts: Mapping[str, int]) 
 def _follow(page: _Page, name: str, tag: _Tag, files: Container[str]) -> None:
     """Note where a link of a page leads, and what is wrong with it."""
     path, _, anchor = tag.target.partition("#")
+    if page.root is not None and path.startswith(f"{page.root}/"):
+        path = path[len(page.root) + 1 :]
     target = _resolve(name, path.partition("?")[0])
     if path.startswith("/"):
         page.problems.append(f"{tag.target} is not relative")

@@ -597,6 +597,11 @@ class SiteSettings(Section):
     host: HostName = Field(
         default="local", description="The build fails where the site exceeds this host's limits."
     )
+    base_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/?#]+(/[^\s/?#]+)*)?$",
+        description="Where the site will be published, http or https, without a slash at the end: for its sitemaps, and for short links on hosts that answer a missing address with 404.html.",
+    )
     icon_px: int = Field(
         default=64, ge=16, le=512, description="Side of an icon in a sheet, in pixels."
     )

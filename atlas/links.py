@@ -181,6 +181,11 @@ def search_script(prefix: str) -> str:
     return f"assets/search/{prefix}.js"
 
 
+def sitemap(number: int) -> str:
+    """Return a list of the site's pages; the first is number 1."""
+    return f"sitemap-{number}.xml"
+
+
 def parquet_file(table: str) -> str:
     """Return a table's Parquet copy."""
     return f"parquet/{table}.parquet"
@@ -190,6 +195,16 @@ def relative(page: str, target: str) -> str:
     """Return the link from one page to a target, both counted from the site's root."""
     path, mark, anchor = target.partition("#")
     return f"{_way(page.rpartition('/')[0], path)}{mark}{anchor}"
+
+
+def rooted(root: str, target: str) -> str:
+    """Return the link to a target from a page that may be answered at any address.
+
+    Args:
+        root: Path of the site on its host, without a slash at the end.
+        target: Counted from the site's root.
+    """
+    return target if target.startswith("#") else f"{root}/{target}"
 
 
 @lru_cache(maxsize=1 << 16)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -1434,6 +1435,20 @@ def data_view(book: Book) -> dict[str, Any]:
         **common(book, links.DATA, "Data", "data"),
         "tables": TABLES,
         "queries": [(question, f'atlas sql "{sql}"') for question, sql in QUERIES],
+    }
+
+
+def missing_view(book: Book, base_url: str) -> dict[str, Any]:
+    """Return the page of a missing address, which also leads short links on.
+
+    Args:
+        book: The atlas.
+        base_url: As site.base_url has it; with it the page works at any address of the site.
+    """
+    return {
+        **common(book, links.NOT_FOUND, "Not found"),
+        "layout": book.layout,
+        "site_root": urlsplit(base_url).path if base_url else None,
     }
 
 

@@ -61,7 +61,7 @@ STAGES = (
     ),
     Stage(
         "site",
-        version=10,
+        version=11,
         needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
     ),
 )

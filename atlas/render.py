@@ -43,9 +43,11 @@ def render(env: Templates, template: str, view: Mapping[str, Any]) -> str:
         env: From open_templates.
         template: Name without ending, for instance "feature".
         view: What it shows; its "page" is the page's own address, and `to` in the template
-            turns any other address into a relative link.
+            turns any other address into a relative link; into one from the host's root if the
+            view has a "site_root".
     """
-    to = partial(links.relative, view["page"])
+    root = view.get("site_root")
+    to = partial(links.relative, view["page"]) if root is None else partial(links.rooted, root)
     return env.get_template(f"{template}.html.jinja").render({**view, "to": to})
 
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
 from atlas import compare_page, family_pages, links, lookalikes, pages, rooms
-from atlas.check import check_host, check_site
+from atlas.check import check_host, check_site, list_sizes
 from atlas.files import read_json, write_or_link
+from atlas.hosts import URLS_A_SITEMAP
 from atlas.meanings import read_lists
 from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
@@ -39,6 +41,7 @@ STRIP_QUALITY = 85
 ASSETS = (
     *("site.css", "mark.svg", "site.js", "search.js", "picture.js", "browse.js", "map.js"),
     "game.js",
+    "go.js",
 )
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
 SHEET_KEYS = "sheet/keys.json"
@@ -111,6 +114,7 @@ def run(job: Job) -> None:
         write_concepts(job, env, db, book)
         write_front(job, env, db, book)
         write_comparison(job, env, book)
+        write_hints(job, book)
         write_indexes(job, db, book)
         job.progress.stop()
         write_thumbnails(job, db, book)
@@ -343,15 +347,52 @@ def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) ->
         ("report", pages.report_view(book, pages.charts(db), pages.read_reliability(db))),
         ("data", pages.data_view(book)),
         ("about", pages.common(book, links.ABOUT, "About", "about")),
-        ("404", pages.common(book, links.NOT_FOUND, "Not found")),
+        ("404", pages.missing_view(book, job.settings.base_url)),
         *(("browse", view) for view in pages.browse_views(book)),
         *(("words", view) for view in words),
         *family_pages.views(book, db),
     ]
     for template, view in front:
         write_page(job, env, template, view)
+
+
+def write_hints(job: Job, book: Book) -> None:
+    """Write what robots and hosts ask for: which pages there are, and where short links lead."""
     synthetic = book.facts["synthetic"] == "true"
-    put(job, "robots.txt", f"User-agent: *\nDisallow:{' /' if synthetic else ''}\n")
+    base = job.settings.base_url
+    robots = f"User-agent: *\nDisallow:{' /' if synthetic else ''}\n"
+    if base and not synthetic:
+        robots += f"Sitemap: {base}/sitemap.xml\n"
+        names = sorted(name for name, _ in list_sizes(job.out_dir) if name.endswith(".html"))
+        addresses = [f"{base}/{name}" for name in names if name != links.NOT_FOUND]
+        for name, text in sitemaps(base, addresses).items():
+            put(job, name, text)
+    put(job, "robots.txt", robots)
+    if job.settings.host.startswith("cloudflare"):
+        put(job, "_redirects", f"/f/* /{links.NOT_FOUND}?f=:splat 302\n")
+
+
+def sitemaps(base: str, addresses: Sequence[str]) -> dict[str, str]:
+    """Return the files that list addresses, by name: one, or an index of as many as are needed."""
+    parts = [
+        addresses[start : start + URLS_A_SITEMAP]
+        for start in range(0, len(addresses), URLS_A_SITEMAP)
+    ]
+    lists = [sitemap_text("urlset", "url", part) for part in parts]
+    if len(lists) == 1:
+        return {"sitemap.xml": lists[0]}
+    named = {links.sitemap(number): text for number, text in enumerate(lists, start=1)}
+    index = sitemap_text("sitemapindex", "sitemap", [f"{base}/{name}" for name in named])
+    return {**named, "sitemap.xml": index}
+
+
+def sitemap_text(kind: str, item: str, addresses: Sequence[str]) -> str:
+    """Return one file of the sitemap protocol."""
+    held = "".join(f"<{item}><loc>{escape(address)}</loc></{item}>\n" for address in addresses)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<{kind} xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{held}</{kind}>\n'
+    )
 
 
 def write_comparison(job: Job, env: Templates, book: Book) -> None:

@@ -389,6 +389,14 @@ def test_every_script_leads_to_the_page_that_the_layout_has(visit, places, shown
     assert page.locator("#shelf li a").evaluate("link => link.href") == wanted
 
 
+@pytest.mark.parametrize("layout", ["pages", "groups"])
+def test_a_short_link_leads_on(visit, places, shown, layout):
+    page = visit(f"404.html?f={shown}", below=places[layout])
+    page.wait_for_url(f"{places[layout]}/{links.feature_page(shown, layout)}")
+    page = visit("404.html?f=x", below=places[layout])
+    assert page.locator("h1").inner_text() == "Not here"
+
+
 def test_a_group_shows_the_feature_that_its_address_names_scripts_or_not(
     visit, grouped_site, shown
 ):
