@@ -1,12 +1,13 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench bench-train torture audit screenshots serve demo-data fixtures clean
+.PHONY: help atlas test check lint types bench full-size bench-train torture audit screenshots serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 BROWSER ?= auto
+FULL ?= /dev/shm/full-size
 # One after the other: together, pip looks for hours for versions on which all their pins agree.
 LIBRARIES := saev==0.1.0 overcomplete==0.3.0 eai-sparsify==1.3.3 clipscope==0.1.8 dictionary-learning==0.1.0 sae-lens==6.54.12
 READY := .venv/.ready
@@ -49,6 +50,11 @@ bench-train: ## A training step beside SAELens' and sparsify's (an environment o
 	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' && \
 	for library in $(filter eai-sparsify% sae-lens%,$(LIBRARIES)) 'pydantic>=2.8,<3'; do "$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $$library || exit 1; done && \
 	OMP_NUM_THREADS=1 "$$place/venv/bin/python" -m tests.benchmarks.bench_train
+full-size: $(READY) ## A synthetic site of 81,920 features in both layouts, each built twice, opened in a browser (4 GB in FULL)
+	$(BIN)/python -m tests.benchmarks.bench_site $(FULL) --layout pages --host github
+	$(BIN)/python -m tests.benchmarks.bench_browser $(FULL)/pages
+	$(BIN)/python -m tests.benchmarks.bench_site $(FULL) --layout groups --host cloudflare-free
+	$(BIN)/python -m tests.benchmarks.bench_browser $(FULL)/groups
 
 torture: $(READY) ## Large scans beside float64 and beside planted answers: every activation (half an hour, 8 GB)
 	$(BIN)/python -m tests.benchmarks.check_scan reference

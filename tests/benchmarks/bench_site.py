@@ -14,9 +14,11 @@ import argparse
 import io
 import json
 import resource
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -120,14 +122,62 @@ def make_thumbnails(folder: Path, px: int) -> None:
     pq.write_table(table, folder / "thumbnails-0000-0.parquet")
 
 
+def build(folder: Path, inputs: Path, settings: SiteSettings, published: Path) -> dict[str, Any]:
+    """Build the site in a folder and return what it took and what it takes.
+
+    Args:
+        folder: Where it goes; anything there is removed.
+        inputs: Catalog and pictures.
+        settings: Layout, host and sizes.
+        published: An earlier build of the same, or a path where there is none.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    job = Job(
+        name="site",
+        version=1,
+        settings=settings,
+        runtime=Runtime(),
+        inputs={name: inputs / name for name in ("catalog", "embed", "concepts")},
+        files={},
+        digests={},
+        out_dir=folder,
+        published_dir=published,
+        published_home=folder,
+        progress=Progress(silent=True),
+    )
+    start, cpu = time.perf_counter(), time.process_time()
+    site.run(job)
+    sizes = dict(list_sizes(folder))
+    found = tally(sizes)
+    shares: Counter[str] = Counter()
+    for name, size in sizes.items():
+        shares[name.partition("/")[0] if "/" in name else "other"] += size
+    return {
+        "cpu_s": round(time.process_time() - cpu, 1),
+        "wall_s": round(time.perf_counter() - start, 1),
+        "megabytes": round(found.total_bytes / 1e6, 1),
+        "files": found.files,
+        "files_written": sum(
+            not (published / name).exists() or not (published / name).samefile(folder / name)
+            for name in sizes
+        ),
+        "pages": sum(name.endswith(".html") for name in sizes),
+        "megabytes_by_folder": {name: round(size / 1e6, 1) for name, size in shares.most_common()},
+        "fullest_folder": [found.fullest, found.folder_entries],
+        "largest_file": [found.largest, found.file_bytes],
+    }
+
+
 def main() -> None:
-    """Build the site and print the figures as JSON."""
+    """Build the site twice and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layout", choices=("pages", "groups"), default="pages")
     parser.add_argument("--host", default="local")
     parser.add_argument("--features", type=int, default=81_920)
     parser.add_argument("--px", type=int, default=24, help="side of a picture in a sheet")
+    parser.add_argument("--once", action="store_true", help="do without the second build")
     given = parser.parse_args()
     inputs = given.folder / f"inputs-{given.features}-{given.px}"
     if not inputs.exists():
@@ -142,46 +192,23 @@ def main() -> None:
         thumbnail_px=given.px,
     )
     out_dir = given.folder / given.layout
-    out_dir.mkdir(parents=True)
-    job = Job(
-        name="site",
-        version=1,
-        settings=settings,
-        runtime=Runtime(),
-        inputs={name: inputs / name for name in ("catalog", "embed", "concepts")},
-        files={},
-        digests={},
-        out_dir=out_dir,
-        published_dir=given.folder / "nothing",
-        published_home=out_dir,
-        progress=Progress(silent=True),
+    figures = {"first": build(out_dir, inputs, settings, given.folder / "nothing")}
+    figures["first"]["largest_memory_mb"] = round(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     )
-    start, cpu = time.perf_counter(), time.process_time()
-    site.run(job)
-    own = resource.getrusage(resource.RUSAGE_SELF)
+    if not given.once:
+        figures["again"] = build(given.folder / "again", inputs, settings, out_dir)
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
-    sizes = dict(list_sizes(out_dir))
-    found = tally(sizes)
-    shares: Counter[str] = Counter()
-    for name, size in sizes.items():
-        shares[name.partition("/")[0] if "/" in name else "other"] += size
+    command = (
+        f"python -m tests.benchmarks.bench_site DIR --layout {given.layout} "
+        f"--host {given.host} --features {given.features} --px {given.px}"
+    )
     print(
         json.dumps(
             {
-                "command": f"python -m tests.benchmarks.bench_site DIR --layout {given.layout} "
-                f"--host {given.host} --features {given.features} --px {given.px}",
-                "cpu_s": round(time.process_time() - cpu, 1),
+                "command": command + (" --once" if given.once else ""),
+                **figures,
                 "workers_cpu_s": round(workers.ru_utime + workers.ru_stime, 1),
-                "wall_s": round(time.perf_counter() - start, 1),
-                "largest_memory_mb": round(own.ru_maxrss / 1e3),
-                "megabytes": round(found.total_bytes / 1e6, 1),
-                "files": found.files,
-                "pages": sum(name.endswith(".html") for name in sizes),
-                "megabytes_by_folder": {
-                    name: round(size / 1e6, 1) for name, size in shares.most_common()
-                },
-                "fullest_folder": [found.fullest, found.folder_entries],
-                "largest_file": [found.largest, found.file_bytes],
             },
             indent=1,
         )
