@@ -61,7 +61,7 @@
     });
     return scores;
   }
-  // Knowing two words a little is better than knowing one of them well.
+  // Knowing two words a little is better than knowing one of them well; where nothing knows all, any will do.
   function rank(query) {
     var each = query.map(matches);
     var total = new Map();
@@ -70,7 +70,10 @@
         total.set(feature, (total.get(feature) || 0) + Math.log1p(score));
       });
     });
-    return Array.from(total).sort(function (a, b) {
+    var any = Array.from(total), all = any.filter(function (entry) {
+      return each.every(function (scores) { return scores.has(entry[0]); });
+    });
+    return (all.length ? all : any).sort(function (a, b) {
       return b[1] - a[1] || a[0] - b[0];
     }).map(function (entry) { return entry[0]; });
   }

@@ -152,6 +152,15 @@ def test_the_search_field_leads_to_features_from_any_page(visit, db):
     assert "/feature/" in page.url
 
 
+def test_every_word_counts_where_something_has_them_all(visit):
+    counts = []
+    for query in ("shape", "shape 3", "3", "shape zzqqx"):
+        page = visit(f"search.html?q={query}")
+        page.wait_for_selector("#found a")
+        counts.append(int(page.locator("#answer").inner_text().split()[0]))
+    assert counts[1] == counts[2] < counts[0] == counts[3]
+
+
 def test_search_finds_a_number_and_says_what_it_can_not_find(visit, db):
     feature = db.execute(
         "SELECT min(feature) FROM features WHERE alive AND NOT sensitive"
@@ -284,6 +293,13 @@ def test_knobs_move_and_their_recipe_stays_in_the_address(visit, drawn_site):
     page.reload()
     assert page.locator(".knob output").first.inner_text() == said
     assert page.locator("[data-steer]").inner_text().count("--concept") == 1
+
+
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_knobs_fit_the_page(visit, drawn_site, width):
+    image = sorted((drawn_site / "knob" / "0").iterdir())[0].name.split("-")[0]
+    page = visit(f"image/0/{image}.html", width, site=drawn_site)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
 def test_the_game_keeps_the_score(visit, drawn_site):
