@@ -150,12 +150,22 @@
     document.getElementById("meantwords").textContent = entries.map(function (entry) { return "“" + entry + "”"; }).join(" and ");
     document.getElementById("exactly").textContent = 'atlas search "' + text.replace(/["$`\\]/g, "") + '"';
   }
+  // As the command does: labels first, then meaning, then captions.
+  function labeled(text, list) {
+    var query = wordsOf(text);
+    return list.slice(0, SHOWN).some(function (feature) {
+      var name = place.has(feature) ? features.name[place.get(feature)].toLowerCase() : "";
+      return query.every(function (word) { return name.includes(word) || String(feature) === word; });
+    });
+  }
   function show(text, list) {
     fill(found, list, SHOWN);
     showMeant(text);
+    if (labeled(text, list)) found.after(meant);
+    else answer.before(meant);
     start.hidden = list.length > 0 || !meant.hidden;
     if (list.length) {
-      answer.textContent = list.length + (list.length === 1 ? " feature" : " features") + " for “" + text + "”" +
+      answer.textContent = list.length + (list.length === 1 ? " feature" : " features") + " labeled or captioned “" + text + "”" +
         (list.length > SHOWN ? "; the best " + SHOWN + ":" : ":");
     } else {
       answer.textContent = "Nothing is labeled or captioned “" + text + "”. " +
