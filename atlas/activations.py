@@ -276,7 +276,7 @@ class EveryFiring:
     def count_together(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return (feature,) on how many of these images each feature fires."""
         counts = np.zeros(self.n_features, np.int64)
-        for _, entries in self._entries(images):
+        for _, _, entries in self._entries(images):
             counts += np.bincount(self.features[entries], minlength=self.n_features)
         return counts
 
@@ -290,15 +290,17 @@ class EveryFiring:
             weights: (image,) what each of them counts.
         """
         sums = np.zeros(self.n_features)
-        for of, entries in self._entries(images):
-            products = weights[of] * self.activations[entries].astype(np.float64)
+        for of, lengths, entries in self._entries(images):
+            products = np.repeat(weights[of], lengths) * self.activations[entries].astype(
+                np.float64
+            )
             sums += np.bincount(self.features[entries], products, self.n_features)
         return sums
 
     def _entries(
         self, images: NDArray[np.int64]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield (place in images, entry) of every firing on the images, some at a time."""
+    ) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield (some of the images, firings of each, entries of those in turn)."""
         if not len(images):
             return
         lengths = self.starts[images + 1] - self.starts[images]
@@ -306,9 +308,9 @@ class EveryFiring:
         edges = np.searchsorted(ends, np.arange(0, ends[-1], PAIRS_PER_BLOCK))
         for first, last in zip(edges, [*edges[1:], len(images)], strict=True):
             piece = lengths[first:last]
-            offsets = np.arange(piece.sum()) - np.repeat(np.cumsum(piece) - piece, piece)
-            entries = np.repeat(self.starts[images[first:last]], piece) + offsets
-            yield np.repeat(np.arange(first, last), piece), entries
+            entries = np.repeat(self.starts[images[first:last]] - np.cumsum(piece) + piece, piece)
+            entries += np.arange(len(entries))
+            yield slice(first, last), piece, entries
 
 
 def read_every_firing(by_image: ImageActivations, n_features: int) -> EveryFiring:

@@ -251,6 +251,9 @@ def _most_frequent(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (features, counts) of the largest counts, largest first, ties by feature."""
     some = np.flatnonzero(counts)
+    if len(some) > most:  # a sort of all would take longer than counting them
+        least = np.partition(counts[some], len(some) - most)[len(some) - most]
+        some = some[counts[some] >= least]
     best = some[np.lexsort((some, -counts[some]))[:most]]
     return best, counts[best]
 
