@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ BY_FEATURE = "by_feature.safetensors"
 SCAN = "scan.json"
 PAIRS_PER_BLOCK = 8_000_000
 """Firings beside other firings that are looked at together."""
+WORTH_COMPILING = 2_000_000
+"""Firings of a scan from which on a compiled loop is worth its start, most of a second."""
 HALF_SMALLEST = np.float32(2.0**-24)
 """Least positive float16; weaker activations are stored as this, never as 0."""
 HALF_LARGEST = np.float32(65504.0)
@@ -275,6 +278,12 @@ class EveryFiring:
 
     def count_together(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return (feature,) on how many of these images each feature fires."""
+        count = _compiled_count() if len(self.features) >= WORTH_COMPILING else None
+        if count is not None:
+            assert not len(images) or 0 <= images.min() <= images.max() < len(self)
+            narrow = np.zeros(self.n_features, np.int32)  # half the cache that int64 would take
+            count(self.starts, self.features, images, narrow)
+            return narrow.astype(np.int64)
         counts = np.zeros(self.n_features, np.int64)
         for _, _, entries in self._entries(images):
             counts += np.bincount(self.features[entries], minlength=self.n_features)
@@ -311,6 +320,36 @@ class EveryFiring:
             entries = np.repeat(self.starts[images[first:last]] - np.cumsum(piece) + piece, piece)
             entries += np.arange(len(entries))
             yield slice(first, last), piece, entries
+
+
+Count = Callable[[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]], None]
+"""Takes starts, features and images as EveryFiring has them, and adds to (feature,) counts."""
+
+
+@cache
+def _compiled_count() -> Count | None:
+    """Return a compiled loop that counts features of images; None where numba is missing.
+
+    It does not look whether the images exist.
+    """
+    try:
+        import numba
+    except ImportError:
+        return None
+
+    @numba.njit(cache=True, nogil=True)
+    def count(
+        starts: NDArray[np.int64],
+        features: NDArray[np.int32],
+        images: NDArray[np.int64],
+        counts: NDArray[np.int32],
+    ) -> None:
+        for image in images:
+            for entry in range(starts[image], starts[image + 1]):
+                counts[features[entry]] += 1
+
+    made: Count = count
+    return made
 
 
 def read_every_firing(by_image: ImageActivations, n_features: int) -> EveryFiring:

@@ -160,7 +160,9 @@ def test_the_most_opposed_equals_looking_at_all(seed, n):
     assert cosines.tolist() == products.min(axis=1).tolist()
 
 
-def test_sums_over_shared_images_equal_a_matrix_product(built):
+@pytest.mark.parametrize("worth_compiling", [0, 1 << 40])
+def test_sums_over_shared_images_equal_a_matrix_product(built, worth_compiling, monkeypatch):
+    monkeypatch.setattr("atlas.activations.WORTH_COMPILING", worth_compiling)
     _, inputs, _ = built
     by_feature = FeatureActivations(inputs["scan"])
     every = read_every_firing(ImageActivations(inputs["scan"]), len(by_feature))
@@ -171,3 +173,4 @@ def test_sums_over_shared_images_equal_a_matrix_product(built):
     images, a = by_feature[1]
     assert np.array_equal(every.sum_together(images, a.astype(float)), dense[:, 1] @ dense)
     assert np.array_equal(every.count_together(images), (dense[images] > 0).sum(axis=0))
+    assert not every.count_together(images[:0]).any()

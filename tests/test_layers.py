@@ -71,7 +71,7 @@ HOMES = {
     "duckdb": {"catalog", "family_pages", "lookup", "site", "pages", "rooms"},
     "faiss": {"neighbors"},
     "jinja2": {"render"},
-    "numba": {"grouping", "products"},
+    "numba": {"activations", "grouping", "products"},
     "open_clip": {"clip"},
     "timm": {"clip"},
     "sklearn": {"layout"},
