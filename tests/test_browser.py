@@ -240,9 +240,7 @@ def test_a_picture_of_the_atlas_is_found_and_another_is_not(visit, site, db, tmp
     assert page.locator("#own a").first.get_attribute("href").endswith(".html")
     for name, answer in (("other.png", "not among the pictures"), ("none.png", "can’t read")):
         page.set_input_files("#own input", tmp_path / name)
-        page.wait_for_function(
-            f"document.querySelector('#own [role=status]').textContent.includes('{answer}')"
-        )
+        page.locator("#own [role=status]", has_text=answer).wait_for()
         assert page.locator("#own a").count() == 0
 
 
