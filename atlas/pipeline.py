@@ -27,12 +27,12 @@ from atlas.stage import (
 )
 
 STAGES = (
-    Stage("embed", version=2, needs=("vectors", "images", "pictures", "compositions", "encoder")),
+    Stage("embed", version=3, needs=("vectors", "images", "pictures", "compositions", "encoder")),
     Stage("convert", version=1, needs=("checkpoint", "input_mean")),
     Stage("train", version=4, needs=("embed",)),
     Stage("scan", version=3, needs=("embed", "sae")),
-    Stage("neighbors", version=3, needs=("embed", "sae", "scan")),
-    Stage("families", version=1, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
+    Stage("neighbors", version=4, needs=("embed", "sae", "scan")),
+    Stage("families", version=2, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
     Stage("compare", version=1, needs=("embed", "scan", "families", "other")),
     Stage(
         "names",
