@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.compiled import find_loops
 from atlas.errors import InputError, MissingError
 from atlas.files import read_json
 
@@ -278,11 +278,11 @@ class EveryFiring:
 
     def count_together(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return (feature,) on how many of these images each feature fires."""
-        count = _compiled_count() if len(self.features) >= WORTH_COMPILING else None
-        if count is not None:
+        loops = find_loops() if len(self.features) >= WORTH_COMPILING else None
+        if loops is not None:
             assert not len(images) or 0 <= images.min() <= images.max() < len(self)
             narrow = np.zeros(self.n_features, np.int32)  # half the cache that int64 would take
-            count(self.starts, self.features, images, narrow)
+            loops.count_features(self.starts, self.features, images, narrow)
             return narrow.astype(np.int64)
         counts = np.zeros(self.n_features, np.int64)
         for _, _, entries in self._entries(images):
@@ -310,9 +310,9 @@ class EveryFiring:
         self, images: NDArray[np.int64]
     ) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.int64]]]:
         """Yield (some of the images, firings of each, entries of those in turn)."""
-        if not len(images):
-            return
         lengths = self.starts[images + 1] - self.starts[images]
+        if not lengths.any():
+            return
         ends = np.cumsum(lengths)
         edges = np.searchsorted(ends, np.arange(0, ends[-1], PAIRS_PER_BLOCK))
         for first, last in zip(edges, [*edges[1:], len(images)], strict=True):
@@ -320,36 +320,6 @@ class EveryFiring:
             entries = np.repeat(self.starts[images[first:last]] - np.cumsum(piece) + piece, piece)
             entries += np.arange(len(entries))
             yield slice(first, last), piece, entries
-
-
-Count = Callable[[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]], None]
-"""Takes starts, features and images as EveryFiring has them, and adds to (feature,) counts."""
-
-
-@cache
-def _compiled_count() -> Count | None:
-    """Return a compiled loop that counts features of images; None where numba is missing.
-
-    It does not look whether the images exist.
-    """
-    try:
-        import numba
-    except ImportError:
-        return None
-
-    @numba.njit(cache=True, nogil=True)
-    def count(
-        starts: NDArray[np.int64],
-        features: NDArray[np.int32],
-        images: NDArray[np.int64],
-        counts: NDArray[np.int32],
-    ) -> None:
-        for image in images:
-            for entry in range(starts[image], starts[image + 1]):
-                counts[features[entry]] += 1
-
-    made: Count = count
-    return made
 
 
 def read_every_firing(by_image: ImageActivations, n_features: int) -> EveryFiring:

@@ -9,13 +9,12 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from atlas.loops import compiled
 
 MOST_ROUNDS = 100
 """Of one run; it has almost always settled within ten."""
@@ -195,16 +194,7 @@ def _merge(
     return kinds.astype(np.int64), first, np.bincount(kinds, weights=weights).astype(np.float64)
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _compiled(function: F) -> F:
-    """Return the function, compiled when it is first called; the compiled form is kept on disk."""
-    made: Any = numba.njit(cache=True, nogil=True)(function)
-    return cast(F, made)
-
-
-@_compiled
+@compiled
 def _sweep(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -232,7 +222,7 @@ def _sweep(
             objectives[k - 1, restart], least[k - 1, restart] = _settle(cosines, mass, found, k)
 
 
-@_compiled
+@compiled
 def _draw_starts(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -263,7 +253,7 @@ def _draw_starts(
             far[starts[earlier]] = 0.0
 
 
-@_compiled
+@compiled
 def _settle(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -299,7 +289,7 @@ def _settle(
     return lengths.sum(), masses.min()
 
 
-@_compiled
+@compiled
 def _measure(
     mass: NDArray[np.float64],
     labels: NDArray[np.int64],
@@ -316,7 +306,7 @@ def _measure(
         lengths[group] = np.sqrt(squares[group])
 
 
-@_compiled
+@compiled
 def _move_together(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -344,7 +334,7 @@ def _move_together(
     return moved
 
 
-@_compiled
+@compiled
 def _move_one_by_one(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -379,7 +369,7 @@ def _move_one_by_one(
     return any_moved
 
 
-@_compiled
+@compiled
 def _move(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],

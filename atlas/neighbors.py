@@ -250,10 +250,10 @@ def _most_frequent(
     counts: NDArray[np.int64], most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (features, counts) of the largest counts, largest first, ties by feature."""
-    some = np.flatnonzero(counts)
-    if len(some) > most:  # a sort of all would take longer than counting them
-        least = np.partition(counts[some], len(some) - most)[len(some) - most]
-        some = some[counts[some] >= least]
+    place = max(len(counts) - most, 0)
+    # A sort of all would take longer than counting them.
+    least = max(np.partition(counts, place)[place], 1) if most < len(counts) else 1
+    some = np.flatnonzero(counts >= least)
     best = some[np.lexsort((some, -counts[some]))[:most]]
     return best, counts[best]
 

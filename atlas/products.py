@@ -5,11 +5,10 @@ So none depends on the processor, on threads, or on what else is multiplied.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
+
+from atlas.compiled import find_loops
 
 LANES = 64
 """Sums that an inner product is taken in. Never a setting: it decides the last digits."""
@@ -17,17 +16,6 @@ NUMBERS_PER_BLOCK = 81_920
 """Numbers on each side of rows that are multiplied together: few enough to stay in the cache."""
 WORTH_COMPILING = 30_000_000
 """Multiplications from which on a compiled loop is worth its start, most of a second."""
-Fill = Callable[
-    [
-        NDArray[np.float32],
-        NDArray[np.int64],
-        NDArray[np.float32],
-        NDArray[np.int64],
-        NDArray[np.float64],
-    ],
-    None,
-]
-"""Takes what inner_products takes and fills the last, (pair,)."""
 
 
 def inner_products(
@@ -51,12 +39,13 @@ def inner_products(
         (pair,) inner products.
     """
     found = np.empty(len(left_rows), np.float64)
-    fill: Fill = _fill
-    if len(found) * left.shape[1] >= WORTH_COMPILING:
+    loops = find_loops() if len(found) * left.shape[1] >= WORTH_COMPILING else None
+    if loops is None:
+        _fill(left, left_rows, right, right_rows, found)
+    else:
         for rows, given in ((left_rows, left), (right_rows, right)):
             assert 0 <= rows.min() <= rows.max() < len(given), (rows.max(), len(given))
-        fill = _compiled() or _fill
-    fill(left, left_rows, right, right_rows, found)
+        loops.fill_products(left, left_rows, right, right_rows, found)
     return found
 
 
@@ -67,6 +56,7 @@ def _fill(
     right_rows: NDArray[np.int64],
     found: NDArray[np.float64],
 ) -> None:
+    """Fill found (pair,) with what inner_products returns."""
     columns = -(-left.shape[1] // LANES)
     step = max(1, NUMBERS_PER_BLOCK // (LANES * max(columns, 1)))
     # Rooms used again: fresh memory would cost more than the sums.
@@ -82,47 +72,6 @@ def _fill(
             half = sums.shape[1] // 2
             sums = sums[:, :half] + sums[:, half:]
         found[pairs] = sums[:, 0]
-
-
-@cache
-def _compiled() -> Fill | None:
-    """Return _fill as a compiled loop, several times as fast; None where numba is missing.
-
-    It adds the same numbers in the same order. It does not look whether rows exist.
-    """
-    try:
-        import numba
-    except ImportError:
-        return None
-
-    @numba.njit(cache=True, nogil=True)
-    def fill(
-        left: NDArray[np.float32],
-        left_rows: NDArray[np.int64],
-        right: NDArray[np.float32],
-        right_rows: NDArray[np.int64],
-        found: NDArray[np.float64],
-    ) -> None:
-        width = left.shape[1]
-        whole = width // LANES * LANES
-        sums = np.empty(LANES)
-        for pair in range(len(found)):
-            one, other = left[left_rows[pair]], right[right_rows[pair]]
-            sums[:] = 0.0
-            for start in range(0, whole, LANES):
-                for lane in range(LANES):
-                    sums[lane] += np.float64(one[start + lane]) * np.float64(other[start + lane])
-            for lane in range(width - whole):
-                sums[lane] += np.float64(one[whole + lane]) * np.float64(other[whole + lane])
-            half = LANES // 2
-            while half:
-                for lane in range(half):
-                    sums[lane] += sums[lane + half]
-                half //= 2
-            found[pair] = sums[0]
-
-    made: Fill = fill
-    return made
 
 
 def squared_lengths(block: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ CHECKPOINTS = (
 PACKAGE = Path(__file__).parents[1] / "atlas"
 LAYERS = [
     {"errors"},
-    {"files", "hosts", "links", "records", "products", "progress"},
-    {"config"},
+    {"files", "hosts", "links", "records", "compiled", "progress"},
+    {"config", "products"},
     {"paths", "workers", "image_table"},
     {"fetch"},
     {
@@ -28,7 +28,7 @@ LAYERS = [
         "monosemanticity",
         "name_files",
     },
-    {"screens", "duplicates", "meanings"},
+    {"screens", "loops", "duplicates", "meanings"},
     {"stage", "activations", "sae", "clip", "roundtrip", "shuffle"},
     {"recipe"},
     {"steering", "grouping", "engines", "recurring", "naming", "renderers.drawing"},
@@ -71,7 +71,8 @@ HOMES = {
     "duckdb": {"catalog", "family_pages", "lookup", "site", "pages", "rooms"},
     "faiss": {"neighbors"},
     "jinja2": {"render"},
-    "numba": {"activations", "grouping", "products"},
+    "llvmlite": {"loops"},
+    "numba": {"loops"},
     "open_clip": {"clip"},
     "timm": {"clip"},
     "sklearn": {"layout"},

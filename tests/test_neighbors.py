@@ -143,6 +143,33 @@ def test_coactivations_equal_counting_sets(built, monkeypatch):
     assert list(zip(*again.values(), strict=True)) == expected
 
 
+IMAGES = st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=30)
+
+
+@given(images=IMAGES, seed=st.integers(0, 999), n_chosen=st.integers(0, 40))
+def test_a_compiled_count_equals_counting_one_by_one(images, seed, n_chosen):
+    chosen = np.random.default_rng(seed).integers(0, len(images), n_chosen)
+    every = activations.EveryFiring(
+        31,
+        np.cumsum([0, *map(len, images)]),
+        np.array([f for features in images for f in sorted(features)], np.int32),
+        np.ones(sum(map(len, images)), np.float16),
+    )
+    expected = [sum(feature in images[image] for image in chosen) for feature in range(31)]
+    for worth in (0, 1 << 60):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(activations, "WORTH_COMPILING", worth)
+            assert every.count_together(chosen).tolist() == expected
+
+
+@given(counts=st.lists(st.integers(0, 4), min_size=1, max_size=40), most=st.integers(1, 45))
+def test_the_most_frequent_are_those_that_sorting_all_would_give(counts, most):
+    best, found = neighbors._most_frequent(np.array(counts), most)
+    expected = sorted(np.flatnonzero(counts), key=lambda one: (-counts[one], one))[:most]
+    assert best.tolist() == expected
+    assert found.tolist() == [counts[one] for one in expected]
+
+
 def test_co_activations_of_a_frequent_feature_are_sampled_within_their_error(built, monkeypatch):
     planted, inputs, _ = built
     fires = planted.activations() > 0
