@@ -517,17 +517,14 @@ def open_example(
 
 def _stability(grouping: Grouping, others: list[NDArray[np.int64]]) -> list[float]:
     """Return each concept's mean Jaccard index with the most similar concept of each other run."""
-    found = []
-    for concept in range(grouping.k):
-        mine = grouping.labels == concept
-        best = [
-            max(
-                (mine & (other == label)).sum() / (mine | (other == label)).sum()
-                for label in np.unique(other)
-            )
-            for other in others
-        ]
-        found.append(float(np.mean(best)))
+    best = []
+    for other in others:
+        groups = int(other.max(initial=0)) + 1
+        cells = np.bincount(grouping.labels * groups + other, minlength=grouping.k * groups)
+        shared = cells.reshape(-1, groups)
+        either = shared.sum(axis=1)[:, None] + shared.sum(axis=0) - shared
+        best.append((shared / np.maximum(either, 1)).max(axis=1))
+    found: list[float] = np.mean(best, axis=0)[: grouping.k].tolist()
     return found
 
 

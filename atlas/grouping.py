@@ -171,10 +171,12 @@ def adjusted_rand(
         weights: (thing,) with these, a pair of things counts by the product of their weights;
             without, every pair counts once.
     """
-    w = np.ones(len(one)) if weights is None else weights.astype(np.float64)
     cells = one * (int(other.max(initial=0)) + 1) + other
 
     def pairs(labels: NDArray[np.int64]) -> float:
+        if weights is None:
+            return float((np.bincount(labels) ** 2).sum() - len(labels))
+        w = weights.astype(np.float64)
         return float((np.bincount(labels, w) ** 2 - np.bincount(labels, w**2)).sum())
 
     both, first, second, all_pairs = pairs(cells), pairs(one), pairs(other), pairs(one * 0)

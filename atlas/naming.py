@@ -382,13 +382,15 @@ def grade(exam: Exam, vectors: NDArray[np.float32], directions: NDArray[np.float
     others = vectors[exam.others].astype(np.float64)
     for block in _blocks(np.arange(n)):
         table = np.round(others @ directions[block].astype(np.float64).T, DECIMALS)
-        for column, row in enumerate(block.tolist()):
+        firing = [exam.firing[row] for row in block.tolist()]
+        lengths = [len(images) for images in firing]
+        images = np.concatenate(firing or [np.empty(0, np.int64)])
+        products = inner_products(vectors, images, directions, np.repeat(block, lengths))
+        each = np.split(np.round(products, DECIMALS), np.cumsum(lengths)[:-1])
+        for column, (row, scores) in enumerate(zip(block.tolist(), each, strict=True)):
             silent = np.sort(table[exam.silent[row], column])
-            images = exam.firing[row]
-            if not len(images) or not len(silent):
+            if not len(scores) or not len(silent):
                 continue
-            pairs = np.zeros(len(images), np.int64)
-            scores = np.round(inner_products(vectors, images, directions, pairs + row), DECIMALS)
             above = _share_below(silent, scores)
             auroc[row] = above.mean()
             tenths[row] = _by_tenth(above, exam.places[row])
