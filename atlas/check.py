@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from atlas.config import Runtime
 from atlas.errors import MissingError, SiteError
 from atlas.hosts import Tally, tally, why_over
+from atlas.stage import RECEIPT
 from atlas.workers import devices_of, in_workers
 
 POLICY = (
@@ -38,6 +39,8 @@ class Checked:
     """What a check found in a site that keeps its promises."""
 
     pages: int
+    read: int
+    """Pages that were read; the others are those of an earlier site."""
     files: int
     links: int
     size_bytes: int
@@ -47,8 +50,9 @@ class Checked:
 
     def summary(self) -> str:
         """Return one line for people."""
+        kept = f" ({self.pages - self.read:,} as they were)" if self.read < self.pages else ""
         return (
-            f"site: {self.pages:,} pages, {self.files:,} files, {self.size_bytes / 1e6:,.1f} MB, "
+            f"site: {self.pages:,} pages{kept}, {self.files:,} files, {self.size_bytes / 1e6:,.1f} MB, "
             f"{self.links:,} links, all good; largest page {self.largest_page} "
             f"({self.largest_page_bytes / 1e3:,.0f} kB)"
         )
@@ -210,8 +214,13 @@ def _sized(found: Mapping[str, str]) -> bool:
     return {"alt", "width", "height"} <= found.keys()
 
 
-def check_site(folder: Path) -> Checked:
-    """Check every page of a finished site: links and their anchors, policy, pictures, escapes.
+def check_site(folder: Path, before: Path | None = None) -> Checked:
+    """Check the pages of a finished site: links and their anchors, policy, pictures, escapes.
+
+    Args:
+        folder: The site.
+        before: An earlier site that passed this check; may be missing. Pages that are the very
+            files of it (hard links) are not read again unless a file or an anchor is gone.
 
     Raises:
         MissingError: There is no site.
@@ -221,25 +230,15 @@ def check_site(folder: Path) -> Checked:
         raise MissingError(f"no site at {folder}; build one with: atlas build CONFIG")
     sizes = dict(list_sizes(folder))
     names = sorted(name for name in sizes if name.endswith(".html"))
-    tasks = [names[start : start + PAGES_AT_ONCE] for start in range(0, len(names), PAGES_AT_ONCE)]
-    cores = devices_of(Runtime()) if len(tasks) >= WORTH_WORKERS else ["cpu"]
-    anchors: dict[str, set[str]] = {}
-    anchored: list[tuple[str, list[tuple[str, str, str]]]] = []
-    found: list[tuple[str, str]] = []
-    n_links = 0
-    for some, pages in zip(tasks, in_workers(cores, partial(_take, folder), _parse, tasks), strict=True):  # fmt: skip
-        for name, page in zip(some, pages, strict=True):
-            found += [(name, problem) for problem in page.problems]
-            anchors[name] = page.anchors
-            anchored.append((name, page.anchored))
-            n_links += page.links
-    found += [
-        (name, f"{address}: no such anchor")
-        for name, links in anchored
-        for address, target, anchor in links
-        if anchor not in anchors[target]
-    ]
-    problems = [f"{name}: {problem}" for name, problem in sorted(found)]
+    changed = _changed(folder, before, names) if before is not None else names
+    found = _read_pages(folder, changed)
+    if before is not None and len(changed) < len(names):
+        if _lost(before, sizes, found):
+            changed, found = names, _read_pages(folder, names)
+        else:
+            aims = {target for page in found.values() for _, target, _ in page.anchored}
+            found |= _read_pages(folder, sorted(aims - found.keys()))
+    problems = _problems_of(found)
     if problems:
         more = (
             f" and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
@@ -247,10 +246,64 @@ def check_site(folder: Path) -> Checked:
         raise SiteError(
             f"{folder} breaks its promises: {'; '.join(problems[:PROBLEMS_SHOWN])}{more}"
         )
+    n_links = sum(found[name].links for name in changed)
     largest = max(names, key=lambda name: (sizes[name], name))
     return Checked(
-        len(names), len(sizes), n_links, sum(sizes.values()), largest, sizes[largest], tally(sizes)
+        len(names),
+        len(changed),
+        len(sizes),
+        n_links,
+        sum(sizes.values()),
+        largest,
+        sizes[largest],
+        tally(sizes),
     )
+
+
+def _changed(folder: Path, before: Path, names: Sequence[str]) -> list[str]:
+    """Return the pages that are not the very files of an earlier site."""
+    return [name for name in names if _file(folder / name) != _file(before / name)]
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _lost(before: Path, files: Container[str], found: Mapping[str, _Page]) -> bool:
+    """Return whether a file or an anchor is gone that pages of an earlier site may lead to."""
+    old = [name for name, _ in list_sizes(before)]
+    if any(name not in files for name in old if name != RECEIPT):
+        return True
+    pages = _read_pages(before, sorted(found.keys() & set(old)))
+    return any(page.anchors - found[name].anchors for name, page in pages.items())
+
+
+def _read_pages(folder: Path, names: Sequence[str]) -> dict[str, _Page]:
+    """Return what each of some pages holds."""
+    tasks = [names[start : start + PAGES_AT_ONCE] for start in range(0, len(names), PAGES_AT_ONCE)]
+    cores = devices_of(Runtime()) if len(tasks) >= WORTH_WORKERS else ["cpu"]
+    pages = in_workers(cores, partial(_take, folder), _parse, tasks)
+    return {
+        name: page
+        for some, held in zip(tasks, pages, strict=True)
+        for name, page in zip(some, held, strict=True)
+    }
+
+
+def _problems_of(found: Mapping[str, _Page]) -> list[str]:
+    """Return what is wrong with pages, by their names; all that they lead to has been read."""
+    problems = [(name, problem) for name, page in found.items() for problem in page.problems]
+    problems += [
+        (name, f"{address}: no such anchor")
+        for name, page in found.items()
+        for address, target, anchor in page.anchored
+        if target in found and anchor not in found[target].anchors
+    ]
+    return [f"{name}: {problem}" for name, problem in sorted(problems)]
 
 
 def check_host(found: Tally, host: str) -> None:

@@ -105,13 +105,19 @@ def write_or_link(path: Path, old: Path, data: bytes) -> None:
         write_bytes(path, data)
 
 
+def link_or_copy(old: Path, path: Path) -> None:
+    """Give a file a second name, or copy it with its time where the disk can't do that."""
+    if not _link(path, old):
+        shutil.copy2(old, path)
+
+
 def _link(path: Path, old: Path) -> bool:
     """Give a file a second name; return whether the disk can do that."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     try:
         path.hardlink_to(old)
-    except OSError:
+    except OSError:  # another file system, or one without hard links
         return False
     return True
 

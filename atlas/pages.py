@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -142,6 +143,7 @@ class Book:
     """As site.layout has it: decides where a feature's page lies."""
 
 
+ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
 Rows = Mapping[int, list[tuple[Any, ...]]]
 LABEL_COLUMNS = "label, source, author, score, null_score, auroc, auroc_low, auroc_high"
 MISS_COLUMNS = "pre_activation, verdict, sibling"
@@ -183,7 +185,7 @@ class Chapter:
 def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
     """Read what every page may need; without settings, for their defaults."""
     site = site or SiteSettings()
-    columns = ", ".join(field.name for field in fields(FeatureRow))
+    columns = ", ".join(ROW_FIELDS)
     live = {
         row[0]: FeatureRow(*row)
         for row in db.execute(
@@ -278,83 +280,95 @@ def distinct_tops(span: str) -> str:
     ) QUALIFY row_number() OVER (PARTITION BY feature ORDER BY rank) <= {TOP_SHOWN})"""
 
 
-def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
-    """Read what the pages of the features from first up to, not including, last need."""
+def chapter_queries(first: int, last: int) -> dict[str, str]:
+    """Return for each field of a chapter the query that reads it, by feature in their order.
+
+    Args:
+        first: Feature that the chapter begins with.
+        last: Feature before which it ends.
+    """
     span = f"feature >= {int(first)} AND feature < {int(last)}"
     pictures = "image, {value}, caption, sensitive FROM {table} JOIN images USING (image)"
 
-    def by_feature(query: str) -> Rows:
-        rows = db.execute(query).fetchall()
-        return {key: list(group) for key, group in groupby(rows, key=lambda row: row[0])}
-
-    def shown(table: str, value: str, keep: str, order: str) -> Rows:
+    def shown(table: str, value: str, keep: str, order: str) -> str:
         source = pictures.format(value=value, table=table)
-        return by_feature(
-            f"SELECT feature, {source} WHERE {span} AND {keep} ORDER BY feature, {order}"
-        )
+        return f"SELECT feature, {source} WHERE {span} AND {keep} ORDER BY feature, {order}"
 
-    return Chapter(
-        labels=by_feature(
+    return {
+        "labels": (
             f"SELECT feature, {LABEL_COLUMNS} FROM labels WHERE {span} ORDER BY feature, rank"
         ),
-        icon=shown(
+        "icon": shown(
             "(FROM icons JOIN top_images USING (feature, image))", "activation", "true", "rank"
         ),
-        trip=by_feature(
+        "trip": (
             f"""SELECT feature, {TRIP_COLUMNS} FROM icons
                 WHERE {span} AND source = 'rendered' ORDER BY feature"""
         ),
-        effects=by_feature(
+        "effects": (
             f"""SELECT feature, other, on_icon, on_template FROM icon_side_effects
                 WHERE {span} ORDER BY feature, rank"""
         ),
-        strip=by_feature(
+        "strip": (
             f"SELECT feature, strength, on_icon FROM strips WHERE {span} ORDER BY feature, step"
         ),
-        top=shown(distinct_tops(span), "activation", "true", "rank"),
-        where=shown(
+        "top": shown(distinct_tops(span), "activation", "true", "rank"),
+        "where": shown(
             "where_maps",
             "activation, on_thumbnail, lost, lost_gray, lost_gray_null",
             "true",
             "rank",
         ),
-        film=shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
-        near=shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
-        misses=by_feature(
+        "film": shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
+        "near": shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
+        "misses": (
             f"""SELECT feature, image, {MISS_COLUMNS} FROM near_misses
                 WHERE {span} ORDER BY feature, similarity DESC, rank"""
         ),
-        neighbors=by_feature(
+        "neighbors": (
             f"""SELECT feature, neighbor, cosine FROM feature_neighbors
                 WHERE {span} AND rank < {NEIGHBORS_SHOWN} ORDER BY feature, rank"""
         ),
-        coactive=by_feature(
+        "coactive": (
             f"""SELECT feature, other, p_other_given_feature FROM coactivations
                 WHERE {span} AND rank < {COACTIVE_SHOWN} ORDER BY feature, rank"""
         ),
-        relatives=by_feature(
+        "relatives": (
             f"""SELECT feature, kind, other, cosine, share, share_back FROM relatives
                 WHERE {span} ORDER BY feature, kind, rank"""
         ),
-        children=by_feature(
+        "children": (
             f"""SELECT feature, child, share, share_back
                 FROM (SELECT other AS feature, feature AS child, share, share_back
                       FROM relatives WHERE kind = 'parent')
                 WHERE {span} ORDER BY feature, share DESC, child"""
         ),
-        clusters=by_feature(
+        "clusters": (
             f"""SELECT feature, level, cluster, label, features
                 FROM cluster_features JOIN clusters USING (level, cluster)
                 WHERE {span} ORDER BY feature, level"""
         ),
-        concepts=by_feature(
+        "concepts": (
             f"""SELECT feature, image, activation, caption, sensitive FROM concept_features
                 JOIN examples USING (image) JOIN images USING (image)
                 WHERE {span} AND tau = 'coarse' ORDER BY feature, activation DESC, image"""
         ),
-        histogram=by_feature(
+        "histogram": (
             f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
         ),
+    }
+
+
+def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
+    """Read what the pages of the features from first up to, not including, last need."""
+    return Chapter(
+        **{
+            name: {
+                key: list(rows)
+                for key, rows in groupby(db.execute(query).fetchall(), itemgetter(0))
+            }
+            for name, query in chapter_queries(first, last).items()
+        }
     )
 
 
@@ -710,9 +724,14 @@ def reliability(book: Book, chapter: Chapter, feature: int) -> str:
     )
 
 
+def names_were_looked_for(book: Book) -> bool:
+    """Return whether a feature without a name was given none, rather than not looked at."""
+    return any(metric.name == "names_share" for metric in book.metrics)
+
+
 def _why_nameless(book: Book, row: FeatureRow) -> str:
     """Return why a feature has no name, where names were looked for."""
-    if not any(metric.name == "names_share" for metric in book.metrics):
+    if not names_were_looked_for(book):
         return ""
     if row.count < FEWEST_FIRINGS:
         return f"It fires on {row.count:,} pictures: too few to name it by."
@@ -862,9 +881,6 @@ def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] 
         "strip": strip_view(chapter, feature),
         "effects": effects_view(book, chapter, feature),
     }
-
-
-ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
 
 
 def short(value: Any) -> Any:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from atlas import compare_page, family_pages, links, lookalikes, pages, rooms
+from atlas.blocks import FEATURES_A_BLOCK, Turns, digest_blocks
 from atlas.check import check_host, check_site, list_sizes
-from atlas.files import read_json, write_or_link
+from atlas.files import digest_file, digest_json, read_json
 from atlas.hosts import URLS_A_SITEMAP
 from atlas.meanings import read_lists
+from atlas.output import Output
 from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
 from atlas.records import SURE, TABLES
@@ -34,8 +37,8 @@ from atlas.vocabulary import read_vocabulary
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-FEATURES_A_CHAPTER = 64 * 16
-"""A multiple of 64, so that no JSON file is cut in two."""
+BLOCKS_A_CHAPTER = 16
+"""Read at once."""
 IMAGES_AT_ONCE = 1000
 STRIP_QUALITY = 85
 ASSETS = (
@@ -44,6 +47,10 @@ ASSETS = (
     "go.js",
 )
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
+HASHED = ("top_images", "features", "images")
+"""Tables that choose the pictures whose hashes the site has."""
+ON_ICONS = ("icons", "features", "images")
+"""Tables that choose the pictures in sheets of icons."""
 SHEET_KEYS = "sheet/keys.json"
 """Digest of what each sheet was made of, for the next build."""
 HOME_SCRIPTS = ("assets/rounds.js",)
@@ -102,86 +109,139 @@ def run(job: Job) -> None:
     """
     import duckdb
 
-    env = open_templates()
+    env, out = open_templates(), Output(job)
     catalog = job.inputs["catalog"]
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
         book = pages.read_book(db, job.settings)
-        write_assets(job)
+        write_assets(out)
         job.progress.start("site", total=len(book.live) + len(book.opened), unit="pages")
-        sheets = open_sheets(job)
-        write_features(env, db, book, sheets)
-        write_pictures(job, env, db, book)
-        write_concepts(job, env, db, book)
-        write_front(job, env, db, book)
-        write_comparison(job, env, book)
-        write_hints(job, book)
-        write_indexes(job, db, book)
+        sheets = open_sheets(out)
+        write_features(out, env, db, book, sheets)
+        own = out.make("hashes", _key(job, *HASHED), partial(write_hashes, out, db))
+        whole = digest_json([job.settings.model_dump(mode="json"), dict(job.digests)])
+        out.make("front", whole, partial(write_rest, out, env, db, book, own))
+        write_hints(out, book)
         job.progress.stop()
-        write_thumbnails(job, db, book)
+        write_thumbnails(out, db, book)
         if in_sheets(job):
-            write_icon_sheets(job, db, book, sheets)
+            icons = partial(write_icon_sheets, db, book, sheets)
+            sheets.now |= out.make("icons", _key(job, *ON_ICONS), icons)
         else:
-            write_icons(job, book)
+            write_icons(out, book)
         sheets.close()
-        write_strips(job, book)
-        write_knobs(job, book)
+        write_strips(out, book)
+        write_knobs(out, book)
     for table in TABLES:
-        put(
-            job,
-            links.parquet_file(table.name),
-            (catalog / "parquet" / f"{table.name}.parquet").read_bytes(),
-        )
-    checked = check_site(job.out_dir)
+        held = (catalog / "parquet" / f"{table.name}.parquet").read_bytes()
+        out.put(links.parquet_file(table.name), held)
+    checked = check_site(job.out_dir, job.published_dir if out.same_program else None)
     check_host(checked.tally, job.settings.host)
+    out.close()
     job.progress.say(f"  {checked.summary()}")
 
 
-def put(job: Job, name: str, data: str | bytes) -> None:
-    """Write one file of the site; what the published one holds already keeps its time."""
-    raw = data.encode("utf-8") if isinstance(data, str) else data
-    write_or_link(job.out_dir / name, job.published_dir / name, raw)
+def _key(job: Job, *tables: str) -> str:
+    """Return a digest of what decides pictures, and of the rows that choose them."""
+    paths = [job.inputs["catalog"] / "parquet" / f"{name}.parquet" for name in tables]
+    inputs = [job.digests.get(name) for name in ("embed", "icons")]
+    settings = job.settings.model_dump(mode="json")
+    return digest_json([settings, inputs, [digest_file(path) for path in paths]])
 
 
-def write_page(job: Job, env: Templates, template: str, view: dict[str, Any]) -> None:
+def write_page(out: Output, env: Templates, template: str, view: dict[str, Any]) -> None:
     """Write one page to its address."""
-    put(job, view["page"], render(env, template, view))
+    out.put(view["page"], render(env, template, view))
 
 
-def write_assets(job: Job) -> None:
+def write_assets(out: Output) -> None:
     """Copy style, scripts and fonts."""
     root = template_root()
     for name in ASSETS:
-        put(job, f"assets/{name}", (root / name).read_bytes())
+        out.put(f"assets/{name}", (root / name).read_bytes())
     for name in FONTS:
-        put(job, f"assets/fonts/{name}", (root / "fonts" / name).read_bytes())
+        out.put(f"assets/fonts/{name}", (root / "fonts" / name).read_bytes())
 
 
-def chapters(db: DuckDBPyConnection, book: Book) -> Iterator[tuple[list[int], Chapter]]:
-    """Yield the live features, some at a time, with the rows of their pages."""
-    for first in range(0, book.n_features, FEATURES_A_CHAPTER):
-        last = first + FEATURES_A_CHAPTER
-        live = [f for f in range(first, min(last, book.n_features)) if f in book.live]
-        if live:
-            yield live, pages.read_chapter(db, first, last)
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What the pages of features are written with."""
+
+    out: Output
+    env: Templates
+    press: Press
+    book: Book
+    turns: Turns
+    sheets: Sheets
+    small: Shelf
+    """Thumbnails that go into sheets."""
 
 
-def write_features(env: Templates, db: DuckDBPyConnection, book: Book, sheets: Sheets) -> None:
+def write_features(
+    out: Output, env: Templates, db: DuckDBPyConnection, book: Book, sheets: Sheets
+) -> None:
     """Write every live feature's page, or its group's, its JSON record and its small pictures."""
-    job = sheets.job
-    press = Press(env, pages.frame_view(book))
+    job = out.job
     turns = neighbors_in(list(book.live))
-    with thumbnails(job, images_on_features(db) if in_sheets(job) else set()) as small:
-        for live, chapter in chapters(db, book):
-            write_thumbnail_sheets(sheets, book, chapter, live, small)
-            views = [pages.feature_view(book, chapter, f, turns[f], sheet_of(job, f)) for f in live]
-            write_feature_pages(job, env, press, book, views)
-            records: dict[str, dict[str, Any]] = {}
-            for feature in live:
-                file = records.setdefault(links.feature_json(feature), {})
-                file[str(feature)] = pages.feature_record(book, chapter, feature)
-                job.progress.advance()
-            for path, held in records.items():
-                put(job, path, json.dumps(held, separators=(",", ":")) + "\n")
+    others = digest_json([job.settings.model_dump(mode="json"), job.digests.get("embed")])
+    keys = {}
+    for block, key in digest_blocks(db, book, turns, others):
+        part = out.take(_block_name(block), key)
+        if part is None:
+            keys[block] = key
+        else:
+            sheets.now |= part.said
+            job.progress.advance(len(live_in(book, block)))
+    wanted = images_on_features(db) if keys and in_sheets(job) else set()
+    with thumbnails(job, wanted) as small:
+        press = Press(env, pages.frame_view(book))
+        shop = Shop(out, env, press, book, turns, sheets, small)
+        for blocks in runs(sorted(keys)):
+            chapter = pages.read_chapter(
+                db, blocks[0] * FEATURES_A_BLOCK, (blocks[-1] + 1) * FEATURES_A_BLOCK
+            )
+            for block in blocks:
+                live = live_in(book, block)
+                out.make(_block_name(block), keys[block], partial(write_block, shop, chapter, live))
+                job.progress.advance(len(live))
+
+
+def _block_name(block: int) -> str:
+    return f"features/{block}"
+
+
+def live_in(book: Book, block: int) -> list[int]:
+    """Return the live features of a block, ascending."""
+    first = block * FEATURES_A_BLOCK
+    return [feature for feature in range(first, first + FEATURES_A_BLOCK) if feature in book.live]
+
+
+def runs(blocks: Sequence[int]) -> Iterator[list[int]]:
+    """Yield blocks that follow each other, at most BLOCKS_A_CHAPTER at a time."""
+    held: list[int] = []
+    for block in blocks:
+        if held and (block != held[-1] + 1 or len(held) == BLOCKS_A_CHAPTER):
+            yield held
+            held = []
+        held.append(block)
+    if held:
+        yield held
+
+
+def write_block(shop: Shop, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
+    """Write the files of one block.
+
+    Returns:
+        Key of each sheet that was written.
+    """
+    out, book = shop.out, shop.book
+    written = write_thumbnail_sheets(shop, chapter, live)
+    write_feature_pages(
+        shop,
+        [pages.feature_view(book, chapter, f, shop.turns[f], sheet_of(out.job, f)) for f in live],
+    )
+    records = {str(f): pages.feature_record(book, chapter, f) for f in live}
+    out.put(links.feature_json(live[0]), json.dumps(records, separators=(",", ":")) + "\n")
+    return written
 
 
 def neighbors_in(ring: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
@@ -193,18 +253,16 @@ def neighbors_in(ring: Sequence[int]) -> dict[int, tuple[int | None, int | None]
     }
 
 
-def write_feature_pages(
-    job: Job, env: Templates, press: Press, book: Book, views: Sequence[dict[str, Any]]
-) -> None:
+def write_feature_pages(shop: Shop, views: Sequence[dict[str, Any]]) -> None:
     """Write the pages of some features, all of every group that they are in."""
-    if book.layout == "pages":
+    if shop.book.layout == "pages":
         for view in views:
-            put(job, view["page"], press.page(view))
+            shop.out.put(view["page"], shop.press.page(view))
         return
     for _, held in groupby(views, key=lambda view: view["feature"] // links.FEATURES_A_GROUP):
         group = list(held)
-        frame = pages.group_view(book, [view["feature"] for view in group])
-        put(job, frame["page"], render_group(env, press, frame, group))
+        frame = pages.group_view(shop.book, [view["feature"] for view in group])
+        shop.out.put(frame["page"], render_group(shop.env, shop.press, frame, group))
 
 
 def in_sheets(job: Job) -> bool:
@@ -232,58 +290,65 @@ def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[Shelf]:
     return shelf(parts if wanted else [], "image", wanted)
 
 
-def write_thumbnail_sheets(
-    sheets: Sheets, book: Book, chapter: Chapter, live: Sequence[int], small: Shelf
-) -> None:
-    """Write the sheets of some features, a row for each number, where pictures are joined."""
-    job = sheets.job
+def write_thumbnail_sheets(shop: Shop, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
+    """Write the sheets of some features, a row for each number, where pictures are joined.
+
+    Returns:
+        Address -> key of each.
+    """
+    job, written = shop.out.job, {}
     if not in_sheets(job):
-        return
+        return {}
     a_sheet, columns = links.features_a_sheet(job.settings.layout), pages.PICTURES_A_ROW
     for sheet, held in groupby(live, key=lambda feature: feature // a_sheet):
         webps: list[bytes | None] = []
         for feature in held:
             webps += [None] * (feature % a_sheet * columns - len(webps))
-            row = pages.row_of_images(book, chapter, feature)
-            webps += [None if image is None else small[image] for image in row]
+            row = pages.row_of_images(shop.book, chapter, feature)
+            webps += [None if image is None else shop.small[image] for image in row]
         if any(webps):
-            px = job.settings.thumbnail_px
-            sheets.write(links.thumbnail_sheet(sheet), webps, columns, px)
+            name = links.thumbnail_sheet(sheet)
+            written[name] = shop.sheets.write(name, webps, columns, job.settings.thumbnail_px)
+    return written
 
 
 @dataclass
 class Sheets:
     """Sheets as they are written; one is encoded anew only if a picture in it changed."""
 
-    job: Job
+    out: Output
     before: Mapping[str, str]
     """Address -> key, of the published site."""
     now: dict[str, str] = field(default_factory=dict)
 
-    def write(self, name: str, webps: Sequence[bytes | None], columns: int, px: int) -> None:
-        """Write one sheet."""
-        quality = self.job.settings.sheet_quality
-        self.now[name] = sheet_key(webps, columns, px, quality)
-        old = self.job.published_dir / name
-        if self.before.get(name) == self.now[name] and old.exists():
-            put(self.job, name, old.read_bytes())
-        else:
-            put(self.job, name, join(webps, columns, px, quality))
+    def write(self, name: str, webps: Sequence[bytes | None], columns: int, px: int) -> str:
+        """Write one sheet and return its key."""
+        quality = self.out.job.settings.sheet_quality
+        key = self.now[name] = sheet_key(webps, columns, px, quality)
+        old = self.out.job.published_dir / name
+        same = self.before.get(name) == key and old.exists()
+        self.out.put(name, old.read_bytes() if same else join(webps, columns, px, quality))
+        return key
 
     def close(self) -> None:
         """Keep the keys for the next build."""
         if self.now:
-            put(self.job, SHEET_KEYS, json.dumps(self.now, indent=0, sort_keys=True) + "\n")
+            self.out.put(SHEET_KEYS, json.dumps(self.now, indent=0, sort_keys=True) + "\n")
 
 
-def open_sheets(job: Job) -> Sheets:
+def open_sheets(out: Output) -> Sheets:
     """Return the sheets of a site, with the keys of the published ones."""
-    path = job.published_dir / SHEET_KEYS
-    return Sheets(job, read_json(path) if path.exists() else {})
+    path = out.job.published_dir / SHEET_KEYS
+    return Sheets(out, read_json(path) if path.exists() else {})
 
 
-def write_icon_sheets(job: Job, db: DuckDBPyConnection, book: Book, sheets: Sheets) -> None:
-    """Write the sheets of icons in the order of the map, an image where nothing was rendered."""
+def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dict[str, str]:
+    """Write the sheets of icons in the order of the map, an image where nothing was rendered.
+
+    Returns:
+        Address -> key of each.
+    """
+    job, written = sheets.out.job, {}
     stand_ins = dict(
         db.execute(
             "SELECT feature, image FROM icons WHERE image IS NOT NULL ORDER BY feature"
@@ -306,10 +371,34 @@ def write_icon_sheets(job: Job, db: DuckDBPyConnection, book: Book, sheets: Shee
                 for feature in book.order[first : first + a_sheet]
             ]
             name = links.icon_sheet(first // a_sheet)
-            sheets.write(name, webps, links.ICON_COLUMNS, job.settings.icon_px)
+            written[name] = sheets.write(name, webps, links.ICON_COLUMNS, job.settings.icon_px)
+    return written
 
 
-def write_pictures(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
+def write_rest(
+    out: Output,
+    env: Templates,
+    db: DuckDBPyConnection,
+    book: Book,
+    own: Mapping[str, str] | None,
+) -> None:
+    """Write all pages but those of features, and what the scripts search.
+
+    Args:
+        out: Where to.
+        env: The templates.
+        db: The catalog.
+        book: What every page may need.
+        own: From write_hashes.
+    """
+    write_pictures(out, env, db, book)
+    write_concepts(out, env, db, book)
+    write_front(out, env, db, book, own)
+    write_comparison(out, env, book)
+    write_indexes(out, db, book)
+
+
+def write_pictures(out: Output, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
     """Write the page of every opened image, and the lists of them."""
     captions: dict[int, str] = {}
     examples = set(book.examples)
@@ -318,58 +407,64 @@ def write_pictures(job: Job, env: Templates, db: DuckDBPyConnection, book: Book)
         for image in opened.values():
             captions[image.image] = image.caption
             example = pages.read_example(db, book, image.image) if image.image in examples else None
-            write_page(job, env, "image", pages.image_view(book, image, example))
-            job.progress.advance()
+            write_page(out, env, "image", pages.image_view(book, image, example))
+            out.job.progress.advance()
     for view in pages.pictures_views(book, captions):
-        write_page(job, env, "pictures", view)
+        write_page(out, env, "pictures", view)
 
 
-def write_concepts(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
+def write_concepts(out: Output, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
     """Write the list and the page of every recurring concept."""
-    write_page(job, env, "concepts", pages.concepts_view(db, book))
+    write_page(out, env, "concepts", pages.concepts_view(db, book))
     for view in pages.concept_views(db, book):
-        write_page(job, env, "concept", view)
+        write_page(out, env, "concept", view)
 
 
-def write_front(job: Job, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
+def write_front(
+    out: Output,
+    env: Templates,
+    db: DuckDBPyConnection,
+    book: Book,
+    own: Mapping[str, str] | None,
+) -> None:
     """Write every page that there is one of, and the walls and word lists."""
     words = pages.words_views(book)
     letters = words[0]["letters"] if words else []
     chosen = rooms.find_rooms(db, book)
     if chosen["game"]:
         rounds = [a_round._asdict() for a_round in chosen["game"]["rounds"]]
-        put(job, links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
+        out.put(links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
     front = [
         ("home", pages.home_view(book, chosen)),
-        ("search", {**pages.search_view(book, letters), "own": write_hashes(job, db)}),
+        ("search", {**pages.search_view(book, letters), "own": own}),
         ("map", pages.map_view(book)),
         ("dead", pages.dead_view(book)),
         ("report", pages.report_view(book, pages.charts(db), pages.read_reliability(db))),
         ("data", pages.data_view(book)),
         ("about", pages.common(book, links.ABOUT, "About", "about")),
-        ("404", pages.missing_view(book, job.settings.base_url)),
+        ("404", pages.missing_view(book, out.job.settings.base_url)),
         *(("browse", view) for view in pages.browse_views(book)),
         *(("words", view) for view in words),
         *family_pages.views(book, db),
     ]
     for template, view in front:
-        write_page(job, env, template, view)
+        write_page(out, env, template, view)
 
 
-def write_hints(job: Job, book: Book) -> None:
+def write_hints(out: Output, book: Book) -> None:
     """Write what robots and hosts ask for: which pages there are, and where short links lead."""
     synthetic = book.facts["synthetic"] == "true"
-    base = job.settings.base_url
+    base = out.job.settings.base_url
     robots = f"User-agent: *\nDisallow:{' /' if synthetic else ''}\n"
     if base and not synthetic:
         robots += f"Sitemap: {base}/sitemap.xml\n"
-        names = sorted(name for name, _ in list_sizes(job.out_dir) if name.endswith(".html"))
+        names = sorted(name for name, _ in list_sizes(out.job.out_dir) if name.endswith(".html"))
         addresses = [f"{base}/{name}" for name in names if name != links.NOT_FOUND]
         for name, text in sitemaps(base, addresses).items():
-            put(job, name, text)
-    put(job, "robots.txt", robots)
-    if job.settings.host.startswith("cloudflare"):
-        put(job, "_redirects", f"/f/* /{links.NOT_FOUND}?f=:splat 302\n")
+            out.put(name, text)
+    out.put("robots.txt", robots)
+    if out.job.settings.host.startswith("cloudflare"):
+        out.put("_redirects", f"/f/* /{links.NOT_FOUND}?f=:splat 302\n")
 
 
 def sitemaps(base: str, addresses: Sequence[str]) -> dict[str, str]:
@@ -395,19 +490,19 @@ def sitemap_text(kind: str, item: str, addresses: Sequence[str]) -> str:
     )
 
 
-def write_comparison(job: Job, env: Templates, book: Book) -> None:
+def write_comparison(out: Output, env: Templates, book: Book) -> None:
     """Write the page beside another atlas, where the build has one."""
-    if "compare" not in job.inputs:
+    if "compare" not in out.job.inputs:
         return
-    compared = compare_page.read_compared(job.inputs["compare"])
-    write_page(job, env, "compare", compare_page.compare_view(book, compared))
+    compared = compare_page.read_compared(out.job.inputs["compare"])
+    write_page(out, env, "compare", compare_page.compare_view(book, compared))
     for name, webp in compare_page.pictures(compared).items():
-        put(job, name, webp)
+        out.put(name, webp)
     record = compare_page.pairs_record(book, compared)
-    put(job, links.pairs_json(), json.dumps(record, separators=(",", ":")) + "\n")
+    out.put(links.pairs_json(), json.dumps(record, separators=(",", ":")) + "\n")
 
 
-def write_hashes(job: Job, db: DuckDBPyConnection) -> dict[str, str] | None:
+def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
     """Write the hashes of the pictures that the site shows; say how well one is found by them.
 
     Returns:
@@ -422,13 +517,13 @@ def write_hashes(job: Job, db: DuckDBPyConnection) -> dict[str, str] | None:
                 GROUP BY image ORDER BY image"""
         ).fetchall()
     )
-    with thumbnails(job, set(shown)) as small:
+    with thumbnails(out.job, set(shown)) as small:
         images = [image for image in shown if image in small]
         hashes = np.array([lookalikes.hash_webp(small[image]) for image in images], np.uint64)
         drawn = rooms.in_order(range(len(images)), "tried")[: lookalikes.MOST_JUDGED]
         judged = lookalikes.judge([small[images[i]] for i in drawn], hashes, drawn)
     table = lookalikes.picture_table(images, hashes, [shown[image] for image in images])
-    put(job, links.PICTURES_SCRIPT, script("atlasPictures", table))
+    out.put(links.PICTURES_SCRIPT, script("atlasPictures", table))
     if not images:
         return None
     return {
@@ -439,7 +534,7 @@ def write_hashes(job: Job, db: DuckDBPyConnection) -> dict[str, str] | None:
     }
 
 
-def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:
+def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     """Write what the scripts search, and the JSON index."""
     labels = db.execute(
         f"""SELECT feature, label, {SURE} FROM labels JOIN features USING (feature)
@@ -453,10 +548,10 @@ def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:
     ).fetchall()
     scripts = index_scripts(
         word_weights(labels, ((feature, pages.clean(text), a) for feature, text, a in texts)),
-        meanings(job.inputs["catalog"] / "search"),
+        meanings(out.job.inputs["catalog"] / "search"),
     )
     for prefix, text in scripts.items():
-        put(job, links.search_script(prefix), text)
+        out.put(links.search_script(prefix), text)
     trips = dict(
         db.execute(
             "SELECT feature, percentile FROM icons WHERE source = 'rendered' ORDER BY feature"
@@ -476,8 +571,7 @@ def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:
         }
         for f in book.order
     ]
-    put(
-        job,
+    out.put(
         links.FEATURES_SCRIPT,
         features_script(rows, scripts, family_pages.regions(db), book.layout),
     )
@@ -492,8 +586,8 @@ def write_indexes(job: Job, db: DuckDBPyConnection, book: Book) -> None:
         "provenance": dict(sorted(book.facts.items())),
         "metrics": [metric._asdict() for metric in book.metrics],
     }
-    put(job, f"{links.API}/index.json", json.dumps(index, indent=1) + "\n")
-    put(job, f"{links.API}/schema.json", json.dumps(SCHEMA, indent=1) + "\n")
+    out.put(f"{links.API}/index.json", json.dumps(index, indent=1) + "\n")
+    out.put(f"{links.API}/schema.json", json.dumps(SCHEMA, indent=1) + "\n")
 
 
 def meanings(folder: Path) -> Iterator[tuple[str, list[tuple[int, int]]]]:
@@ -515,50 +609,50 @@ def icon_number(book: Book, feature: int) -> int:
     return -2 if address == links.icon(feature) else int(Path(address).stem)
 
 
-def write_icons(job: Job, book: Book) -> None:
+def write_icons(out: Output, book: Book) -> None:
     """Copy the rendered icons of all features that may be shown."""
-    if "icons" not in job.inputs:
+    if "icons" not in out.job.inputs:
         return
-    for batch in pq.ParquetFile(job.inputs["icons"] / "icons.parquet").iter_batches(
+    for batch in pq.ParquetFile(out.job.inputs["icons"] / "icons.parquet").iter_batches(
         batch_size=1024, columns=["feature", "webp"]
     ):
         for feature, webp in zip(
             batch["feature"].to_pylist(), batch["webp"].to_pylist(), strict=True
         ):
             if book.icons.get(feature) == links.icon(feature):
-                put(job, links.icon(feature), webp)
+                out.put(links.icon(feature), webp)
 
 
-def write_strips(job: Job, book: Book) -> None:
+def write_strips(out: Output, book: Book) -> None:
     """Join the pictures of each strip side by side, so that a page asks for one file."""
-    if "icons" not in job.inputs:
+    if "icons" not in out.job.inputs:
         return
-    table = pq.read_table(job.inputs["icons"] / "strips.parquet", columns=["feature", "webp"])
+    table = pq.read_table(out.job.inputs["icons"] / "strips.parquet", columns=["feature", "webp"])
     rows = zip(table["feature"].to_pylist(), table["webp"].to_pylist(), strict=True)
     for feature, held in groupby(rows, key=lambda row: row[0]):
         if feature in book.icons:
-            put(job, links.strip(feature), side_by_side([w for _, w in held]))
+            out.put(links.strip(feature), side_by_side([w for _, w in held]))
 
 
-def write_knobs(job: Job, book: Book) -> None:
+def write_knobs(out: Output, book: Book) -> None:
     """Write the pictures of every example: its concepts' icons, knobs and what it was given."""
-    if not (job.inputs["concepts"] / "knobs.parquet").exists():
+    if not (out.job.inputs["concepts"] / "knobs.parquet").exists():
         return
     examples = set(book.drawn)
 
     def rows(table: str) -> list[dict[str, Any]]:
         held: list[dict[str, Any]] = pq.read_table(
-            job.inputs["concepts"] / f"{table}.parquet"
+            out.job.inputs["concepts"] / f"{table}.parquet"
         ).to_pylist()
         return [row for row in held if row["image"] in examples]
 
     for row in rows("concept_icons"):
-        put(job, links.concept_icon(row["image"], row["concept"]), row["webp"])
+        out.put(links.concept_icon(row["image"], row["concept"]), row["webp"])
     for key, held in groupby(rows("knobs"), key=lambda row: (row["image"], row["concept"])):
-        put(job, links.knob(*key), side_by_side([row["webp"] for row in held]))
+        out.put(links.knob(*key), side_by_side([row["webp"] for row in held]))
     for row in rows("transfers"):
         if row["source"] in examples:
-            put(job, links.transfer(row["image"], row["source"]), row["webp"])
+            out.put(links.transfer(row["image"], row["source"]), row["webp"])
 
 
 def side_by_side(webps: list[bytes]) -> bytes:
@@ -580,28 +674,28 @@ def named_at_home(job: Job) -> set[int]:
     return {int(image) for text in texts for image in re.findall(r"thumb/\d+/(\d+)\.webp", text)}
 
 
-def write_thumbnails(job: Job, db: DuckDBPyConnection, book: Book) -> None:
+def write_thumbnails(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     """Copy the thumbnails that pages show, and no other; none of a sensitive image."""
     shown = """
         SELECT image FROM decompositions
         UNION SELECT image FROM recurring_images
         UNION SELECT other_image FROM concept_neighbors
         UNION SELECT w.image FROM where_maps w JOIN features USING (feature) WHERE NOT sensitive"""
-    if not in_sheets(job):
+    if not in_sheets(out.job):
         shown = f"{ON_FEATURES} UNION {shown}"
     rows = db.execute(
         f"SELECT image FROM ({shown}) JOIN images USING (image) WHERE NOT sensitive ORDER BY image"
     ).fetchall()
     stand_ins = {icon_number(book, feature) for feature in book.icons} - {-1, -2, -3}
-    wanted = {row[0] for row in rows} | stand_ins | named_at_home(job)
-    parts = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
-    job.progress.start("pictures", total=len(wanted), unit="files")
+    wanted = {row[0] for row in rows} | stand_ins | named_at_home(out.job)
+    parts = sorted((out.job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
+    out.job.progress.start("pictures", total=len(wanted), unit="files")
     for part in parts:
         for batch in pq.ParquetFile(part).iter_batches(batch_size=4096):
             for image, webp in zip(
                 batch["image"].to_pylist(), batch["webp"].to_pylist(), strict=True
             ):
                 if image in wanted:
-                    put(job, links.thumbnail(image), webp)
-                    job.progress.advance()
-    job.progress.stop()
+                    out.put(links.thumbnail(image), webp)
+                    out.job.progress.advance()
+    out.job.progress.stop()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from atlas.files import (
     digest_file,
     digest_json,
     draft,
+    link_or_copy,
     list_files,
     remove_tree,
     sync,
@@ -149,7 +149,7 @@ class Job:
         before = self.published_dir / PARTS / path.name
         with draft(path) as unfinished:
             if before.exists():
-                _link_or_copy(before, unfinished)
+                link_or_copy(before, unfinished)
             else:
                 make(unfinished)
                 sync(unfinished)
@@ -171,14 +171,6 @@ class Outcome:
     stage: str
     reasons: tuple[str, ...]
     """Why it ran; empty when its outputs were current."""
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)
 
 
 def _note_use(path: Path) -> None:

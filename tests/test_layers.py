@@ -39,7 +39,7 @@ LAYERS = [
     {"studio", "second_look"},
     {"knobs"},
     {"pages", "render", "search_index", "sheets", "lookalikes", "check", "serve"},
-    {"family_pages", "compare_page", "rooms", "curves"},
+    {"family_pages", "compare_page", "rooms", "curves", "blocks", "output"},
     {
         "embed",
         "convert",
@@ -68,7 +68,7 @@ LAYERS = [
 ]
 HOMES = {
     "diffusers": {"renderers.pipelines", "renderers.stable_cascade"},
-    "duckdb": {"catalog", "family_pages", "lookup", "site", "pages", "rooms"},
+    "duckdb": {"blocks", "catalog", "family_pages", "lookup", "site", "pages", "rooms"},
     "faiss": {"neighbors"},
     "jinja2": {"render"},
     "llvmlite": {"loops"},

@@ -34,6 +34,7 @@ NOT_OUTPUTS = {
     "atlas.duckdb",
     ".digests.json",
     ".settings.json",
+    ".site.json",
     ".lock",
     ".holder",
 }

@@ -1,6 +1,7 @@
 """The site of a planted atlas, as files, and the check that guards it."""
 
 import json
+import os
 import re
 import shutil
 
@@ -183,3 +184,39 @@ def test_the_check_names_page_and_problem(site, tmp_path, problem):
 def test_the_check_needs_a_site(tmp_path):
     with pytest.raises(MissingError, match="no site at"):
         check_site(tmp_path)
+
+
+@pytest.fixture
+def again(site, tmp_path):
+    """The same site once more, of the same files."""
+    return shutil.copytree(site, tmp_path / "again", copy_function=os.link)
+
+
+def rewrite(page, old, new):
+    text = page.read_text()
+    assert old in text
+    page.unlink()
+    page.write_text(text.replace(old, new, 1))
+
+
+def test_a_page_that_was_checked_is_not_read_again(site, again):
+    assert check_site(again).read == check_site(again).pages
+    assert check_site(again, site).read == 0
+    rewrite(again / "about.html", "</main>", "</main><!-- -->")
+    checked = check_site(again, site)
+    assert (checked.read, checked.pages) == (1, check_site(site).pages)
+    assert f"{checked.pages - 1:,} as they were" in checked.summary()
+    rewrite(again / "about.html", 'href="map.html"', 'href="index.html#none"')
+    with pytest.raises(SiteError, match=r"about.html: index.html#none: no such anchor"):
+        check_site(again, site)
+
+
+def test_pages_that_were_checked_are_read_again_where_what_they_lead_to_is_gone(site, again):
+    rewrite(again / "families.html", 'id="c0"', 'id="c-0"')
+    with pytest.raises(SiteError, match=r"families.html#c0: no such anchor"):
+        check_site(again, site)
+    rewrite(again / "families.html", 'id="c-0"', 'id="c0"')
+    assert check_site(again, site).read == 1
+    (again / "report.html").unlink()
+    with pytest.raises(SiteError, match=r"report.html leads nowhere"):
+        check_site(again, site)

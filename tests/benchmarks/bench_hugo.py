@@ -28,6 +28,7 @@ from atlas.paths import DATABASE
 from atlas.render import Press, open_templates
 from tests.benchmarks.bench_site import make_catalog
 
+FEATURES_AT_ONCE = 1024
 LAYOUTS = Path(__file__).parent / "hugo"
 SETTINGS = SiteSettings(pictures="sheets", icon_px=24, thumbnail_px=24)
 
@@ -37,12 +38,14 @@ def views(db: duckdb.DuckDBPyConnection) -> Any:
     book = pages.read_book(db, SETTINGS)
     yield book
     turns = site.neighbors_in(list(book.live))
-    for live, chapter in site.chapters(db, book):
+    for first in range(0, book.n_features, FEATURES_AT_ONCE):
+        chapter = pages.read_chapter(db, first, first + FEATURES_AT_ONCE)
         yield [
             pages.feature_view(
                 book, chapter, f, turns[f], links.thumbnail_sheet(f // links.features_a_sheet())
             )
-            for f in live
+            for f in range(first, first + FEATURES_AT_ONCE)
+            if f in book.live
         ]
 
 
