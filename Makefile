@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench full-size bench-train torture audit screenshots serve demo-data fixtures clean
+.PHONY: help atlas test check lint types bench full-size bench-scan bench-train torture audit screenshots serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -10,6 +10,8 @@ BROWSER ?= auto
 FULL ?= /dev/shm/full-size
 # One after the other: together, pip looks for hours for versions on which all their pins agree.
 LIBRARIES := saev==0.1.0 overcomplete==0.3.0 eai-sparsify==1.3.3 clipscope==0.1.8 dictionary-learning==0.1.0 sae-lens==6.54.12
+# pyarrow needs a newer numpy than SAEDashboard's requirements pin, so it comes last.
+SCANNERS := saev==0.1.0 sae-dashboard==0.8.0 'pydantic>=2.8,<3' 'numpy>=2' 'numba>=0.60' 'pyarrow>=18' 'filelock>=3.16'
 READY := .venv/.ready
 BIN := .venv/bin
 
@@ -44,6 +46,12 @@ types: $(READY) ## Types of the package
 
 bench: $(READY) ## Benchmarks, as ratios against a baseline in the same run
 	$(BIN)/python -m tests.benchmarks.bench_lookup
+
+bench-scan: ## A full scan beside a plain product, and SAEDashboard's and saev's code on a slice (an environment of its own, 3 GB, half an hour)
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
+	"$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' && \
+	for library in $(SCANNERS); do "$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $$library || exit 1; done && \
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 "$$place/venv/bin/python" -m tests.benchmarks.bench_scan 16384 81920
 
 bench-train: ## A training step beside SAELens' and sparsify's (an environment of its own, 2 GB, some minutes)
 	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \

@@ -142,7 +142,7 @@ def build(
     """Build what is stale of an atlas; go on where an earlier build was stopped."""
     from atlas.begin import begin_atlas
     from atlas.config import load_config
-    from atlas.pipeline import build_atlas, help_scan
+    from atlas.pipeline import build_atlas, help_build
     from atlas.progress import Progress
 
     short = {"workers": workers, "engine": engine, "address": address}
@@ -154,9 +154,14 @@ def build(
     if config is None:
         raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")
     loaded = load_config(config, [*(changes or []), *given])
-    if loaded.runtime.engine == "ranks" and os.environ.get("RANK", "0") != "0":
-        help_scan(loaded, Progress(silent=True))
-        return
+    if loaded.runtime.engine == "ranks":
+        if force:
+            raise ConfigError(
+                "build --force clears what other processes write; leave out --engine ranks"
+            )
+        if os.environ.get("RANK", "0") != "0":
+            help_build(loaded, tuple(stages or ()), Progress(silent=True))
+            return
     outcomes = build_atlas(loaded, tuple(stages or ()), force=force, progress=Progress())
     built = [outcome.stage for outcome in outcomes if outcome.reasons]
     out_dir = _short(loaded.out_dir)

@@ -1,4 +1,4 @@
-"""Whether compiled loops can be had. They need numba, which only some extras install."""
+"""Whether compiled loops and kernels can be had. They need packages that only some extras install."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ def find_loops() -> ModuleType | None:
 
     Loading it takes most of a second, so callers ask only where much is to be computed.
     """
+    return _find("atlas.loops")
+
+
+@cache
+def find_kernels() -> ModuleType | None:
+    """Return atlas.kernels; None where triton is missing, as beside a torch without CUDA."""
+    return _find("atlas.kernels")
+
+
+def _find(name: str) -> ModuleType | None:
     try:
-        return import_module("atlas.loops")
+        return import_module(name)
     except ImportError:
         return None

@@ -630,7 +630,7 @@ class Runtime(Section):
     )
     engine: Literal["local", "ranks", "ray"] = Field(
         default="local",
-        description="Who scans. local: this machine's workers. ranks: every process that torchrun starts. ray: a cluster.",
+        description="Who scans. local: this machine's workers. ranks: every process that torchrun starts, which also draw icons, one a card. ray: a cluster.",
     )
     address: str = Field(
         default="auto", description="Of the Ray cluster; local starts one on this machine."

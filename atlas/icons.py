@@ -24,7 +24,8 @@ from atlas.sae import SAE, limit_threads, make_encoder
 from atlas.second_look import Look, look_again
 from atlas.stage import Job
 from atlas.steering import icon_embeddings, set_strengths
-from atlas.studio import TEMPLATE, Sheet, Studio, draw_sheets, open_studio
+from atlas.studio import TEMPLATE, Sheet, Studio, draw_sheets, open_studio, share_sheets
+from atlas.workers import own_device
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,11 +66,13 @@ def run(job: Job) -> None:
         InputError: An embedding isn't finite, or an icon comes out as one flat color.
     """
     limit_threads(job.runtime.threads)
-    studio = open_studio(job.settings, job.inputs, job.runtime.device)
+    studio = open_studio(job.settings, job.inputs, own_device(job.runtime))
     table = read_parquet(job.inputs["scan"] / "features.parquet")
     subjects = find_subjects(job, studio, table)
     _say_strengths(job, subjects)
     plan = plan_sheets(job, studio, subjects)
+    if job.runtime.engine == "ranks":
+        share_sheets(job, studio, _all_sheets(plan))
     drawn = draw_all(job, studio, plan)
     natural = _natural(job, table, subjects.features)
     found = judge_all(job, drawn, subjects, natural)
@@ -88,9 +91,21 @@ def run(job: Job) -> None:
     write_json(job.out_dir / "icons.json", {"figures": figures(job, subjects, found, look)})
 
 
+def help_run(job: Job) -> None:
+    """Draw sheets beside the process that runs the stage, until none is missing."""
+    limit_threads(job.runtime.threads)
+    studio = open_studio(job.settings, job.inputs, own_device(job.runtime))
+    subjects = find_subjects(job, studio, read_parquet(job.inputs["scan"] / "features.parquet"))
+    share_sheets(job, studio, _all_sheets(plan_sheets(job, studio, subjects)))
+
+
+def _all_sheets(plan: dict[str, list[Sheet]]) -> list[Sheet]:
+    return [sheet for sheets in plan.values() for sheet in sheets]
+
+
 def draw_all(job: Job, studio: Studio, plan: dict[str, list[Sheet]]) -> dict[str, list[pa.Table]]:
     """Return the tables of every kind's sheets."""
-    tables = iter(draw_sheets(job, studio, [sheet for sheets in plan.values() for sheet in sheets]))
+    tables = iter(draw_sheets(job, studio, _all_sheets(plan)))
     return {kind: list(islice(tables, len(sheets))) for kind, sheets in plan.items()}
 
 

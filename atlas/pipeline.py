@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -65,6 +66,12 @@ STAGES = (
         needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
     ),
 )
+
+
+SHARED = ("scan", "icons")
+"""Stages whose parts every process that torchrun starts can make."""
+WAIT_S = 2.0
+"""Between looks whether another process has built what a stage reads."""
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
@@ -144,14 +151,39 @@ def build_atlas(
     return outcomes
 
 
-def help_scan(config: Config, progress: Progress) -> None:
-    """Make parts of the scan beside the process that builds it; the embed stage must be built."""
-    stage = next(stage for stage in STAGES if stage.name == "scan")
-    sources = sources_of(stage, config, DigestCache(config.out_dir / ".digests.json"))
-    job = make_job(
-        stage, settings_of(config, "scan"), config.runtime, sources, config.out_dir, progress
-    )
-    import_module("atlas.scan").help_run(job)
+def help_build(config: Config, only: tuple[str, ...], progress: Progress) -> None:
+    """Make parts of the wanted stages beside the process that builds them.
+
+    Of each stage that can be shared it waits for what the stage reads, which the other process
+    makes alone.
+
+    Args:
+        config: What is built.
+        only: As in build_atlas.
+        progress: Told what is going on.
+    """
+    for stage in wanted_stages(config, only):
+        if stage.name not in SHARED:
+            continue
+        while not _can_begin(stage, config):
+            time.sleep(WAIT_S)
+        sources = sources_of(stage, config, DigestCache(config.out_dir / ".digests.json"))
+        job = make_job(
+            stage,
+            settings_of(config, stage.name),
+            config.runtime,
+            sources,
+            config.out_dir,
+            progress,
+        )
+        import_module(f"atlas.{stage.name}").help_run(job)
+
+
+def _can_begin(stage: Stage, config: Config) -> bool:
+    """Return whether all stages that this one needs are built and current."""
+    reasons = dict(status(config))
+    needs = {_maker(need, reasons) for need in stage.needs} & reasons.keys()
+    return not any(reasons[need] for need in needs)
 
 
 def wanted_stages(config: Config, only: tuple[str, ...]) -> list[Stage]:

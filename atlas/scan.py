@@ -56,7 +56,7 @@ from atlas.sae import (
 )
 from atlas.screens import WORTH_TRYING
 from atlas.stage import Job
-from atlas.workers import keep_memory
+from atlas.workers import keep_memory, own_device
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -283,7 +283,7 @@ class _Hand:
         shard = self.embeddings.shards[0]
         sample = self.embeddings.read_shard(shard)[:: max(1, shard.rows // SAMPLE_IMAGES)]
         rows = self.embeddings.rows
-        return make_encoder(self.sae, runtime.device, screen, sample[:SAMPLE_IMAGES], rows)
+        return make_encoder(self.sae, own_device(runtime), screen, sample[:SAMPLE_IMAGES], rows)
 
     def _is_long(self) -> bool:
         return self.embeddings.rows * self.sae.n_features * self.sae.width > WORTH_TRYING

@@ -11,12 +11,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.compiled import find_kernels
 from atlas.config import ScreenKind
 from atlas.errors import ConfigError
 from atlas.products import squared_lengths
@@ -147,35 +148,70 @@ class Float32Screen:
 
         margin = float32_bound(self.needs.weights.shape[1]) * _longest(x) * self.needs.lengths
         least = torch.from_numpy(below(self.needs.product - margin - 1e-37)).to(self.device)
-        room = torch.empty(len(x) * FEATURES_PER_BLOCK, dtype=torch.bool, device=self.device)
+        room = np.empty(len(x) * FEATURES_PER_BLOCK, bool)
         for first, product in self.products(x):
-            # "Not less" instead of "at least": NaN, from an overflow, must be looked at, too.
-            quiet = room[: product.numel()].view(product.shape)
-            _less(product, least[first : first + product.shape[1]], quiet)
-            rows, columns = _pairs(quiet)
+            rows, columns = _not_less(product, least[first : first + product.shape[1]], room)
             yield Pairs(first, rows, columns, len(rows))
 
 
-def _less(product: torch.Tensor, least: torch.Tensor, quiet: torch.Tensor) -> None:
-    """Write where a product (row, feature) is less than its feature's least."""
+def _not_less(
+    product: torch.Tensor, least: torch.Tensor, room: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the (rows, columns) where a product is not less than its column's least, by row.
+
+    "Not less" instead of "at least": NaN, from an overflow, must be looked at, too.
+
+    Args:
+        product: (row, feature) float32 or bfloat16, on any device.
+        least: (feature,) of the same type on the same device.
+        room: Used again for every block on a CPU; for each product one, or more.
+    """
     import torch
 
-    if product.device.type == "cpu":  # numpy's comparison takes two thirds of torch's time
-        np.less(product.numpy(), least.numpy(), out=quiet.numpy())
+    if _on_card(product):
+        find = _find_kernel(product.device) or _not_less_by_torch
+        flat = find(product, least).cpu().numpy().astype(np.int64)
     else:
-        torch.lt(product, least, out=quiet)
+        quiet = room[: product.numel()].reshape(product.shape)
+        if product.dtype == torch.float32:  # numpy's comparison takes two thirds of torch's time
+            np.less(product.numpy(), least.numpy(), out=quiet)
+        else:
+            torch.lt(product, least, out=torch.from_numpy(quiet))
+        flat = unlike(quiet.reshape(-1).view(np.uint8), 1)
+    rows, columns = np.divmod(flat, max(product.shape[1], 1))
+    return rows, columns
 
 
-def _pairs(quiet: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the (rows, columns) of a matrix of bool that are False, ordered by row."""
+def _on_card(product: torch.Tensor) -> bool:
+    return product.device.type != "cpu"
+
+
+def _not_less_by_torch(product: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+    """Return (found,) the places in product, flattened, that are not less, ascending."""
+    return (product < least).logical_not().view(-1).nonzero().view(-1)
+
+
+@cache
+def _find_kernel(
+    device: torch.device,
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+    """Return a kernel that finds what _not_less_by_torch does, if there is one that runs here.
+
+    It is tried before it is trusted: it needs a compiler beside it, and a card that it knows.
+    """
     import torch
 
-    if quiet.device.type != "cpu":
-        found = torch.nonzero(~quiet).cpu().numpy()
-        return found[:, 0], found[:, 1]
-    flat = unlike(quiet.numpy().reshape(-1).view(np.uint8), 1)
-    rows, columns = np.divmod(flat, max(quiet.shape[1], 1))
-    return rows, columns
+    kernels = find_kernels()
+    if kernels is None:
+        return None
+    product = torch.arange(-9000.0, 9000.0, device=device).sin().reshape(60, 300)
+    least = product[7].clone()
+    try:
+        found = kernels.not_less(product, least)
+    except kernels.FAILURES:
+        return None
+    find: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = kernels.not_less
+    return find if torch.equal(found.long(), _not_less_by_torch(product, least)) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,10 +242,12 @@ class Bf16Screen:
         limit = torch.where(limit.isfinite(), limit, -torch.inf).bfloat16()
         inputs = rounded.to(self.device)
         lengths = np.sqrt(squared_lengths(x))
+        room = np.empty(len(x) * FEATURES_PER_BLOCK, bool)
         for block in _blocks(len(self.weights)):
             with torch.no_grad():
                 product = inputs @ self.weights[block].T
-            yield _checked(self.needs, x, lengths, block, *_pairs(product < limit[block]))
+            found = _not_less(product, limit[block], room)
+            yield _checked(self.needs, x, lengths, block, *found)
 
 
 def _checked(
@@ -494,6 +532,9 @@ def make_float32(needs: Needs, device: str, *, numpy: bool) -> Float32Screen:
     """Return a float32 screen on a torch device."""
     import torch
 
+    if device.startswith("cuda"):
+        # TensorFloat-32, should anybody have turned it on, would break the bound.
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
     return Float32Screen(needs, device, torch.from_numpy(needs.weights).to(device), numpy)
 
 

@@ -127,11 +127,15 @@ class Job:
             suffix: As in part.
             key: As in part.
             make: As in part.
-            wait: False returns None at once where another process is making this part.
+            wait: False returns None at once where another process is making this part, and
+                the published part where the stage has been finished meanwhile.
         """
         path = self._part_path(name, suffix, key)
         if path.exists():
             return path
+        published = self.published_dir / PARTS / path.name
+        if not wait and published.exists():
+            return published
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(path.name + LOCK_SUFFIX))
         try:

@@ -25,6 +25,7 @@ from PIL import Image
 from atlas.checkpoints import load_sae
 from atlas.clip import Encoder, embed_images, load_encoder, read_encoder_note, read_picture
 from atlas.config import IconsSettings, Runtime
+from atlas.engines import Tell, cores, help_until_done
 from atlas.errors import ConfigError, InputError
 from atlas.files import read_parquet, write_parquet
 from atlas.renderers import Renderer, open_renderer
@@ -204,6 +205,27 @@ def draw_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> list[pa.Ta
     return [read_parquet(job.part(s.name, ".parquet", keys[s.name], _never)) for s in sheets]
 
 
+def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
+    """Draw sheets beside the other processes that torchrun started, until none is missing."""
+    keys = {sheet.name: sheet_key(job, studio, sheet) for sheet in sheets}
+    missing = [s for s in sheets if not job.has_part(s.name, ".parquet", keys[s.name])]
+    job.progress.start("pictures", total=sum(len(s.labels) for s in missing), unit="pictures")
+
+    def make(job: Job, number: int, tell: Tell) -> bool:
+        sheet = missing[number]
+
+        def write(path: Path) -> None:
+            _write(path, draw(studio, sheet), studio.settings.quality)
+
+        made = job.make_part(sheet.name, ".parquet", keys[sheet.name], write, wait=False)
+        if made is not None:
+            tell(len(sheet.labels), 0, 0)
+        return made is not None
+
+    help_until_done(job, make, range(len(missing)), lambda drawn, *_: job.progress.advance(drawn))
+    job.progress.stop()
+
+
 def draw_in_workers(
     studio: Studio, inputs: Mapping[str, Path], runtime: Runtime, sheets: Sequence[Sheet]
 ) -> Iterator[Proof]:
@@ -253,7 +275,10 @@ def _write(path: Path, proof: Proof, quality: int) -> None:
     fired, n = proof.fired, len(proof.pictures)
     bounds = np.searchsorted(fired.image, np.arange(n + 1))
     spans = [slice(*bounds[i : i + 2]) for i in range(n)]
-    webps = [webp(Image.fromarray(pixels), quality) for pixels in proof.pictures]
+    with ThreadPoolExecutor(min(n, cores())) as hands:
+        webps = list(
+            hands.map(partial(webp, quality=quality), map(Image.fromarray, proof.pictures))
+        )
     table = pa.table(
         {
             "webp": pa.array(webps, pa.binary()),

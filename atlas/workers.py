@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +18,7 @@ from functools import cache
 from itertools import chain, islice
 from multiprocessing import get_context, parent_process
 from threading import Thread
+from types import ModuleType
 from typing import Any, TypeVar
 
 from atlas.config import Runtime
@@ -30,6 +32,13 @@ TASKS_AHEAD = 4
 Tools = TypeVar("Tools")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+def own_device(runtime: Runtime) -> str:
+    """Return the torch device of this process: of those that torchrun starts, each has a card."""
+    if runtime.engine == "ranks" and runtime.device == "cuda":
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return runtime.device
 
 
 def devices_of(runtime: Runtime) -> list[str]:
@@ -109,7 +118,8 @@ def in_workers(
         try:
             futures: deque[Future[Result]] = deque()
             for task in chain(first, coming):
-                futures.append(pool.submit(_work, work, task))
+                with _keep_main_out():  # a process may be started
+                    futures.append(pool.submit(_work, work, task))
                 if len(futures) >= TASKS_AHEAD * len(devices):
                     yield futures.popleft().result()
             while futures:
@@ -121,6 +131,21 @@ def in_workers(
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _keep_main_out() -> Iterator[None]:
+    """Let processes started meanwhile leave the caller's script alone.
+
+    They'd run it from the top, to know what it defines, of which they need nothing: a script
+    that builds outside of `if __name__ == "__main__":` would build again in each of them.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 _tools: Any = None

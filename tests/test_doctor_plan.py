@@ -30,7 +30,8 @@ def test_a_machine_that_can_build_is_told_so_line_by_line(tmp_path, capsys):
     scan = [f for f in findings if f.what.startswith("exact scan")]
     assert len(scan) == 1
     assert re.fullmatch(
-        r"[\d,]+ images/s at 4,096 features of width 256; largest difference from the CPU 0\.0e\+00, "
+        r"[\d,]+ images/s at 4,096 features of width 256; "
+        r"[\d,]+ firings, 0 unlike float64's; largest difference from the CPU 0\.0e\+00, "
         r"of the CPU from float64 \d\.\de-\d\d \(allowed 1e-06\)",
         scan[0].found,
     )
@@ -38,24 +39,38 @@ def test_a_machine_that_can_build_is_told_so_line_by_line(tmp_path, capsys):
     assert all(line.startswith("ok") for line in capsys.readouterr().out.splitlines())
 
 
-@pytest.mark.parametrize("wrong", ["missing", "off"])
-def test_a_device_that_computes_something_else_is_found_out(monkeypatch, wrong):
+@pytest.mark.parametrize("wrong", ["nothing", "missing", "off", "too much"])
+@pytest.mark.parametrize("screen", ["bf16", "float32"])  # what a card is tried with
+def test_a_device_that_computes_something_else_is_found_out(monkeypatch, wrong, screen):
     real, calls = Encoder.fire_prepared, []
+    factor = {"nothing": 1, "missing": 0, "off": 1 + 1e-4, "too much": 1}[wrong]
 
     def spoil(encoder, inputs):
         found = real(encoder, inputs)
         calls.append(len(inputs))
         if len(calls) != 2:  # the second call is the device's
             return found
-        activation = found.activation.copy()
-        activation[len(activation) // 2] *= np.float32(0 if wrong == "missing" else 1 + 1e-4)
-        return replace(found, activation=activation)
+        activation, feature = found.activation.copy(), found.feature.copy()
+        activation[len(activation) // 2] *= np.float32(factor)
+        if wrong == "too much":  # one firing of the first image in a place where nothing fires
+            feature[0] = np.setdiff1d(np.arange(512), feature[found.image == 0])[0]
+        return replace(found, activation=activation, feature=feature)
 
     monkeypatch.setattr(Encoder, "fire_prepared", spoil)
-    finding = doctor._device("cpu")
-    assert len(calls) == 3
-    assert not finding.ok
+    monkeypatch.setattr(doctor, "PLANTED_SHAPE", (64, 512, 64))
+    assert doctor.screens_of("cuda:0") == ("bf16", "float32")
+    finding = doctor._device("cpu", screen)
+    assert calls == [64, 64, 64]
+    assert finding.ok == (wrong == "nothing")
     assert finding.mend
+
+
+def test_a_screen_without_its_margin_is_found_out(monkeypatch):
+    """What a wrong bound, or partial sums in bfloat16 on a card, would do."""
+    monkeypatch.setattr("atlas.screens.HALF", -0.5)
+    finding = doctor._device("cpu", "bf16")
+    assert not finding.ok
+    assert " 0 unlike" not in finding.found
 
 
 def test_what_is_wrong_comes_with_what_mends_it(tmp_path, capsys):

@@ -2,8 +2,12 @@
 
 import io
 import json
+import os
 import resource
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import duckdb
@@ -20,6 +24,9 @@ from atlas.check import check_site
 from atlas.cli import run
 from atlas.config import IconsSettings, load_config
 from atlas.errors import ConfigError, InputError
+from atlas.pipeline import build_atlas
+from atlas.progress import Progress
+from atlas.stage import read_receipt
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +171,58 @@ def test_threads_and_what_was_kept_of_a_killed_run_change_no_byte(folder, job, t
     assert found == names
     assert kept == {n: (tmp_path / "icons/parts" / n).stat().st_mtime_ns for n in kept}
     assert (tmp_path / "icons/icons.parquet").read_bytes() == (done / "icons.parquet").read_bytes()
+
+
+@pytest.fixture
+def undrawn(folder, tmp_path):
+    """A copy of the drawn atlas before anything was drawn."""
+    later = ("icons", "where", "concepts", "catalog", "site", ".work")
+    copied = tmp_path / "in"
+    shutil.copytree(folder, copied, ignore=lambda at, _: later if at.endswith("build") else ())
+    return copied
+
+
+def _same_icons(folder, undrawn):
+    made, drawn = (read_receipt(root / "build" / "icons") for root in (undrawn, folder))
+    assert made["files"] == drawn["files"]
+
+
+def test_processes_started_by_torchrun_share_the_icons(folder, undrawn):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    build = ["-m", "atlas", "build", str(undrawn / "atlas.toml"), "icons", "--engine", "ranks"]
+    subprocess.run(torchrun + build, check=True, timeout=300)
+    _same_icons(folder, undrawn)
+
+
+def test_what_a_killed_rank_had_begun_is_drawn_by_the_next_run(folder, undrawn):
+    words = [str(undrawn / "atlas.toml"), "icons", "--engine", "ranks"]
+    parts = undrawn / "build" / ".work" / "icons" / "parts"
+    helper = subprocess.Popen(
+        [sys.executable, "-m", "atlas", "build", *words],
+        env=os.environ | {"RANK": "1", "WORLD_SIZE": "2"},
+    )
+    deadline = time.monotonic() + 240
+    while not list(parts.glob("*.parquet")):
+        assert helper.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    helper.kill()
+    helper.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.parquet")}
+    config = load_config(undrawn / "atlas.toml", ["runtime.engine=ranks"])
+    build_atlas(config, ("icons",), progress=Progress(silent=True))
+    done = undrawn / "build" / "icons" / "parts"
+    assert len(kept) < len(list(done.iterdir()))
+    assert kept == {name: (done / name).stat().st_mtime_ns for name in kept}
+    _same_icons(folder, undrawn)
+
+
+def test_force_is_refused_where_other_processes_write(folder, capsys):
+    words = ["build", str(folder / "atlas.toml"), "icons", "--force", "--engine", "ranks"]
+    assert run(words) == 1
+    assert capsys.readouterr().err == (
+        "atlas: build --force clears what other processes write; leave out --engine ranks\n"
+    )
 
 
 def _keys(done):

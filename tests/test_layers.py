@@ -28,7 +28,8 @@ LAYERS = [
         "monosemanticity",
         "name_files",
     },
-    {"screens", "loops", "duplicates", "meanings"},
+    {"loops", "kernels"},
+    {"screens", "duplicates", "meanings"},
     {"stage", "activations", "sae", "clip", "roundtrip", "shuffle"},
     {"recipe"},
     {"steering", "grouping", "engines", "recurring", "naming", "renderers.drawing"},
@@ -79,6 +80,7 @@ HOMES = {
     "torch": {
         "checkpoints.tensors",
         "clip",
+        "kernels",
         "machine",
         "neighbors",
         "recipe",
@@ -94,6 +96,7 @@ HOMES = {
     },
     "torchvision": {"clip"},
     "transformers": {"renderers.pipelines"},
+    "triton": {"kernels"},
     "umap": {"layout"},
 }
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}

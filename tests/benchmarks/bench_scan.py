@@ -1,9 +1,12 @@
 """What a full exact scan costs, as a ratio to the float32 product alone, with each screen.
 
-Run: python -m tests.benchmarks.bench_scan [IMAGES] [FEATURES]. One thread, CPU time, in turn;
-set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1, and no OPENBLAS_CORETYPE. Prints; asserts only
-that all screens wrote the same bytes. A full scan reads shards, encodes, decodes, and writes all
-tables and the activations of every feature.
+Run: make bench-scan, which also installs SAEDashboard and saev in an environment of its own, as
+they pin others' versions, and times their own code on a slice of the features in the same run;
+without them: python -m tests.benchmarks.bench_scan [IMAGES] [FEATURES]. One thread, CPU time, in
+turn; set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1, and no OPENBLAS_CORETYPE. Prints; asserts
+that all screens wrote the same bytes, and that the others found the same strongest activations.
+A full scan reads shards, encodes, decodes, and writes all tables and the activations of every
+feature.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +30,7 @@ import torch
 
 from atlas import scan
 from atlas.checkpoints.own import write_own
+from atlas.clip import ensure_torchvision
 from atlas.config import Runtime, ScanSettings
 from atlas.files import digest_file, digest_json, list_files, write_json
 from atlas.progress import Progress
@@ -34,6 +41,8 @@ from tests.benchmarks.synthetic import make_sae, make_world
 
 BATCH = 1024
 REPEATS = 2
+SLICE_A_DIMENSION = 2
+"""Features, for each dimension, that other libraries' code is timed on."""
 
 
 def main(n_images: int, n_features: int) -> None:
@@ -61,19 +70,64 @@ def main(n_images: int, n_features: int) -> None:
                 began = time.process_time()
                 do()
                 took[name].append(time.process_time() - began)
-        _print(took)
+        medians = _print(took)
         digests = {screen: _digest(root / screen) for screen in screens}
         assert len(set(digests.values())) == 1, digests
         print(f"the same bytes with {' and '.join(screens)}: yes")
+        if find_spec("sae_dashboard") and find_spec("saev"):
+            quickest = min(medians[f"full scan, {screen}"] for screen in screens)
+            _print_peers(root, sae, x, quickest)
+        else:
+            print("SAEDashboard and saev are not installed here; run make bench-scan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak memory of this process, with two copies of the weights and inputs: {peak:.1f} GB")
 
 
-def _print(took: dict[str, list[float]]) -> None:
+def _print(took: dict[str, list[float]]) -> dict[str, float]:
+    """Print and return the medians."""
     medians = {name: statistics.median(values) for name, values in took.items()}
     floor = min(value for name, value in medians.items() if name.startswith("float32"))
     for name, value in medians.items():
         print(f"{name:<26}{value:>9.2f} s{value / floor:>7.2f}")
+    return medians
+
+
+def _print_peers(root: Path, sae: SAE, x: np.ndarray, ours: float) -> None:
+    """Time others' code, and our own scan, on some of the features, and carry on to all.
+
+    Args:
+        root: Where all features' scans were written.
+        sae: The whole.
+        x: (image, dimension).
+        ours: CPU seconds of our scan of all features.
+    """
+    ensure_torchvision()  # they import it, and beside a CPU torch there may be another one's
+    from tests.benchmarks import peers
+
+    width, n_features = x.shape[1], sae.n_features
+    features = np.arange(0, n_features, n_features // (SLICE_A_DIMENSION * width))
+    features = features[: SLICE_A_DIMENSION * width]
+    few = replace(
+        sae, W_enc=sae.W_enc[features], b_enc=sae.b_enc[features], W_dec=sae.W_dec[features]
+    )
+    (root / "slice").mkdir()
+    write_inputs(root / "slice", few, x)
+    largest = pq.read_table(root / "float32" / "features.parquet")["max"].to_numpy()[features]
+    largest = np.nan_to_num(largest)
+    print(
+        f"{len(features):,} of the features; then all, in proportion, over our scan of all, {ours:.1f} s; "
+        f"sae-dashboard {version('sae-dashboard')}, saev {version('saev')}"
+    )
+    began = time.process_time()
+    _scan(root / "slice", "float32")
+    print(f"{'full scan, float32':<26}{time.process_time() - began:>9.2f} s")
+    for name, find in (("SAEDashboard", peers.saedashboard), ("saev", peers.saev)):
+        began = time.process_time()
+        found = find(few, x)
+        took = time.process_time() - began
+        assert np.allclose(found.reshape(len(features), -1)[:, 0], largest, atol=1e-3), name
+        whole = took * n_features / len(features)
+        print(f"{name:<26}{took:>9.2f} s{whole:>10.1f} s{whole / ours:>7.1f}")
 
 
 def describe_machine() -> str:
