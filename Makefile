@@ -59,11 +59,11 @@ bench-train: ## A training step beside SAELens' and sparsify's (an environment o
 	for library in $(filter eai-sparsify% sae-lens%,$(LIBRARIES)) 'pydantic>=2.8,<3'; do "$$place/venv/bin/python" -m pip install --quiet '$(TORCH)' $$library || exit 1; done && \
 	OMP_NUM_THREADS=1 "$$place/venv/bin/python" -m tests.benchmarks.bench_train
 
-full-size: $(READY) ## A synthetic site of 81,920 features in both layouts, each built twice, opened in a browser (4 GB in FULL)
+full-size: $(READY) ## A synthetic site of 81,920 features in both layouts, each built again as it is, mended and with a label changed, opened in a browser (4 GB in FULL)
 	$(BIN)/python -m tests.benchmarks.bench_site $(FULL) --layout pages --host github
-	$(BIN)/python -m tests.benchmarks.bench_browser $(FULL)/pages
+	$(BIN)/python -m tests.benchmarks.bench_browser $(FULL)/pages/site
 	$(BIN)/python -m tests.benchmarks.bench_site $(FULL) --layout groups --host cloudflare-free
-	$(BIN)/python -m tests.benchmarks.bench_browser $(FULL)/groups
+	$(BIN)/python -m tests.benchmarks.bench_browser $(FULL)/groups/site
 
 torture: $(READY) ## Large scans beside float64 and beside planted answers: every activation (half an hour, 8 GB)
 	$(BIN)/python -m tests.benchmarks.check_scan reference

@@ -42,8 +42,12 @@ RECORD_BYTES = 1_200
 """A feature's part of a JSON file."""
 PARQUET_BYTES = 1_500
 """Of all tables, a feature."""
+IMAGE_ROW_BYTES = 140
+"""Of all tables, an image: its row and its groupings."""
+LISTED_BYTES = 700
+"""A feature's part of walls, word lists, search lists and the hashes of its pictures."""
 FRONT_BYTES, FRONT_FILES = 3e6, 700
-"""Style, fonts, scripts and words of search; grows little with the features."""
+"""Style, fonts, scripts, charts and lists of the vocabulary; grows little with the features."""
 SMALL_PICTURES = 23
 """On a feature's page."""
 CELL_BYTES = 0.18
@@ -447,19 +451,23 @@ def _catalog(size: Size, _config: Config) -> StageEstimate:
     )
 
 
-def site_tally(size: Size, site: SiteSettings, opened: int) -> Tally:
+def site_tally(
+    size: Size, site: SiteSettings, opened: int, alive_share: float = ALIVE_SHARE
+) -> Tally:
     """Predict a site's bytes and files, before anything is rendered.
 
     Args:
         size: Of the atlas.
         site: Layout and kind of pictures.
         opened: Images that get a page.
+        alive_share: Of the features, 0 to 1.
     """
-    live = int(size.features * ALIVE_SHARE)
+    live = int(size.features * alive_share)
     grouped = site.layout == "groups"
     pages = -(-size.features // FEATURES_A_GROUP) if grouped else live
     shards = -(-size.features // 64)
-    wanted = min(size.images, live * SMALL_PICTURES)
+    # Features share pictures, as if each drew its own by lot.
+    wanted = round(size.images * -math.expm1(-live * SMALL_PICTURES / max(size.images, 1)))
     single = opened if site.pictures == "sheets" else wanted + live
     a_sheet = FEATURES_A_GROUP if grouped else FEATURES_A_SHEET
     sheets, cells = 0, 0.0
@@ -468,7 +476,8 @@ def site_tally(size: Size, site: SiteSettings, opened: int) -> Tally:
         cells = live * CELL_BYTES * (SMALL_PICTURES * site.thumbnail_px**2 + site.icon_px**2)
     page_bytes = GROUPED_PAGE_BYTES if grouped else PAGE_BYTES
     total = (
-        live * (page_bytes + RECORD_BYTES + PARQUET_BYTES)
+        live * (page_bytes + RECORD_BYTES + PARQUET_BYTES + LISTED_BYTES)
+        + size.images * IMAGE_ROW_BYTES
         + single * THUMBNAIL_BYTES
         + opened * PAGE_BYTES
         + cells
@@ -476,7 +485,8 @@ def site_tally(size: Size, site: SiteSettings, opened: int) -> Tally:
     )
     files = pages + shards + single + opened + sheets + FRONT_FILES
     fullest = pages if grouped else 1000
-    return Tally(int(total), files, fullest, int(live * PARQUET_BYTES / 3))
+    largest = max(live * PARQUET_BYTES / 3, size.images * IMAGE_ROW_BYTES / 2)
+    return Tally(int(total), files, fullest, int(largest), largest="parquet/images.parquet")
 
 
 def hosts_of(size: Size, config: Config) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from atlas.check import check_host
 from atlas.config import SiteSettings
 from atlas.errors import ConfigError, SiteError
 from atlas.hosts import HOSTS, Tally, tally, why_over
-from atlas.plan import Size, site_tally
+from atlas.plan import IMAGE_ROW_BYTES, Size, site_tally
 
+SETTINGS = SiteSettings(layout="groups", pictures="sheets")
 FULL = Size(5_000_000, 1280, 81_920, 200.0, 200.0)
 
 
@@ -66,3 +67,27 @@ def test_the_plan_tells_which_hosts_a_full_size_site_fits():
     assert 80_000 < pages.files < 100_000
     assert why_over(files, "github")
     assert why_over(files, "huggingface")
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "opened", "alive_share", "files"),
+    [
+        (Size(22_000, 512, 1_200, 1.0, 1.0), SiteSettings(), 1_149, 1.0, 20_949),
+        (
+            Size(120_000, 1280, 81_920, 1.0, 1.0),
+            SiteSettings(pictures="sheets", icon_px=24, thumbnail_px=24),
+            *(0, 0.74, 83_330),
+        ),
+    ],
+)
+def test_the_plan_counts_the_files_of_two_sites_that_were_built(
+    size, settings, opened, alive_share, files
+):
+    """The demo and the synthetic site of tests/benchmarks/results/site_full.md."""
+    assert site_tally(size, settings, opened, alive_share).files == pytest.approx(files, rel=0.05)
+
+
+def test_the_plan_counts_the_rows_of_images():
+    few, many = (site_tally(Size(n, 8, 1_000, 1.0, 1.0), SETTINGS, 0) for n in (10**5, 10**6))
+    assert many.total_bytes - few.total_bytes == 900_000 * IMAGE_ROW_BYTES
+    assert many.file_bytes == 10**6 * IMAGE_ROW_BYTES // 2

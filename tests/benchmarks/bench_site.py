@@ -26,14 +26,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from atlas import site
+from atlas import links, site, stage
 from atlas.check import list_sizes
 from atlas.config import Runtime, SiteSettings
+from atlas.files import digest_file, digest_json, list_files
 from atlas.hosts import tally
 from atlas.paths import DATABASE
+from atlas.pipeline import STAGES
 from atlas.progress import Progress
 from atlas.records import TABLES, create_sql
-from atlas.stage import Job
+from atlas.stage import RECEIPT, Source
 
 ALIVE_SHARE = 0.74
 IMAGES = 120_000
@@ -122,46 +124,59 @@ def make_thumbnails(folder: Path, px: int) -> None:
     pq.write_table(table, folder / "thumbnails-0000-0.parquet")
 
 
-def build(folder: Path, inputs: Path, settings: SiteSettings, published: Path) -> dict[str, Any]:
-    """Build the site in a folder and return what it took and what it takes.
+def sources(inputs: Path) -> dict[str, Source]:
+    """Describe the inputs as the pipeline would; the catalog by its tables."""
+    tables = [digest_file(path) for path in list_files(inputs / "catalog" / "parquet")]
+    digests = {"catalog": digest_json(tables), "embed": "0" * 64, "concepts": "0" * 64}
+    return {name: Source(inputs / name, (), digest) for name, digest in digests.items()}
+
+
+def build(root: Path, inputs: Path, settings: SiteSettings) -> dict[str, Any]:
+    """Build the site as a command would, receipt and all; return what it took and what it takes.
 
     Args:
-        folder: Where it goes; anything there is removed.
+        root: Its folder gets or has the site.
         inputs: Catalog and pictures.
         settings: Layout, host and sizes.
-        published: An earlier build of the same, or a path where there is none.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    job = Job(
-        name="site",
-        version=1,
+    before = files_of(root / "site")
+    start, cpu = time.perf_counter(), time.process_time()
+    outcome = stage.build(
+        next(known for known in STAGES if known.name == "site"),
+        site.run,
         settings=settings,
         runtime=Runtime(),
-        inputs={name: inputs / name for name in ("catalog", "embed", "concepts")},
-        files={},
-        digests={},
-        out_dir=folder,
-        published_dir=published,
-        published_home=folder,
+        sources=sources(inputs),
+        root=root,
         progress=Progress(silent=True),
     )
-    start, cpu = time.perf_counter(), time.process_time()
-    site.run(job)
-    sizes = dict(list_sizes(folder))
+    spent = {
+        "why": ", ".join(outcome.reasons) or "current",
+        "cpu_s": round(time.process_time() - cpu, 1),
+        "wall_s": round(time.perf_counter() - start, 1),
+    }
+    after = files_of(root / "site")
+    return {**spent, "files_written": sum(before.get(name) != file for name, file in after.items())}
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """Return which file has each address of a site; a receipt is none of it."""
+    if not folder.exists():
+        return {}
+    names = [name for name, _ in list_sizes(folder) if name != RECEIPT]
+    return {name: (folder / name).stat().st_ino for name in names}
+
+
+def size_of(folder: Path) -> dict[str, Any]:
+    """Return what a site takes."""
+    sizes = {name: size for name, size in list_sizes(folder) if name != RECEIPT}
     found = tally(sizes)
     shares: Counter[str] = Counter()
     for name, size in sizes.items():
         shares[name.partition("/")[0] if "/" in name else "other"] += size
     return {
-        "cpu_s": round(time.process_time() - cpu, 1),
-        "wall_s": round(time.perf_counter() - start, 1),
         "megabytes": round(found.total_bytes / 1e6, 1),
         "files": found.files,
-        "files_written": sum(
-            not (published / name).exists() or not (published / name).samefile(folder / name)
-            for name in sizes
-        ),
         "pages": sum(name.endswith(".html") for name in sizes),
         "megabytes_by_folder": {name: round(size / 1e6, 1) for name, size in shares.most_common()},
         "fullest_folder": [found.fullest, found.folder_entries],
@@ -169,15 +184,26 @@ def build(folder: Path, inputs: Path, settings: SiteSettings, published: Path) -
     }
 
 
+def rename_feature(inputs: Path) -> None:
+    """Give one feature another label."""
+    with duckdb.connect(str(inputs / "catalog" / DATABASE)) as db:
+        db.execute(
+            """UPDATE labels SET label = 'zebra'
+               WHERE rank = 0 AND feature = (SELECT min(feature) FROM labels)"""
+        )
+        target = inputs / "catalog" / "parquet" / "labels.parquet"
+        db.execute(f"COPY (FROM labels ORDER BY feature, rank) TO '{target}' (COMPRESSION zstd)")
+
+
 def main() -> None:
-    """Build the site twice and print the figures as JSON."""
+    """Build the site several times and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layout", choices=("pages", "groups"), default="pages")
     parser.add_argument("--host", default="local")
     parser.add_argument("--features", type=int, default=81_920)
     parser.add_argument("--px", type=int, default=24, help="side of a picture in a sheet")
-    parser.add_argument("--once", action="store_true", help="do without the second build")
+    parser.add_argument("--once", action="store_true", help="do without the further builds")
     given = parser.parse_args()
     inputs = given.folder / f"inputs-{given.features}-{given.px}"
     if not inputs.exists():
@@ -191,13 +217,22 @@ def main() -> None:
         icon_px=given.px,
         thumbnail_px=given.px,
     )
-    out_dir = given.folder / given.layout
-    figures = {"first": build(out_dir, inputs, settings, given.folder / "nothing")}
+    root = given.folder / given.layout
+    shutil.rmtree(root, ignore_errors=True)
+    figures = {"first": build(root, inputs, settings)}
     figures["first"]["largest_memory_mb"] = round(
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     )
+    figures["takes"] = size_of(root / "site")
     if not given.once:
-        figures["again"] = build(given.folder / "again", inputs, settings, out_dir)
+        figures["again"] = build(root, inputs, settings)
+        (root / "site" / links.SEARCH).unlink()
+        figures["a page deleted"] = build(root, inputs, settings)
+        renamed = given.folder / "renamed"
+        shutil.copytree(inputs, renamed, dirs_exist_ok=True)
+        rename_feature(renamed)
+        figures["a label changed"] = build(root, renamed, settings)
+        shutil.rmtree(renamed)
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = (
         f"python -m tests.benchmarks.bench_site DIR --layout {given.layout} "
