@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
 from hypothesis import settings
 from site_fixture import build_drawn, build_grouped, build_planted
@@ -15,6 +16,13 @@ settings.load_profile("atlas")
 def planted_atlas(tmp_path_factory):
     """A planted atlas with its site; tests read it and never write."""
     return build_planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="module")
+def db(planted_atlas):
+    """The planted atlas's database, to read."""
+    with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
+        yield db
 
 
 @pytest.fixture(scope="session")

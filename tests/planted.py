@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from atlas.checkpoints.own import write_own
-from atlas.config import Runtime
+from atlas.config import Runtime, TrainSettings
 from atlas.files import digest_file, write_json
 from atlas.progress import Progress
 from atlas.sae import SAE, Activation
@@ -44,6 +44,19 @@ HOSTILE = (
 """Captions of the first images."""
 KINDS = ("relu", "topk", "jumprelu", "batchtopk")
 """Activations of atlas.sae."""
+
+QUICK = TrainSettings(
+    n_features=64,
+    steps=240,
+    batch_images=64,
+    learning_rate=5e-3,
+    warmup_steps=20,
+    decay_steps=50,
+    l1=1e-4,
+    l1_warmup_steps=20,
+    resample_steps=(100,),
+)
+"""A training of a second."""
 
 
 @dataclass(frozen=True)

@@ -88,3 +88,8 @@ def build_grouped(atlas: Path, folder: Path) -> Path:
     config = load_config(atlas.parent / "atlas.toml", changes)
     build_atlas(config, progress=Progress(silent=True))
     return out_dir / "site"
+
+
+def column(db, query: str) -> list:
+    """Return the first column of a query's answer."""
+    return [row[0] for row in db.execute(query).fetchall()]

@@ -54,12 +54,6 @@ def drawn_site(drawn_atlas):
 
 
 @pytest.fixture(scope="module")
-def db(planted_atlas):
-    with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
-        yield db
-
-
-@pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright
 

@@ -1,6 +1,5 @@
 """The catalog's tables, beside what was planted."""
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,12 +14,6 @@ from atlas.records import TABLES
 def planted(tmp_path_factory, planted_atlas):
     """The answers of the shared atlas: planting is deterministic."""
     return plant(tmp_path_factory.mktemp("again"))
-
-
-@pytest.fixture(scope="module")
-def db(planted_atlas):
-    with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
-        yield db
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

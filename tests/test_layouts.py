@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from planted import make_job
 from pydantic import ValidationError
+from site_fixture import column
 
 from atlas import links, site
 from atlas.check import check_site
@@ -24,16 +25,6 @@ from atlas.pages import FILM_SHOWN, NEAR_SHOWN, PICTURES_A_ROW, TOP_SHOWN
 from atlas.paths import template_root
 from atlas.records import TABLES
 from atlas.sheets import join, sheet_key, shelf
-
-
-@pytest.fixture(scope="module")
-def db(planted_atlas):
-    with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
-        yield db
-
-
-def column(db, query):
-    return [row[0] for row in db.execute(query).fetchall()]
 
 
 def inputs_of(atlas):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from planted import QUICK
 from torch.nn.functional import mse_loss
 
 from atlas import recipe
@@ -12,16 +13,15 @@ from atlas.activations import write_tensors
 from atlas.config import TrainSettings
 from atlas.errors import InputError
 
-SETTINGS = TrainSettings(
-    n_features=12,
-    steps=240,
-    batch_images=64,
-    learning_rate=5e-3,
-    warmup_steps=0,
-    decay_steps=0,
-    l1=1e-4,
-    l1_warmup_steps=0,
-    k=3,
+SETTINGS = QUICK.model_copy(
+    update={
+        "n_features": 12,
+        "k": 3,
+        "warmup_steps": 0,
+        "decay_steps": 0,
+        "l1_warmup_steps": 0,
+        "resample_steps": (),
+    }
 )
 KINDS = ("relu", "topk", "batchtopk")
 

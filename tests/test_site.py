@@ -5,8 +5,8 @@ import os
 import re
 import shutil
 
-import duckdb
 import pytest
+from site_fixture import column
 
 from atlas import links
 from atlas.check import check_site
@@ -17,16 +17,6 @@ from atlas.files import list_files
 @pytest.fixture(scope="module")
 def site(planted_atlas):
     return planted_atlas / "site"
-
-
-@pytest.fixture(scope="module")
-def db(planted_atlas):
-    with duckdb.connect(str(planted_atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
-        yield db
-
-
-def column(db, query):
-    return [row[0] for row in db.execute(query).fetchall()]
 
 
 def pages(site):

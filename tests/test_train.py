@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from planted import make_job, plant, write_embed
+from planted import QUICK, make_job, plant, write_embed
 
 from atlas import train
 from atlas.checkpoints import load_sae
@@ -16,18 +16,6 @@ from atlas.config import TrainSettings
 from atlas.errors import InputError
 from atlas.files import list_files, read_json, write_json
 from atlas.sae import decode, encode
-
-QUICK = TrainSettings(
-    n_features=64,
-    steps=240,
-    batch_images=64,
-    learning_rate=5e-3,
-    warmup_steps=20,
-    decay_steps=50,
-    l1=1e-4,
-    l1_warmup_steps=20,
-    resample_steps=(100,),
-)
 
 
 @pytest.fixture(scope="module")
