@@ -27,7 +27,11 @@ DEAD = "dead.html"
 NOT_FOUND = "404.html"
 STYLE = "assets/site.css"
 FEATURES_SCRIPT = "assets/features.js"
-"""Every live feature's name, icon and place, for the scripts."""
+"""What the scripts find: which files of rows and words there are, and the map's regions."""
+SPOTS_SCRIPT = "assets/spots.js"
+"""Where every feature lies on the map, and which are strongest."""
+MEASURES_SCRIPT = "assets/measures.js"
+"""What browsing sorts by, beyond what it shows."""
 ROUNDS_SCRIPT = "assets/rounds.js"
 PICTURES_SCRIPT = "assets/pictures.js"
 """Hashes of the pictures shown, for whoever brings one."""
@@ -176,9 +180,14 @@ def pairs_json() -> str:
     return f"{API}/compare.json"
 
 
-def search_script(prefix: str) -> str:
-    """Return the script with the words that begin with two characters."""
-    return f"assets/search/{prefix}.js"
+def search_script(name: str) -> str:
+    """Return the script with the words that begin alike, by search_index.file_name of how they do."""
+    return f"assets/search/{name}.js"
+
+
+def rows_script(number: int) -> str:
+    """Return a script with the names and icons of some features of consecutive numbers."""
+    return f"assets/features/{number}.js"
 
 
 def sitemap(number: int) -> str:

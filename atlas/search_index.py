@@ -1,7 +1,8 @@
-"""What the site's scripts search: words of labels and captions, and word lists, in small files by prefix.
+"""What the site's scripts search and list: words of labels and captions, word lists, rows of features.
 
-A file from a disk can't fetch another, but it may load a script: so each piece of the index
-is a script that hands over plain data.
+A file from a disk can't fetch another, but it may load a script: so each piece is a script that
+hands over plain data. Pieces are small, and loaded when they are needed, so that no key waits
+for more than it asks for.
 """
 
 from __future__ import annotations
@@ -10,25 +11,31 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from atlas import links
 
 LABEL_WEIGHT = 100
 """What a word of a label adds, times the label's score; a word of captions adds as much where
 all of a feature's strongest images have it."""
 FEATURES_A_WORD = 400
 """The best features kept for one word."""
-OTHER = "_"
-"""Prefix of words that begin with anything but two Latin letters or digits."""
+PIECE_CHARS = 65_536
+"""About as much as a slow machine reads between two keys without a hitch."""
+LONGEST_PREFIX = 12
+"""Words that agree in so many letters share a piece, whatever its length."""
+UNFINISHED = 0.2
+"""What a word that only begins as typed counts, beside the word itself and its plural."""
+FEATURES_A_FILE = 1024
+"""Numbers, live or not, of which a file holds the rows."""
+MAP_SIDE = 10_000
+"""The map's places are told in so many steps a side."""
 
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text as search compares them: lower case, letters and digits."""
     return re.findall(r"\w+", text.lower())
-
-
-def prefix_of(word: str) -> str:
-    """Return the prefix under whose file a word is kept; search.js does the same."""
-    return word[:2] if re.match(r"[a-z0-9]{2}", word) else OTHER
 
 
 def word_weights(
@@ -58,64 +65,186 @@ def word_weights(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A word with its features, or a word or pair of the vocabulary with its nearest ones."""
+
+    key: str
+    """The word under which it is kept: of a pair the first."""
+    text: str
+    meant: bool
+    """Whether it is of the vocabulary."""
+    pairs: Sequence[tuple[int, float]]
+    """(feature, weight), best first."""
+
+    @property
+    def size(self) -> int:
+        """About how many characters it takes."""
+        return len(self.text) + 8 * len(self.pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the pieces under a prefix tell the piece above them."""
+
+    best: Mapping[int, float]
+    """The best features of any of their words, each with its largest weight."""
+    shortest: _Entry | None
+    """The shortest word of the vocabulary; of two the first in the alphabet."""
+
+
 def index_scripts(
     weights: Mapping[str, Mapping[int, int]],
     meanings: Iterable[tuple[str, Sequence[tuple[int, int]]]] = (),
+    piece_chars: int = PIECE_CHARS,
 ) -> dict[str, str]:
     """Return the scripts of the index: prefix -> text.
 
+    Words that begin alike share a piece. Where they would fill more than piece_chars, each
+    next letter has a piece of its own, and the piece above holds what the prefix itself leads to.
+    So whatever is typed is answered by the piece of the longest prefix that there is.
+
     Each word holds feature, weight, feature, weight and so on, best first; so does each entry of
-    meanings, which lies under the prefix of its first word.
+    meanings, which lies under its first word.
 
     Args:
         weights: Word of labels and captions -> feature -> weight.
         meanings: (word or pair of words, its nearest features with their scores).
+        piece_chars: About how long a piece may be; it is longer where a prefix can't be split.
     """
-    by_prefix: dict[str, dict[str, list[int]]] = defaultdict(dict)
-    for word in sorted(weights):
-        best = sorted(weights[word].items(), key=lambda item: (-item[1], item[0]))
-        by_prefix[prefix_of(word)][word] = _flat(best[:FEATURES_A_WORD])
-    meant: dict[str, dict[str, list[int]]] = defaultdict(dict)
-    for entry, scored in meanings:
-        meant[prefix_of(entry.split(" ")[0])][entry] = _flat(scored)
-    return {
-        prefix: script(
-            "atlasWords", {"prefix": prefix, "words": by_prefix[prefix], "meanings": meant[prefix]}
-        )
-        for prefix in sorted(by_prefix.keys() | meant.keys())
-    }
+    entries = [
+        _Entry(word, word, meant=False, pairs=_best(weights[word])) for word in sorted(weights)
+    ]
+    entries += [
+        _Entry(entry.split(" ")[0], entry, meant=True, pairs=scored) for entry, scored in meanings
+    ]
+    pieces: dict[str, str] = {}
+    for letter, under in _by_next("", entries):
+        _write(pieces, letter, under, piece_chars)
+    return dict(sorted(pieces.items()))
 
 
-def _flat(pairs: Iterable[tuple[int, int]]) -> list[int]:
+def _best(weights: Mapping[int, float]) -> list[tuple[int, float]]:
+    return sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:FEATURES_A_WORD]
+
+
+def _by_next(prefix: str, entries: Sequence[_Entry]) -> list[tuple[str, list[_Entry]]]:
+    """Return prefixes one letter longer, each with the entries that begin so."""
+    held: dict[str, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        if len(entry.key) > len(prefix):
+            held[entry.key[: len(prefix) + 1]].append(entry)
+    return sorted(held.items())
+
+
+def _write(pieces: dict[str, str], prefix: str, entries: Sequence[_Entry], chars: int) -> _Told:
+    """Add the piece of a prefix, and those below it; tell what they hold."""
+    one = len(prefix) == LONGEST_PREFIX or all(entry.key == prefix for entry in entries)
+    if one or sum(entry.size for entry in entries) <= chars:
+        pieces[prefix] = _piece(prefix, entries, {"words": _flat_words(entries, meant=False)})
+        return _tell(entries, [])
+    told = _tell(
+        [entry for entry in entries if entry.key == prefix],
+        [_write(pieces, longer, under, chars) for longer, under in _by_next(prefix, entries)],
+    )
+    begins = {feature: UNFINISHED * weight for feature, weight in told.best.items()}
+    for entry in entries:
+        if not entry.meant and entry.text in (prefix, f"{prefix}s"):
+            for feature, weight in entry.pairs:
+                begins[feature] = max(begins.get(feature, 0), weight)
+    own = [entry for entry in entries if entry.meant and entry.key == prefix]
+    if told.shortest and told.shortest not in own:
+        own.append(told.shortest)
+    pairs = [(feature, float(f"{weight:.4g}")) for feature, weight in _best(begins)]
+    pieces[prefix] = _piece(prefix, own, {"begins": _flat(pairs)})
+    return told
+
+
+def _piece(prefix: str, entries: Sequence[_Entry], said: Mapping[str, Any]) -> str:
+    meant = _flat_words(entries, meant=True)
+    return script("atlasWords", {"prefix": prefix, "meanings": meant, **said})
+
+
+def _tell(entries: Sequence[_Entry], below: Sequence[_Told]) -> _Told:
+    best: dict[int, float] = {}
+    words = [entry.pairs for entry in entries if not entry.meant]
+    for pairs in [*words, *(told.best.items() for told in below)]:
+        for feature, weight in pairs:
+            if weight > best.get(feature, 0):
+                best[feature] = weight
+    single = [entry for entry in entries if entry.meant and entry.text == entry.key]
+    single += [told.shortest for told in below if told.shortest]
+    shortest = min(single, key=lambda entry: (len(entry.text), entry.text), default=None)
+    return _Told(dict(_best(best)), shortest)
+
+
+def _flat_words(entries: Iterable[_Entry], *, meant: bool) -> dict[str, list[float]]:
+    return {entry.text: _flat(entry.pairs) for entry in entries if entry.meant == meant}
+
+
+def _flat(pairs: Iterable[tuple[int, float]]) -> list[float]:
     return [number for pair in pairs for number in pair]
 
 
-def features_script(
-    rows: Iterable[Mapping[str, Any]],
+def file_name(prefix: str) -> str:
+    """Return the name of a prefix's file, without ending; table.js does the same.
+
+    Latin letters and digits stand for themselves, all else for its number: names are safe on any
+    disk and host.
+    """
+    return "".join(c if re.match("[a-z0-9]", c) else f"_{ord(c):x}" for c in prefix)
+
+
+def table_scripts(
+    rows: Sequence[Mapping[str, Any]],
     prefixes: Iterable[str],
     regions: Iterable[Sequence[Any]] = (),
     layout: str = "pages",
-) -> str:
-    """Return the script that tells name, icon, density and place of every feature shown.
+) -> dict[str, str]:
+    """Return the scripts of the table of features shown: address -> text.
+
+    The first says what there is. A row's place is its place in the order given. Rows come in
+    files by number, with what lists show; the map's places and what browsing sorts by have files
+    of their own, by place: no page waits for what it does not show.
 
     Args:
-        rows: A record a feature.
+        rows: A record a feature, in the order of the map.
         prefixes: Those of the scripts of words.
         regions: (level, name, x, y) of the map's named regions.
         layout: As site.layout has it.
     """
-    listed = list(rows)
-    keys = ("feature", "name", "icon", "density", "max", "selectivity", "trip", "x", "y")
-    columns = {key: [row[key] for row in listed] for key in keys}
-    return script(
-        "atlasFeatures",
-        {
-            **columns,
-            "prefixes": sorted(prefixes),
-            "regions": [list(region) for region in regions],
-            "layout": layout,
-        },
+    held: dict[int, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        held[row["feature"] // FEATURES_A_FILE].append((place, row))
+    strongest = sorted(
+        range(len(rows)),
+        key=lambda i: (-rows[i]["density"] * rows[i]["max"], rows[i]["feature"]),
     )
+    head = {
+        "n": len(rows),
+        "files": sorted(held),
+        "prefixes": sorted(prefixes),
+        "regions": [list(region) for region in regions],
+        "layout": layout,
+        "trips": any(row["trip"] >= 0 for row in rows),
+    }
+    spots = {
+        "x": [round(MAP_SIDE * row["x"]) for row in rows],
+        "y": [round(MAP_SIDE * row["y"]) for row in rows],
+        "strongest": strongest,
+    }
+    measures = {key: [row[key] for row in rows] for key in ("max", "selectivity", "trip")}
+    return {
+        links.FEATURES_SCRIPT: script("atlasFeatures", head),
+        links.SPOTS_SCRIPT: script("atlasSpots", spots),
+        links.MEASURES_SCRIPT: script("atlasMeasures", measures),
+        **{links.rows_script(number): _rows_script(some) for number, some in sorted(held.items())},
+    }
+
+
+def _rows_script(some: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
+    columns = {key: [row[key] for _, row in some] for key in ("feature", "name", "icon", "density")}
+    return script("atlasRows", {"place": [place for place, _ in some], **columns})
 
 
 def script(receiver: str, value: Any) -> str:

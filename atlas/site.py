@@ -29,7 +29,7 @@ from atlas.pages import Book, Chapter
 from atlas.paths import DATABASE, template_root
 from atlas.records import SURE, TABLES
 from atlas.render import Press, Templates, open_templates, render, render_group
-from atlas.search_index import features_script, index_scripts, script, word_weights
+from atlas.search_index import file_name, index_scripts, script, table_scripts, word_weights
 from atlas.sheets import Shelf, join, sheet_key, shelf
 from atlas.stage import Job
 from atlas.vocabulary import read_vocabulary
@@ -42,7 +42,16 @@ BLOCKS_A_CHAPTER = 16
 IMAGES_AT_ONCE = 1000
 STRIP_QUALITY = 85
 ASSETS = (
-    *("site.css", "mark.svg", "site.js", "search.js", "picture.js", "browse.js", "map.js"),
+    *(
+        "site.css",
+        "mark.svg",
+        "site.js",
+        "table.js",
+        "search.js",
+        "picture.js",
+        "browse.js",
+        "map.js",
+    ),
     "game.js",
     "go.js",
 )
@@ -551,7 +560,7 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         meanings(out.job.inputs["catalog"] / "search"),
     )
     for prefix, text in scripts.items():
-        out.put(links.search_script(prefix), text)
+        out.put(links.search_script(file_name(prefix)), text)
     trips = dict(
         db.execute(
             "SELECT feature, percentile FROM icons WHERE source = 'rendered' ORDER BY feature"
@@ -571,10 +580,8 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         }
         for f in book.order
     ]
-    out.put(
-        links.FEATURES_SCRIPT,
-        features_script(rows, scripts, family_pages.regions(db), book.layout),
-    )
+    for name, text in table_scripts(rows, scripts, family_pages.regions(db), book.layout).items():
+        out.put(name, text)
     index = {
         "id": book.facts["id"],
         "title": book.facts["title"],

@@ -9,15 +9,17 @@
   var count = tools.querySelector("output");
   var order = tools.querySelector("[name=order]");
   var filter = tools.querySelector("[name=filter]");
-  var table = null;
+  var table = window.atlasTable, measures = null;
 
-  window.atlasFeatures = function (given) { table = given; };
+  window.atlasMeasures = function (given) { measures = given; };
 
   function by(column, sign) {
     return function (a, b) {
-      return sign * (table[column][a] - table[column][b]) || table.feature[a] - table.feature[b];
+      var values = table[column] || measures[column];
+      return sign * (values[a] - values[b]) || table.feature[a] - table.feature[b];
     };
   }
+  var MEASURED = ["max", "trip", "selective"];
   var orders = {
     map: null,
     density: by("density", -1),
@@ -67,7 +69,19 @@
     wall.append.apply(wall, some.map(tile));
     button.hidden = shown >= list.length;
   }
+  // Rows come when an order or a filter asks for them; what is asked last is drawn.
+  var turn = 0;
+  function load() {
+    var measured = MEASURED.includes(order.value) && !measures;
+    return Promise.all([table.all(), measured ? atlasLoad("assets/measures.js") : null]);
+  }
   function draw() {
+    var mine = ++turn, late = table.rows < table.n || (MEASURED.includes(order.value) && !measures);
+    if (late) count.textContent = "sorting…";
+    if (!late) show();
+    else load().then(function () { if (mine === turn) show(); }, function () { count.textContent = "the list could not be loaded"; });
+  }
+  function show() {
     var words = filter.value.toLowerCase().trim();
     list = table.feature.map(function (_, i) { return i; });
     if (words) list = list.filter(function (i) { return table.name[i].toLowerCase().includes(words); });
@@ -95,9 +109,11 @@
     if (order.value !== "map" || filter.value) draw();
   }
   document.addEventListener("DOMContentLoaded", function () {
-    if (!table) return;
     tools.hidden = false;
-    if (!table.trip.some(function (value) { return value >= 0; })) order.querySelector("[value=trip]").remove();
+    if (!table.trips) order.querySelector("[value=trip]").remove();
+    ["focusin", "pointerover"].forEach(function (event) {
+      tools.addEventListener(event, function () { table.all().catch(function () {}); }, { once: true });
+    });
     wall.after(button);
     button.hidden = true;
     button.addEventListener("click", grow);

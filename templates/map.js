@@ -6,28 +6,42 @@
   var sheet = document.getElementById("sheet");
   var caption = document.getElementById("mapcap");
   var panel = document.getElementById("panel");
-  var pen = sheet.getContext("2d");
+  var rings = document.createElement("canvas");
+  var pen = sheet.getContext("2d"), ringPen = rings.getContext("2d");
   var ICON_FROM = 26; // pixels of room an icon needs
   var MARGIN = 0.06;
-  var table = null, icons = new Map(), wide = 1, tall = 1, dot = 1;
+  var table = window.atlasTable, spots = null, icons = new Map(), wide = 1, tall = 1, dot = 1;
   var view = { x: 0.5, y: 0.5, scale: 1 };
-  var light = true, current = -1, chosen = -1, ink = "#000", second = "#666", accent = "#b00", paper = "#fff";
+  var light = true, current = -1, chosen = -1, ink = "#000", shades = null, second = "#666", accent = "#b00", paper = "#fff";
 
-  window.atlasFeatures = function (given) { table = given; };
+  var MAP_SIDE = 10000; // as in atlas/search_index.py
+  window.atlasSpots = function (given) { spots = given; };
 
   function base() { return Math.min(wide, tall) * (1 - 2 * MARGIN); }
+  function stretch() { return Math.max(1, Math.min(1.6, wide / tall)); }
   function placeOnSheet(x, y) {
-    var size = base() * view.scale, stretch = Math.min(1.6, wide / tall);
-    return [wide / 2 + (x - view.x) * size * Math.max(1, stretch), tall / 2 + (y - view.y) * size];
+    var size = base() * view.scale;
+    return [wide / 2 + (x - view.x) * size * stretch(), tall / 2 + (y - view.y) * size];
   }
-  function toSheet(i) { return placeOnSheet(table.x[i], table.y[i]); }
+  function toSheet(i) { return placeOnSheet(spots.x[i] / MAP_SIDE, spots.y[i] / MAP_SIDE); }
   function colors() {
     var style = getComputedStyle(document.documentElement);
     ink = style.getPropertyValue("--ink");
     second = style.getPropertyValue("--second");
     accent = style.getPropertyValue("--accent");
     paper = style.getPropertyValue("--paper");
+    var from = channels(paper), to = channels(ink);
+    shades = new Uint32Array(256).map(function (_, cover) {
+      return from.reduce(function (color, level, k) {
+        return color | (Math.round(level + (to[k] - level) * cover / 255) << (8 * k));
+      }, 255 << 24);
+    });
     light = !matchMedia("(prefers-color-scheme: dark)").matches;
+  }
+  // Red, green and blue of a color written as #rrggbb or #rgb.
+  function channels(color) {
+    var digits = color.trim().slice(1), each = digits.length / 3;
+    return [0, 1, 2].map(function (k) { return parseInt(digits.substr(k * each, each).padStart(2, digits[k]), 16); });
   }
   function iconOf(i) {
     var picture = atlasIcon(root, table, i);
@@ -47,59 +61,106 @@
     asked = true;
     requestAnimationFrame(function () { asked = false; draw(); });
   }
-  // Icons and names take turns from the strongest feature on; where two would overlap, the later stays a point.
-  function draw() {
-    pen.setTransform(dot, 0, 0, dot, 0, 0);
-    pen.clearRect(0, 0, wide, tall);
-    var room = base() * view.scale / Math.sqrt(table.feature.length);
-    var size = Math.min(96, Math.max(ICON_FROM, room * 0.8));
-    var taken = new Map(), named = [], high = size >= 60 ? size + 18 : size;
-    function roomAt(at) {
-      var column = Math.floor(at[0] / size), row = Math.floor(at[1] / high);
+  // What a point covers: steps from its middle in a picture's pixels, and how much of each, of 256.
+  function stampOf(radius, across) {
+    var reach = Math.ceil(radius), steps = [], shares = [];
+    for (var row = -reach; row <= reach; row++) {
+      for (var column = -reach; column <= reach; column++) {
+        var share = Math.round(166 * Math.max(0, Math.min(1, radius + 0.5 - Math.hypot(row, column))));
+        if (!share) continue;
+        steps.push(row * across + column);
+        shares.push(share);
+      }
+    }
+    return { reach: reach, steps: Int32Array.from(steps), shares: Int32Array.from(shares) };
+  }
+  // All points at once, pixel by pixel: a path for each would take many frames.
+  var cover = new Uint8Array(0), pixels = null;
+  function drawPoints(points, n) {
+    var across = sheet.width, down = sheet.height;
+    var stamp = stampOf(dot * Math.min(4, 1.6 + view.scale * 0.3), across), reach = stamp.reach;
+    var steps = stamp.steps, shares = stamp.shares;
+    cover.fill(0);
+    for (var k = 0; k < 2 * n; k += 2) {
+      var x = Math.round(points[k] * dot), y = Math.round(points[k + 1] * dot), middle = y * across + x;
+      if (x < reach || y < reach || x + reach >= across || y + reach >= down) continue;
+      for (var s = 0; s < steps.length; s++) {
+        var p = middle + steps[s], held = cover[p];
+        cover[p] = held + (((255 - held) * shares[s]) >> 8);
+      }
+    }
+    var colored = new Uint32Array(pixels.data.buffer);
+    for (var i = 0; i < cover.length; i++) colored[i] = shades[cover[i]];
+    pen.putImageData(pixels, 0, 0);
+  }
+  // Icons take turns, the opened feature first, then from the strongest on; where two would overlap, the later stays a point.
+  function roomFinder(size, high) {
+    var taken = new Map(), BAND = 1 << 15;
+    return function (x, y) {
+      var place = Math.floor(x / size) + BAND * Math.floor(y / high);
       for (var dx = -1; dx <= 1; dx++) {
-        for (var dy = -1; dy <= 1; dy++) {
-          var other = taken.get(column + dx + "," + (row + dy));
-          if (other && Math.abs(other[0] - at[0]) < size && Math.abs(other[1] - at[1]) < high) return false;
+        for (var dy = -BAND; dy <= BAND; dy += BAND) {
+          var other = taken.get(place + dx + dy);
+          if (other && Math.abs(other[0] - x) < size && Math.abs(other[1] - y) < high) return false;
         }
       }
-      taken.set(column + "," + row, at);
+      taken.set(place, [x, y]);
       return true;
-    }
-    for (var k = 0; k < byMass.length; k++) {
-      var i = byMass[k], at = toSheet(i);
-      if (at[0] < -size || at[1] < -size || at[0] > wide + size || at[1] > tall + size) continue;
-      var image = room * 1.6 > ICON_FROM && table.icon[i] !== -1 && roomAt(at) ? iconOf(i) : null;
-      if (image) {
-        // White around a picture is not part of the map: on light paper it is multiplied away.
-        pen.globalCompositeOperation = light ? "multiply" : "source-over";
-        var cell = atlasCell(table, i), side = cell ? image.naturalWidth / 8 : image.naturalWidth;
-        cell = cell || [0, 0];
-        pen.drawImage(image, cell[0] * side, cell[1] * side, side, side, at[0] - size / 2, at[1] - size / 2, size, size);
-        pen.globalCompositeOperation = "source-over";
-        if (size >= 60) named.push([table.name[i], at[0], at[1] + size / 2 + 12]);
-      } else {
-        pen.beginPath();
-        pen.fillStyle = i === chosen ? accent : ink;
-        pen.globalAlpha = 0.65;
-        pen.arc(at[0], at[1], Math.min(4, 1.6 + view.scale * 0.3), 0, 7);
-        pen.fill();
-        pen.globalAlpha = 1;
+    };
+  }
+  var reached = 8; // how far rings lie around what they mark
+  function draw() {
+    var room = base() * view.scale / Math.sqrt(table.n), near = room * 1.6 > ICON_FROM;
+    var size = Math.min(96, Math.max(ICON_FROM, room * 0.8)), high = size >= 60 ? size + 18 : size;
+    var roomAt = roomFinder(size, high), drawn = [], points = new Float32Array(2 * table.n), n = 0;
+    var step = base() * view.scale / MAP_SIDE, stepAcross = step * stretch();
+    var left = wide / 2 - view.x * MAP_SIDE * stepAcross, top = tall / 2 - view.y * MAP_SIDE * step;
+    for (var k = -1; k < table.n; k++) {
+      var i = k < 0 ? chosen : spots.strongest[k];
+      if (i < 0 || (i === chosen && k >= 0)) continue;
+      var x = left + spots.x[i] * stepAcross, y = top + spots.y[i] * step;
+      if (x < -size || y < -size || x > wide + size || y > tall + size) continue;
+      var image = near && table.icon[i] !== -1 && roomAt(x, y) ? iconOf(i) : null;
+      if (image) drawn.push([image, i, x, y]);
+      else {
+        points[2 * n] = x;
+        points[2 * n++ + 1] = y;
       }
     }
+    drawPoints(points, n);
+    pen.setTransform(dot, 0, 0, dot, 0, 0);
+    // White around a picture is not part of the map: on light paper it is multiplied away.
+    pen.globalCompositeOperation = light ? "multiply" : "source-over";
+    drawn.forEach(function (one) {
+      var cell = atlasCell(table, one[1]), side = cell ? one[0].naturalWidth / 8 : one[0].naturalWidth;
+      cell = cell || [0, 0];
+      pen.drawImage(one[0], cell[0] * side, cell[1] * side, side, side, one[2] - size / 2, one[3] - size / 2, size, size);
+    });
+    pen.globalCompositeOperation = "source-over";
     pen.textAlign = "center";
-    if (room * 1.6 <= ICON_FROM || size < 60) drawRegions();
+    if (!near || size < 60) drawRegions();
     pen.font = "12px Inter, sans-serif";
     pen.fillStyle = second;
-    named.forEach(function (n) { pen.fillText(n[0].length > 18 ? n[0].slice(0, 17) + "…" : n[0], n[1], n[2]); });
+    if (size >= 60) drawn.forEach(function (one) {
+      var name = table.name[one[1]];
+      pen.fillText(name.length > 18 ? name.slice(0, 17) + "…" : name, one[2], one[3] + size / 2 + 12);
+    });
+    reached = near ? size / 2 + 3 : 8;
+    mark();
+  }
+  // Rings lie on a sheet of their own: pointing at a feature leaves the map as it is.
+  function mark() {
+    ringPen.setTransform(dot, 0, 0, dot, 0, 0);
+    ringPen.clearRect(0, 0, wide, tall);
+    ringPen.strokeStyle = accent;
+    ringPen.lineWidth = 2;
     found.concat([current, chosen]).forEach(function (i) {
       if (i < 0) return;
       var at = toSheet(i);
-      if (at[0] < -size || at[1] < -size || at[0] > wide + size || at[1] > tall + size) return;
-      pen.beginPath();
-      pen.strokeStyle = accent;
-      pen.lineWidth = 2;
-      pen.arc(at[0], at[1], room * 1.6 > ICON_FROM ? size / 2 + 3 : 8, 0, 7);
-      pen.stroke();
+      if (at[0] < -reached || at[1] < -reached || at[0] > wide + reached || at[1] > tall + reached) return;
+      ringPen.beginPath();
+      ringPen.arc(at[0], at[1], reached, 0, 7);
+      ringPen.stroke();
     });
   }
   // Names of clusters, coarse ones first; finer ones as one comes closer, where there is room.
@@ -124,7 +185,7 @@
   }
   function nearest(x, y, within) {
     var best = -1, least = within * within;
-    for (var i = 0; i < table.feature.length; i++) {
+    for (var i = 0; i < table.n; i++) {
       var at = toSheet(i), far = (at[0] - x) * (at[0] - x) + (at[1] - y) * (at[1] - y);
       if (far < least) { least = far; best = i; }
     }
@@ -134,12 +195,12 @@
     if (i === current) return;
     current = i;
     caption.replaceChildren();
-    if (i >= 0) {
+    if (i >= 0 && table.feature[i] >= 0) {
       var number = document.createElement("b");
       number.textContent = table.feature[i];
       caption.append(number, " " + (table.name[i] || "no name"));
     }
-    ask();
+    mark();
   }
   // What the search field holds is ringed, and stays in the address.
   var box = document.getElementById("find"), found = [];
@@ -151,16 +212,17 @@
         if (name.toLowerCase().includes(wanted) || String(table.feature[i]) === wanted) found.push(i);
       });
       caption.textContent = found.length + (found.length === 1 ? " feature" : " features") + " labeled “" + text.trim() + "”" + (found.length ? "" : "; Enter searches captions too");
+      if (table.rows < table.n) caption.textContent = "Looking for “" + text.trim() + "”…";
     } else {
       caption.replaceChildren();
     }
-    ask();
+    mark();
   }
   function zoomAt(factor, x, y) {
-    var before = view.scale, size = base() * before, stretch = Math.max(1, Math.min(1.6, wide / tall));
+    var before = view.scale, size = base() * before;
     view.scale = Math.max(0.8, Math.min(60, before * factor));
     var grown = base() * view.scale;
-    view.x += (x - wide / 2) * (1 / size - 1 / grown) / stretch;
+    view.x += (x - wide / 2) * (1 / size - 1 / grown) / stretch();
     view.y += (y - tall / 2) * (1 / size - 1 / grown);
     ask();
   }
@@ -168,6 +230,10 @@
     return atlasPage(root, table, feature);
   }
   function open(i) {
+    if (i >= 0 && table.feature[i] < 0) {
+      table.all().then(function () { open(i); });
+      return;
+    }
     chosen = i;
     panel.hidden = i < 0;
     panel.replaceChildren();
@@ -202,12 +268,13 @@
     wide = sheet.clientWidth;
     tall = sheet.clientHeight;
     dot = window.devicePixelRatio || 1;
-    sheet.width = Math.round(wide * dot);
-    sheet.height = Math.round(tall * dot);
+    sheet.width = rings.width = Math.max(1, Math.round(wide * dot));
+    sheet.height = rings.height = Math.max(1, Math.round(tall * dot));
+    cover = new Uint8Array(sheet.width * sheet.height);
+    pixels = new ImageData(sheet.width, sheet.height);
     colors();
     ask();
   }
-  var byMass = [];
   var held = new Map(), moved = 0, spread = 0;
   function listen() {
     sheet.addEventListener("wheel", function (event) {
@@ -222,7 +289,7 @@
     });
     sheet.addEventListener("pointermove", function (event) {
       if (!held.has(event.pointerId)) { say(nearest(event.offsetX, event.offsetY, 32)); return; }
-      var from = held.get(event.pointerId), size = base() * view.scale, stretch = Math.max(1, Math.min(1.6, wide / tall));
+      var from = held.get(event.pointerId), size = base() * view.scale;
       held.set(event.pointerId, [event.offsetX, event.offsetY]);
       if (held.size === 2) {
         var ends = Array.from(held.values()), gap = Math.hypot(ends[0][0] - ends[1][0], ends[0][1] - ends[1][1]);
@@ -233,7 +300,7 @@
       }
       var dx = event.offsetX - from[0], dy = event.offsetY - from[1];
       moved += Math.abs(dx) + Math.abs(dy);
-      view.x -= dx / size / stretch;
+      view.x -= dx / size / stretch();
       view.y -= dy / size;
       ask();
     });
@@ -254,7 +321,10 @@
       else if (event.key === "+" || event.key === "=") zoomAt(1.4, wide / 2, tall / 2);
       else if (event.key === "-") zoomAt(1 / 1.4, wide / 2, tall / 2);
       else if (event.key === "Escape") open(-1);
-      else if (event.key === "Enter") { open(nearest(wide / 2, tall / 2, 1e9)); panel.querySelector("a").focus(); }
+      else if (event.key === "Enter") {
+        open(nearest(wide / 2, tall / 2, 1e9));
+        if (panel.querySelector("a")) panel.querySelector("a").focus();
+      }
       else return;
       event.preventDefault();
       say(nearest(wide / 2, tall / 2, 1e9));
@@ -271,27 +341,37 @@
     new ResizeObserver(resize).observe(sheet);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", resize);
   }
+  // A link to a feature opens it as soon as its row is here, a link to a search when all are.
+  function follow() {
+    var asked = location.hash.match(/^#f(\d+)$/), feature = asked ? Number(asked[1]) : -1;
+    if (asked) table.want([feature]).then(function () {
+      var i = table.place(feature);
+      if (i < 0) return;
+      view = { x: spots.x[i] / MAP_SIDE, y: spots.y[i] / MAP_SIDE, scale: 8 };
+      open(i);
+    });
+    var sought = new URLSearchParams(location.hash.slice(1)).get("q");
+    if (sought) { box.value = sought; look(sought); }
+  }
   document.addEventListener("DOMContentLoaded", function () {
-    if (!table) return;
+    rings.className = "rings";
+    sheet.after(rings);
     box.addEventListener("input", function () {
       look(box.value);
       var text = box.value.trim();
       history.replaceState(null, "", text ? "#q=" + encodeURIComponent(text) : location.pathname);
     });
-    byMass = table.feature.map(function (_, i) { return i; }).sort(function (a, b) {
-      return table.density[b] * table.max[b] - table.density[a] * table.max[a] || table.feature[a] - table.feature[b];
-    });
     holder.querySelector(".zoom").hidden = false;
     resize();
     listen();
-    var asked = location.hash.match(/^#f(\d+)$/);
-    var i = asked ? table.feature.indexOf(Number(asked[1])) : -1;
-    if (i >= 0) {
-      view = { x: table.x[i], y: table.y[i], scale: 8 };
-      open(i);
-    }
-    var sought = new URLSearchParams(location.hash.slice(1)).get("q");
-    if (sought) { box.value = sought; look(sought); }
+    follow();
+    // Names and icons come behind the points.
+    requestAnimationFrame(function () {
+      table.all().then(function () {
+        if (box.value.trim()) look(box.value);
+        ask();
+      }, function () { caption.textContent = "The names could not be loaded. Reload the page to try again."; });
+    });
     if (document.fonts) document.fonts.ready.then(ask);
   });
 })();

@@ -6,22 +6,10 @@
   var field = part.querySelector("input"), said = part.querySelector("[role=status]");
   var list = part.querySelector("ul");
   var SHOWN = 12, ONE = 1 << 22;
-  var table = null, features = null;
+  var table = null, features = window.atlasTable;
 
   window.atlasPictures = function (given) { table = given; };
-  var before = window.atlasFeatures;
-  window.atlasFeatures = function (given) { features = given; if (before) before(given); };
 
-  function load() {
-    if (table) return Promise.resolve();
-    return new Promise(function (done, fail) {
-      var script = document.createElement("script");
-      script.src = root + "/assets/pictures.js";
-      script.onload = done;
-      script.onerror = fail;
-      document.head.append(script);
-    });
-  }
   // Which pixels of a line go into each of n, and how much: Pillow's whole numbers, so that bits agree.
   function weights(length, n) {
     var found = [], scale = length / n, support = Math.max(scale, 1) / 2;
@@ -90,7 +78,7 @@
     return found.sort(function (a, b) { return a.far - b.far || a.image - b.image; });
   }
   function tile(feature) {
-    var i = features.feature.indexOf(feature), item = document.createElement("li"), link = document.createElement("a");
+    var i = features.place(feature), item = document.createElement("li"), link = document.createElement("a");
     link.href = atlasPage(root, features, feature);
     if (features.icon[i] !== -1) link.append(atlasImage(root, features, i));
     var name = document.createElement("span"), number = document.createElement("b");
@@ -106,7 +94,8 @@
     found.forEach(function (one) {
       one.features.forEach(function (feature) { if (!shown.includes(feature)) shown.push(feature); });
     });
-    list.replaceChildren.apply(list, shown.slice(0, SHOWN).map(tile));
+    shown = shown.slice(0, SHOWN);
+    features.want(shown).then(function () { list.replaceChildren.apply(list, shown.map(tile)); });
     if (!found.length) {
       said.textContent = "It is not among the pictures shown here. The command below opens any picture.";
       return;
@@ -117,7 +106,7 @@
   function ask(file) {
     list.replaceChildren();
     said.textContent = "Looking…";
-    Promise.all([load(), look(file)]).then(function (both) {
+    Promise.all([atlasLoad("assets/pictures.js"), look(file)]).then(function (both) {
       show(nearest(both[1]));
     }).catch(function () {
       said.textContent = "This browser can’t read that file as a picture. Try a PNG, JPEG or WebP.";

@@ -85,8 +85,8 @@ def test_the_site_shows_each_icon_and_what_its_round_trip_gave(folder):
     record = json.loads((site / f"api/v1/features/{feature // 64}.json").read_text())[str(feature)]
     assert record["icon"] == f"icon/0/{feature}.webp"
     assert record["round_trip"]["verdict"] == row["verdict"]
-    listed = (site / "assets/features.js").read_text()
-    held = json.loads(listed[len("atlasFeatures(") : -3])
+    listed = (site / "assets/features/0.js").read_text()
+    held = json.loads(listed[len("atlasRows(") : -3])
     assert set(held["icon"]) == {-2}
 
 

@@ -128,17 +128,18 @@ def test_an_image_shown_in_place_of_a_repeated_one_is_written():
 
 
 def test_icons_lie_in_the_order_of_the_map(grouped_site, db):
-    table = (grouped_site / links.FEATURES_SCRIPT).read_text()
-    given = json.loads(table[len("atlasFeatures(") : -3])
+    (table,) = (grouped_site / "assets" / "features").iterdir()
+    rows = json.loads(table.read_text()[len("atlasRows(") : -3])
+    places = dict(zip(rows["feature"], rows["place"], strict=True))
     sheets = sorted((grouped_site / "sheet" / "icon").iterdir())
-    assert len(sheets) == -(-len(given["feature"]) // links.ICON_COLUMNS**2)
+    assert len(sheets) == -(-len(places) // links.ICON_COLUMNS**2)
     text = (grouped_site / "browse.html").read_text()
     shown = re.findall(r'data-feature="(\d+)"><i class="cell"><img class="x(\d+) y(\d+)"', text)
     for feature, x, y in shown:
-        place = given["feature"].index(int(feature)) % links.ICON_COLUMNS**2
+        place = places[int(feature)] % links.ICON_COLUMNS**2
         assert (int(x), int(y)) == (place % links.ICON_COLUMNS, place // links.ICON_COLUMNS)
-        assert given["icon"][given["feature"].index(int(feature))] == -3
     assert shown
+    assert set(rows["icon"]) == {-3}
 
 
 def test_addresses_of_cells_say_where_the_picture_lies():
@@ -285,8 +286,8 @@ def test_a_changed_label_rewrites_exactly_the_files_that_show_it(published, tmp_
     assert found == show | {links.parquet_file("labels")}
     assert found >= {
         links.feature_page(feature, layout).partition("#")[0],
-        *(links.feature_json(feature), links.search_script("ze"), links.words_page("z")),
-        *(links.FEATURES_SCRIPT, links.BROWSE),
+        *(links.feature_json(feature), links.search_script("z"), links.words_page("z")),
+        *(links.rows_script(0), links.BROWSE),
     }
 
 

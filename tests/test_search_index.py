@@ -5,7 +5,15 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.search_index import index_scripts, prefix_of, script, word_weights, words_of
+from atlas.search_index import (
+    UNFINISHED,
+    file_name,
+    index_scripts,
+    script,
+    table_scripts,
+    word_weights,
+    words_of,
+)
 
 
 def read_script(text, receiver):
@@ -20,37 +28,111 @@ def test_a_word_of_all_strongest_images_weighs_as_much_as_a_sure_label():
     assert found == {"red": {1: 75}, "apple": {1: 100}, "pie": {1: 25}, "pear": {2: 150}}
 
 
-def test_words_lie_under_their_first_two_characters():
-    assert [prefix_of(word) for word in ("apple", "a", "42nd", "über", "日本")] == [
-        "ap",
-        "_",
-        "42",
-        "_",
-        "_",
-    ]
+WEIGHTS = st.dictionaries(
+    st.text("abs日_", min_size=1, max_size=5),
+    st.dictionaries(st.integers(0, 99), st.integers(1, 500), min_size=1, max_size=5),
+    max_size=12,
+)
+PIECE_CHARS = st.sampled_from([1, 60, 65_536])
+
+
+def pieces_of(scripts):
+    pieces = {prefix: read_script(text, "atlasWords") for prefix, text in scripts.items()}
+    assert all(text.isascii() and "<" not in text for text in scripts.values())
+    assert all(piece["prefix"] == prefix for prefix, piece in pieces.items())
+    return pieces
+
+
+def piece_for(pieces, word):
+    """As table.js finds it: that of the longest prefix that there is."""
+    held = [word[:n] for n in range(len(word), 0, -1) if word[:n] in pieces]
+    return pieces[held[0]] if held else {"prefix": "", "words": {}, "meanings": {}}
+
+
+def pairs_of(flat):
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def answer(pieces, word):
+    """As search.js answers one word."""
+    piece = piece_for(pieces, word)
+    if "begins" in piece:
+        return dict(pairs_of(piece["begins"])) if piece["prefix"] == word else {}
+    return best_of(word, {key: dict(pairs_of(flat)) for key, flat in piece["words"].items()})
+
+
+def best_of(word, weights):
+    found = {}
+    for key, held in weights.items():
+        share = 1 if key in (word, word + "s") else UNFINISHED
+        if key.startswith(word):
+            for feature, weight in held.items():
+                found[feature] = max(found.get(feature, 0), share * weight)
+    return found
+
+
+@given(WEIGHTS, PIECE_CHARS, st.text("abs日_", min_size=1, max_size=6))
+def test_whatever_is_typed_is_answered_alike_however_small_the_pieces(weights, chars, typed):
+    pieces = pieces_of(index_scripts(weights, piece_chars=chars))
+    for word in {typed, *weights}:
+        found, wanted = answer(pieces, word), best_of(word, weights)
+        assert found.keys() == wanted.keys()
+        assert all(abs(found[f] - wanted[f]) < 0.1 for f in wanted)
 
 
 @given(
-    st.dictionaries(
-        st.text(min_size=1, max_size=8).map(str.lower),
-        st.dictionaries(st.integers(0, 99), st.integers(1, 500), min_size=1, max_size=5),
-        max_size=8,
-    )
+    st.dictionaries(st.text("abc", min_size=1, max_size=5), st.just([(1, 5)]), max_size=9),
+    PIECE_CHARS,
+    st.text("abc", min_size=3, max_size=5),
 )
-def test_scripts_hold_every_word_and_nothing_that_ends_a_script(weights):
-    scripts = index_scripts(weights)
-    held = {}
-    for prefix, text in scripts.items():
-        assert text.isascii()
-        assert "<" not in text
-        piece = read_script(text, "atlasWords")
-        assert piece["prefix"] == prefix
-        held |= piece["words"]
-    assert held.keys() == weights.keys()
-    for word, flat in held.items():
-        pairs = list(zip(flat[::2], flat[1::2], strict=True))
-        assert dict(pairs) == weights[word]
-        assert [w for _, w in pairs] == sorted((w for _, w in pairs), reverse=True)
+def test_an_unfinished_word_finds_the_shortest_of_the_vocabulary(vocabulary, chars, typed):
+    pairs = [(f"{word} b", [(2, 3)]) for word in vocabulary]
+    pieces = pieces_of(index_scripts({}, [*vocabulary.items(), *pairs], chars))
+    held = piece_for(pieces, typed)["meanings"]
+    begun = [word for word in held if word.startswith(typed) and " " not in word]
+    wanted = [word for word in vocabulary if word.startswith(typed)]
+    assert min(begun, key=lambda w: (len(w), w), default="") == min(
+        wanted, key=lambda w: (len(w), w), default=""
+    )
+    for entry, _ in pairs:
+        assert piece_for(pieces, entry.split()[0])["meanings"][entry] == [2, 3]
+
+
+def test_pieces_stay_small_and_their_names_are_safe():
+    weights = {f"word{n}日": dict.fromkeys(range(50), 9) for n in range(400)}
+    weights |= {"w" * 400 + letter: {1: 1} for letter in "abcdefgh"}
+    scripts = index_scripts(weights, piece_chars=2000)
+    longest = scripts.pop("w" * 12)  # more letters would make a name that no disk takes
+    assert max(len(text) for text in scripts.values()) < 2400 < len(longest)
+    assert {file_name(prefix) for prefix in scripts} >= {"w", "word", "word3", "www"}
+    assert file_name("a日_") == "a_65e5_5f"
+
+
+def test_rows_lie_by_number_and_places_in_the_order_given():
+    rows = [
+        {"feature": f, "name": f"n{f}", "icon": -3, "density": d, "max": 2.0, "selectivity": 0.5, "trip": -1.0, "x": 0.25, "y": 1.0}
+        for f, d in ((1030, 0.5), (7, 0.75), (1024, 0.5))
+    ]  # fmt: skip
+    scripts = table_scripts(rows, ["b", "a"], [(0, "all", 0.5, 0.5)])
+    assert read_script(scripts["assets/features.js"], "atlasFeatures") == {
+        "n": 3,
+        "files": [0, 1],
+        "prefixes": ["a", "b"],
+        "regions": [[0, "all", 0.5, 0.5]],
+        "layout": "pages",
+        "trips": False,
+    }
+    assert read_script(scripts["assets/features/1.js"], "atlasRows") == {
+        "place": [0, 2],
+        "feature": [1030, 1024],
+        "name": ["n1030", "n1024"],
+        "icon": [-3, -3],
+        "density": [0.5, 0.5],
+    }
+    spots = read_script(scripts["assets/spots.js"], "atlasSpots")
+    assert spots == {"x": [2500] * 3, "y": [10_000] * 3, "strongest": [1, 2, 0]}
+    measures = read_script(scripts["assets/measures.js"], "atlasMeasures")
+    assert measures["max"] == [2.0] * 3
 
 
 def test_hostile_text_stays_data():

@@ -9,20 +9,24 @@ slowed down four times except where it says otherwise; of several openings the m
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import shutil
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+LoadState = Literal["domcontentloaded", "networkidle"]
+COMPRESSED = {".html", ".css", ".js", ".svg", ".json"}
 OPENINGS = 5
 FRAMES = 60
 WATCH_PAINT = """
@@ -32,41 +36,70 @@ new PerformanceObserver(list => {
 }).observe({ type: "largest-contentful-paint", buffered: true });
 """
 TIME_FRAMES = """async frames => {
-  const sheet = document.getElementById("sheet"), took = [];
+  const sheet = document.getElementById("sheet"), gaps = [];
+  let before = await new Promise(requestAnimationFrame);
   for (let i = 0; i < frames; i++) {
-    await new Promise(requestAnimationFrame);
-    const start = performance.now();
-    sheet.dispatchEvent(new WheelEvent("wheel", { deltaY: i % 2 ? -9 : 9, cancelable: true }));
-    await new Promise(done => requestAnimationFrame(() => { took.push(performance.now() - start); done(); }));
+    sheet.dispatchEvent(new WheelEvent("wheel", { deltaY: i % 2 ? -9 : 9, clientX: 700, clientY: 500, cancelable: true }));
+    const now = await new Promise(requestAnimationFrame);
+    gaps.push(now - before);
+    before = now;
   }
-  return took;
+  return gaps;
 }"""
-"""A turn of the wheel asks for a frame; from there to the end of its drawing."""
-TIME_SEARCH = """async text => {
-  const box = document.getElementById("find"), found = document.getElementById("found");
-  const took = [];
-  for (let n = 1; n <= text.length; n++) {
-    const start = performance.now();
-    const changed = new Promise(done => {
-      const watch = new MutationObserver(() => { watch.disconnect(); done(); });
-      watch.observe(found, { childList: true });
-      setTimeout(done, 2000);
-    });
-    box.value = text.slice(0, n);
-    box.dispatchEvent(new Event("input", { bubbles: true }));
-    await changed;
-    took.push(performance.now() - start);
-  }
-  return took;
+"""From frame to frame, in milliseconds, while each turn of the wheel draws the map anew."""
+TIME_KEY = """async typed => {
+  const box = document.getElementById("find"), answer = document.getElementById("answer");
+  const start = performance.now();
+  const there = () => answer.textContent.includes(" labeled or captioned “" + typed + "”")
+    && document.querySelector("#found .clamp, #meant:not([hidden]) .clamp");
+  box.value = typed;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+  while (!there() && performance.now() - start < 5000) await new Promise(done => setTimeout(done, 1));
+  await new Promise(requestAnimationFrame);
+  await new Promise(done => { const { port1, port2 } = new MessageChannel(); port1.onmessage = done; port2.postMessage(0); });
+  return performance.now() - start;
 }"""
-"""From each key to its results; the first also loads the words that begin so."""
+"""From a key to its first result with its name, painted, in milliseconds: 5 s where none came."""
+SEARCHED: tuple[tuple[str, LoadState], ...] = (
+    ("as_it_opens", "domcontentloaded"),
+    ("once_open", "networkidle"),
+)
+DEEP = 9
+"""Presses of plus that lead to where icons lie side by side."""
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves a folder without a word."""
+    """Serves a folder as free hosts do, text compressed, without a word."""
+
+    def do_GET(self) -> None:
+        """Answer with a file."""
+        path = Path(self.translate_path(self.path))
+        if path.suffix not in COMPRESSED or not path.is_file():
+            super().do_GET()
+            return
+        body = gzip.compress(path.read_bytes(), 6)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A page, and what its processor time is read from."""
+
+    page: Page
+    session: CDPSession
+
+    def busy_ms(self) -> float:
+        """Return what its main thread has computed: a busy machine does not add to it."""
+        found = self.session.send("Performance.getMetrics")["metrics"]
+        return 1000 * float(next(m["value"] for m in found if m["name"] == "TaskDuration"))
 
 
 @contextmanager
@@ -79,28 +112,68 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(browser: Browser, url: str, slowed: int) -> Iterator[tuple[Page, dict[str, float]]]:
-    """Yield a page in a fresh browser profile, and what its opening took."""
+def opened(
+    browser: Browser, url: str, slowed: int, until: LoadState = "networkidle"
+) -> Iterator[tuple[Opened, dict[str, float]]]:
+    """Yield a page in a fresh browser profile, and what its opening took so far."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     session: CDPSession = context.new_cdp_session(page)
     session.send("Network.enable")
     session.send("Emulation.setCPUThrottlingRate", {"rate": slowed})
-    sizes: list[float] = []
-    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    kinds: dict[str, str] = {}
+    sizes: dict[str, float] = {}
+    session.on("Network.responseReceived", lambda e: kinds.update({e["requestId"]: e["type"]}))
+    session.on("Network.loadingFinished", lambda e: sizes.update({e["requestId"]: e["encodedDataLength"]}))  # fmt: skip
     page.add_init_script(WATCH_PAINT)
-    page.goto(url)
-    page.wait_for_load_state("networkidle")
+    page.goto(url, wait_until=until)
     took = {
         "requests": len(sizes),
-        "kilobytes": sum(sizes) / 1e3,
+        "kilobytes": sum(sizes.values()) / 1e3,
+        "kilobytes_without_pictures": sum(
+            size for request, size in sizes.items() if kinds.get(request) != "Image"
+        )
+        / 1e3,
         "largest_paint_ms": page.evaluate("window.largest"),
         "interactive_ms": page.evaluate(
             "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
         ),
     }
-    yield page, took
+    yield Opened(page, session), took
     context.close()
+
+
+def first_name(site: Path) -> str:
+    """Return the first label that the scripts list."""
+    for path in sorted((site / "assets" / "features").iterdir()):
+        text = path.read_text(encoding="utf-8")
+        rows = json.loads(text.removeprefix("atlasRows(").removesuffix(");\n"))
+        for name in rows["name"]:
+            if name:
+                return str(name)
+    return ""
+
+
+def frames_of(opened: Opened) -> dict[str, float]:
+    """Return how far the map's frames lie apart, and what one costs, in milliseconds."""
+    before = opened.busy_ms()
+    gaps = sorted(opened.page.evaluate(TIME_FRAMES, FRAMES))
+    return {
+        "gap_median": round(statistics.median(gaps), 1),
+        "gap_worst_of_ten": round(gaps[int(0.9 * len(gaps))], 1),
+        "main_thread": round((opened.busy_ms() - before) / FRAMES, 1),
+    }
+
+
+def keys_of(opened: Opened, text: str) -> dict[str, list[float]]:
+    """Return what each key of a text takes, and computes, in milliseconds."""
+    took: dict[str, list[float]] = {"painted": [], "main_thread": []}
+    for n in range(1, len(text) + 1):
+        before = opened.busy_ms()
+        took["painted"].append(round(opened.page.evaluate(TIME_KEY, text[:n]), 1))
+        took["main_thread"].append(round(opened.busy_ms() - before, 1))
+    return took
 
 
 def main() -> None:
@@ -110,10 +183,8 @@ def main() -> None:
     site = parser.parse_args().site
     first = min(site.glob("feature/**/*.html"))
     paths = {"home": "index.html", "feature": first.relative_to(site).as_posix(), "browse": "browse.html", "map": "map.html", "search": "search.html"}  # fmt: skip
-    table = (site / "assets" / "features.js").read_text(encoding="utf-8")
-    given = json.loads(table.removeprefix("atlasFeatures(").removesuffix(");\n"))
-    word = next(name for name in given["name"] if name)
-    figures: dict[str, Any] = {"features_shown": len(given["feature"]), "searched": word}
+    word = first_name(site)
+    figures: dict[str, Any] = {"searched": word}
     path = next(found for name in BROWSERS if (found := shutil.which(name)))
     with sync_playwright() as playwright, served(site) as url:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -125,15 +196,18 @@ def main() -> None:
             figures[name] = {
                 key: round(statistics.median(t[key] for t in each), 1) for key in each[0]
             }
-        with opened(browser, f"{url}/map.html", 1) as (page, _):
-            frames = sorted(page.evaluate(TIME_FRAMES, FRAMES))
-        figures["map_frame_ms_not_slowed"] = {
-            "median": round(statistics.median(frames), 1),
-            "worst_of_ten": round(frames[int(0.9 * len(frames))], 1),
-        }
-        with opened(browser, f"{url}/search.html", 4) as (page, _):
-            keys = page.evaluate(TIME_SEARCH, word)
-        figures["search_ms_by_key"] = [round(ms, 1) for ms in keys]
+        with opened(browser, f"{url}/map.html", 1) as (map_page, _):
+            figures["map_frame_ms_not_slowed"] = {"all": frames_of(map_page)}
+            map_page.page.focus("#sheet")
+            for _ in range(DEEP):
+                map_page.page.keyboard.press("+")
+            map_page.page.wait_for_load_state("networkidle")
+            figures["map_frame_ms_not_slowed"]["icons"] = frames_of(map_page)
+        for when, until in SEARCHED:
+            with opened(browser, f"{url}/search.html", 4, until) as (search_page, _):
+                if when == "once_open":
+                    search_page.page.wait_for_function("atlasTable.rows === atlasTable.n")
+                figures[f"search_ms_by_key_{when}"] = keys_of(search_page, word)
         browser.close()
     print(json.dumps(figures, indent=1))
 
