@@ -193,10 +193,11 @@
     }
   }
   function fail(error) { answer.textContent = "Something is missing: " + error.message + ". Reload the page to try again."; }
-  var asked = 0;
+  var asked = 0, invitation = answer.textContent;
   function search(text) {
     var turn = ++asked, query = wordsOf(text);
     if (!query.length) {
+      answer.textContent = invitation;
       found.replaceChildren();
       meant.hidden = true;
       start.hidden = false;

@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
+import { gzipSync } from "node:zlib";
 import { extname, join, normalize } from "node:path";
 import { chromium } from "playwright-core";
 import { HtmlValidate } from "html-validate";
@@ -23,8 +24,11 @@ const pages = ["index.html", "browse.html", "search.html?q=red", "map.html", "pi
 const server = createServer((request, response) => {
   const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname)).replace(/^(\.\.[/\\])+/, "");
   try {
-    const body = readFileSync(join(site, path === "/" ? "index.html" : path));
-    response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream" }).end(body);
+    const file = path === "/" ? "index.html" : path, body = readFileSync(join(site, file));
+    const type = TYPES[extname(file)] ?? "application/octet-stream";
+    // Text goes compressed, as every free host sends it.
+    if (/text|javascript|json|svg/.test(type)) response.writeHead(200, { "content-type": type, "content-encoding": "gzip" }).end(gzipSync(body));
+    else response.writeHead(200, { "content-type": type }).end(body);
   } catch {
     response.writeHead(404).end("not here");
   }
