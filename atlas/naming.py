@@ -383,11 +383,11 @@ def grade(exam: Exam, vectors: NDArray[np.float32], directions: NDArray[np.float
     for block in _blocks(np.arange(n)):
         table = np.round(others @ directions[block].astype(np.float64).T, DECIMALS)
         firing = [exam.firing[row] for row in block.tolist()]
-        lengths = [len(images) for images in firing]
+        ends = np.cumsum([0, *(len(images) for images in firing)])
         images = np.concatenate(firing or [np.empty(0, np.int64)])
-        products = inner_products(vectors, images, directions, np.repeat(block, lengths))
-        each = np.split(np.round(products, DECIMALS), np.cumsum(lengths)[:-1])
-        for column, (row, scores) in enumerate(zip(block.tolist(), each, strict=True)):
+        products = inner_products(vectors, images, directions, np.repeat(block, np.diff(ends)))
+        for column, row in enumerate(block.tolist()):
+            scores = np.round(products[ends[column] : ends[column + 1]], DECIMALS)
             silent = np.sort(table[exam.silent[row], column])
             if not len(scores) or not len(silent):
                 continue

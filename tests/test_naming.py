@@ -132,3 +132,10 @@ def test_intervals_hold_what_they_are_of_and_narrow_with_more_images():
     assert low < 0.8 < high
     assert naming.auroc_interval(0.8, 500, 5000)[0] > low
     assert naming.median_interval(np.array([1.0, np.nan, 3.0, 2.0]))[0] == 2.0
+
+
+def test_an_exam_without_features_has_no_grades():
+    exam = naming.Exam(np.empty(0, np.int64), (), (), np.arange(3), ())
+    found = naming.grade(exam, np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
+    assert found.auroc.shape == (0,)
+    assert found.tenths.shape == (0, naming.TENTHS)
