@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from atlas import links
 from atlas.config import Runtime
 from atlas.errors import MissingError, SiteError
 from atlas.hosts import Tally, tally, why_over
@@ -21,10 +22,10 @@ from atlas.stage import RECEIPT
 from atlas.workers import devices_of, in_workers
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src {}; font-src 'self'; "
     "base-uri 'none'; form-action 'self'"
 )
-"""The content security policy of every page, first in its head."""
+"""The content security policy of every page, first in its head, but for where pictures come from."""
 LINKING = {"a": "href", "link": "href", "img": "src", "script": "src", "form": "action"}
 SAFE_RELS = {"noopener", "noreferrer", "nofollow"}
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
@@ -47,20 +48,31 @@ class Checked:
     largest_page: str
     largest_page_bytes: int
     tally: Tally
+    """Of what its host gets."""
+    pictures: int = 0
+    """Of those files: the ones to be published elsewhere."""
+    picture_bytes: int = 0
+    media: str = ""
+    """Where those are to be published."""
 
     def summary(self) -> str:
         """Return one line for people."""
         kept = f" ({self.pages - self.read:,} as they were)" if self.read < self.pages else ""
+        apart = (
+            f"; of these {self.pictures:,} files, {self.picture_bytes / 1e6:,.1f} MB, "
+            f"in {links.MEDIA}/ for {self.media}"
+        )
         return (
             f"site: {self.pages:,} pages{kept}, {self.files:,} files, {self.size_bytes / 1e6:,.1f} MB, "
             f"{self.links:,} links, all good; largest page {self.largest_page} "
-            f"({self.largest_page_bytes / 1e3:,.0f} kB)"
+            f"({self.largest_page_bytes / 1e3:,.0f} kB){apart if self.media else ''}"
         )
 
 
 TAG = re.compile(r'<(?:!--.*?-->|(/?[a-zA-Z!][^\s/>]*)((?:[^">]|"[^"]*")*)>)|(<)', re.DOTALL)
 """A comment, a tag with its attributes, or a "<" that begins neither."""
 ATTRIBUTE = re.compile(r'\s+([^\s"=]+)(?:="([^"]*)")?')
+MEDIA = re.compile(r'<html [^>]*data-media="([^"]*)"')
 MISSING = re.compile(r'id="missing" data-root="([^"]*)"')
 REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 
@@ -86,10 +98,17 @@ class _Tag(NamedTuple):
     problems: tuple[str, ...]
     target: str
     """Where it links to within the site; empty where it doesn't."""
+    picture: str = ""
+    """Place below the site's folder of a picture that is published elsewhere."""
+
+
+def policy_of(media: str) -> str:
+    """Return the policy of a site whose pictures are published at an address, empty where with its pages."""
+    return POLICY.format(f"'self' {links.origin(media)}" if media else "'self'")
 
 
 @lru_cache(maxsize=1 << 14)
-def _read_tag(name: str, attributes: str) -> _Tag:
+def _read_tag(name: str, attributes: str, media: str) -> _Tag:
     """Return a tag; on ten thousands of pages most are the same."""
     pairs = ATTRIBUTE.findall(attributes)
     found = {key.lower(): unescape(value) for key, value in pairs}
@@ -104,17 +123,20 @@ def _read_tag(name: str, attributes: str) -> _Tag:
         problems.append("an inline style sheet")
     elif name == "img" and not _sized(found):
         problems.append(f"a picture without alt, width or height: {found.get('src')}")
-    target = ""
+    target = picture = ""
     if name in LINKING and LINKING[name] in found:
         address = found[LINKING[name]]
         parts = _split(address)
-        if parts.scheme or parts.netloc:
+        below = address.partition("#")[0].removeprefix(f"{media}/")
+        if media and name == "img" and address.startswith(f"{media}/"):
+            picture = links.stored(below, media)
+        elif parts.scheme or parts.netloc:
             rels = set(found.get("rel", "").split())
             if name != "a" or parts.scheme not in ("http", "https") or not rels >= SAFE_RELS:
                 problems.append(f"<{name}> leads out to {address}")
         else:
             target = address
-    return _Tag(name, found, tuple(problems), target)
+    return _Tag(name, found, tuple(problems), target, picture)
 
 
 def _split(address: str) -> SplitResult:
@@ -124,13 +146,14 @@ def _split(address: str) -> SplitResult:
         return SplitResult("broken", address, "", "", "")
 
 
-def _read_page(name: str, text: str, files: Container[str]) -> _Page:
+def _read_page(name: str, text: str, files: Container[str], media: str) -> _Page:
     """Return what a page holds and what is wrong with it by itself.
 
     Args:
         name: Its address.
         text: Its markup.
-        files: All addresses of the site.
+        files: Places of all files below the site's folder.
+        media: Where pictures are published; empty where with the pages.
     """
     missing = MISSING.search(text) if name == "404.html" else None
     page = _Page(root=missing[1] if missing and missing[1] != "." else None)
@@ -144,7 +167,7 @@ def _read_page(name: str, text: str, files: Container[str]) -> _Page:
         counts[tag_name] += 1
         if not attributes and tag_name not in ("script", "style", "img"):
             continue
-        tag = _read_tag(tag_name, attributes)
+        tag = _read_tag(tag_name, attributes, media)
         page.problems += tag.problems
         if "id" in tag.found:
             if tag.found["id"] in page.anchors:
@@ -154,21 +177,21 @@ def _read_page(name: str, text: str, files: Container[str]) -> _Page:
             policy = tag.found.get("content", "")
         elif tag_name == "html":
             language = tag.found.get("lang", "")
-        if tag.target:
+        if tag.target or tag.picture:
             page.links += 1
             _follow(page, name, tag, files)
-    page.problems += _of_whole(text, policy, language, counts)
+    page.problems += _of_whole(text, policy == policy_of(media), language, counts)
     return page
 
 
-def _of_whole(text: str, policy: str, language: str, counts: Mapping[str, int]) -> list[str]:
+def _of_whole(text: str, ours: bool, language: str, counts: Mapping[str, int]) -> list[str]:
     """Return what is wrong with a page as a whole."""
     problems = []
     codes = (int(h, 16) if h else int(d) for h, d in REFERENCE.findall(text))
     referred = "".join(chr(code) for code in codes if code < 0x110000)
     if CONTROL.search(text) or CONTROL.search(referred):
         problems.append("a control character")
-    if policy != POLICY:
+    if not ours:
         problems.append("the content security policy is not first, or not ours")
     if not language:
         problems.append("no language")
@@ -181,6 +204,10 @@ def _of_whole(text: str, policy: str, language: str, counts: Mapping[str, int]) 
 
 def _follow(page: _Page, name: str, tag: _Tag, files: Container[str]) -> None:
     """Note where a link of a page leads, and what is wrong with it."""
+    if tag.picture:
+        if tag.picture not in files:
+            page.problems.append(f"{tag.found['src']} leads nowhere: no {tag.picture}")
+        return
     path, _, anchor = tag.target.partition("#")
     if page.root is not None and path.startswith(f"{page.root}/"):
         path = path[len(page.root) + 1 :]
@@ -248,6 +275,8 @@ def check_site(folder: Path, before: Path | None = None) -> Checked:
         )
     n_links = sum(found[name].links for name in changed)
     largest = max(names, key=lambda name: (sizes[name], name))
+    media = media_of(folder)
+    apart = {n: size for n, size in sizes.items() if media and n.startswith(f"{links.MEDIA}/")}
     return Checked(
         len(names),
         len(changed),
@@ -256,8 +285,17 @@ def check_site(folder: Path, before: Path | None = None) -> Checked:
         sum(sizes.values()),
         largest,
         sizes[largest],
-        tally(sizes),
+        tally({name: size for name, size in sizes.items() if name not in apart}),
+        len(apart),
+        sum(apart.values()),
+        media,
     )
+
+
+def media_of(folder: Path) -> str:
+    """Return where the pictures of a finished site are to be published; empty where with its pages."""
+    found = MEDIA.search((folder / links.HOME).read_text(encoding="utf-8"))
+    return unescape(found[1]) if found else ""
 
 
 def _changed(folder: Path, before: Path, names: Sequence[str]) -> list[str]:
@@ -334,10 +372,10 @@ def list_sizes(folder: Path) -> Iterator[tuple[str, int]]:
                     yield f"{way}{entry.name}", entry.stat().st_size
 
 
-def _take(folder: Path, _device: str) -> tuple[Path, frozenset[str]]:
-    return folder, frozenset(name for name, _ in list_sizes(folder))
+def _take(folder: Path, _device: str) -> tuple[Path, frozenset[str], str]:
+    return folder, frozenset(name for name, _ in list_sizes(folder)), media_of(folder)
 
 
-def _parse(site: tuple[Path, frozenset[str]], names: Sequence[str]) -> list[_Page]:
-    folder, files = site
-    return [_read_page(n, (folder / n).read_text(encoding="utf-8"), files) for n in names]
+def _parse(site: tuple[Path, frozenset[str], str], names: Sequence[str]) -> list[_Page]:
+    folder, files, media = site
+    return [_read_page(n, (folder / n).read_text(encoding="utf-8"), files, media) for n in names]

@@ -602,6 +602,11 @@ class SiteSettings(Section):
         pattern=r"^(https?://[^\s/?#]+(/[^\s/?#]+)*)?$",
         description="Where the site will be published, http or https, without a slash at the end: for its sitemaps, and for short links on hosts that answer a missing address with 404.html.",
     )
+    media_base_url: str = Field(
+        default="",
+        pattern=r"^(https?://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~-]+)*)?$",
+        description="Where the pictures will be published if not with the pages, http or https, of letters, digits and . _ ~ - only, without a slash at the end: they are written to site/media, and the host's limits count all else.",
+    )
     icon_px: int = Field(
         default=64, ge=16, le=512, description="Side of an icon in a sheet, in pixels."
     )

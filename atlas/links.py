@@ -38,6 +38,12 @@ PICTURES_SCRIPT = "assets/pictures.js"
 API = "api/v1"
 FEATURES_A_GROUP = 16
 FEATURES_A_SHEET = 4
+PICTURE_FOLDERS = frozenset(
+    ("concept", "icon", "knob", "other", "sheet", "strip", "thumb", "transfer")
+)
+"""Folders at the site's root that hold pictures and nothing that a page links to."""
+MEDIA = "media"
+"""Folder of the pictures' folders where pages have the pictures from another address."""
 ICON_COLUMNS = 8
 """Of a sheet of icons, and its rows; the style sheet and the scripts know it too."""
 LONGEST_URL = 2000
@@ -200,8 +206,47 @@ def parquet_file(table: str) -> str:
     return f"parquet/{table}.parquet"
 
 
-def relative(page: str, target: str) -> str:
-    """Return the link from one page to a target, both counted from the site's root."""
+def is_picture(address: str) -> bool:
+    """Return whether an address, counted from the site's root, is a picture's."""
+    return address.partition("/")[0] in PICTURE_FOLDERS
+
+
+def stored(address: str, media: str) -> str:
+    """Return where a file lies below the site's folder.
+
+    Args:
+        address: As pages have it, counted from the site's root.
+        media: Where pictures will be published; empty where with the pages.
+    """
+    return f"{MEDIA}/{address}" if media and is_picture(address) else address
+
+
+def published(address: str, media: str) -> str:
+    """Return the whole address of a picture that is published elsewhere, else the address as it is.
+
+    Args:
+        address: Counted from the site's root.
+        media: As in stored.
+    """
+    return f"{media}/{address}" if media and is_picture(address) else address
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of an address."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def relative(page: str, target: str, media: str = "") -> str:
+    """Return the link from one page to a target, both counted from the site's root.
+
+    Args:
+        page: Where the link stands.
+        target: Where it leads.
+        media: Where pictures are published; empty where with the pages.
+    """
+    if media and is_picture(target):
+        return published(target, media)
     path, mark, anchor = target.partition("#")
     return f"{_way(page.rpartition('/')[0], path)}{mark}{anchor}"
 

@@ -431,10 +431,10 @@ class Atlas:
         if not rows:
             return None
         image = rows[0][0]
-        path = site_dir(self.path) / (
-            links.icon(feature) if image is None else links.thumbnail(image)
-        )
-        return path if path.exists() else None
+        address = links.icon(feature) if image is None else links.thumbnail(image)
+        folder = site_dir(self.path)
+        paths = (folder / address, folder / links.MEDIA / address)
+        return next((path for path in paths if path.exists()), None)
 
     def arrow(self, query: str) -> pa.Table:
         """Return a query's rows as an Arrow table, for whoever works on with many of them.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from atlas import links
 from atlas.files import (
     digest_file,
     digest_json,
@@ -37,7 +38,7 @@ class Part:
     said: Any
     """What its making returned; plain JSON."""
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Address -> (bytes, modification time in ns)."""
+    """Place below the site's folder -> (bytes, modification time in ns)."""
 
 
 class Output:
@@ -63,10 +64,21 @@ class Output:
         )
 
     def put(self, name: str, data: str | bytes) -> None:
-        """Write one file of the site; what the published one holds already keeps its time."""
+        """Write one file of the site; what the published one holds already keeps its time.
+
+        Args:
+            name: Its address; pictures that will be published elsewhere get a folder of their own.
+            data: What it holds.
+        """
         raw = data.encode("utf-8") if isinstance(data, str) else data
-        write_or_link(self.job.out_dir / name, self.job.published_dir / name, raw)
-        self._open.append(name)
+        place = links.stored(name, self.job.settings.media_base_url)
+        write_or_link(self.job.out_dir / place, self.job.published_dir / place, raw)
+        self._open.append(place)
+
+    def before(self, name: str) -> Path:
+        """Return where the published site has a file, or would have it."""
+        place = links.stored(name, self.job.settings.media_base_url)
+        return self.job.published_dir / place
 
     def take(self, name: str, key: str) -> Part | None:
         """Take a part over from the published site, if it is there as it would be made.

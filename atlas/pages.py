@@ -141,6 +141,8 @@ class Book:
     """The features that walls show, in the order of the map; none sensitive."""
     layout: str
     """As site.layout has it: decides where a feature's page lies."""
+    media: str
+    """As site.media_base_url has it: where pictures are published; empty where with the pages."""
 
 
 ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
@@ -235,6 +237,7 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
         metrics=[MetricRow(*row) for row in metrics],
         order=order,
         layout=site.layout,
+        media=site.media_base_url,
     )
 
 
@@ -457,6 +460,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "credit": facts["credit"],
         "synthetic": facts["synthetic"] == "true",
         "atlas_id": facts["id"],
+        "media": book.media,
         "owner_url": links.outward(facts["owner_url"]),
         "n_live": f"{len(book.live):,}",
         "n_features": f"{book.n_features:,}",
@@ -894,7 +898,7 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
     Numbers have five significant digits; the Parquet tables hold them whole, and the captions.
     """
     row = book.live[feature]
-    hidden = row.sensitive
+    hidden, icon = row.sensitive, book.icons.get(feature)
 
     def images(rows: Rows) -> dict[str, list[Any]]:
         held = [row for row in ([] if hidden else rows.get(feature, [])) if not row[4]]
@@ -908,7 +912,7 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
         **{name: short(getattr(row, name)) for name in ROW_FIELDS},
         "citation": f"{book.facts['id']}/f{feature}",
         "page": links.feature_page(feature, book.layout),
-        "icon": book.icons.get(feature),
+        "icon": icon and links.published(icon, book.media),
         "round_trip": None if hidden else _round_trip_record(chapter, feature),
         "side_effects": [
             {"feature": other, "on_icon": after, "on_template": before}

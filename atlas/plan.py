@@ -48,6 +48,10 @@ LISTED_BYTES = 700
 """A feature's part of walls, word lists, search lists and the hashes of its pictures."""
 FRONT_BYTES, FRONT_FILES = 3e6, 700
 """Style, fonts, scripts, charts and lists of the vocabulary; grows little with the features."""
+PICTURES_NAMED = 60
+"""Addresses of pictures on a feature's page, and in the lists that it is in."""
+NEAR_ADDRESS = 6
+"""Letters by which a picture's address is shorter where the picture lies with the pages."""
 SMALL_PICTURES = 23
 """On a feature's page."""
 CELL_BYTES = 0.18
@@ -454,11 +458,11 @@ def _catalog(size: Size, _config: Config) -> StageEstimate:
 def site_tally(
     size: Size, site: SiteSettings, opened: int, alive_share: float = ALIVE_SHARE
 ) -> Tally:
-    """Predict a site's bytes and files, before anything is rendered.
+    """Predict the bytes and files that a site's host gets, before anything is rendered.
 
     Args:
         size: Of the atlas.
-        site: Layout and kind of pictures.
+        site: Layout, kind of pictures, and whether those are published elsewhere.
         opened: Images that get a page.
         alive_share: Of the features, 0 to 1.
     """
@@ -475,6 +479,9 @@ def site_tally(
         sheets = -(-size.features // a_sheet) + -(-live // ICON_COLUMNS**2)
         cells = live * CELL_BYTES * (SMALL_PICTURES * site.thumbnail_px**2 + site.icon_px**2)
     page_bytes = GROUPED_PAGE_BYTES if grouped else PAGE_BYTES
+    if site.media_base_url:
+        single, sheets, cells = 0, 0, 0.0
+        page_bytes += PICTURES_NAMED * (len(site.media_base_url) - NEAR_ADDRESS)
     total = (
         live * (page_bytes + RECORD_BYTES + PARQUET_BYTES + LISTED_BYTES)
         + size.images * IMAGE_ROW_BYTES
@@ -492,18 +499,30 @@ def site_tally(
 def hosts_of(size: Size, config: Config) -> tuple[str, ...]:
     """Say of every host whether the site is likely to fit it."""
     found = site_tally(size, config.site, config.catalog.decomposed_images)
+    whole = _whole_site(size, config)
     lines = [
         f"Site in layout {config.site.layout}, pictures in {config.site.pictures}: "
         f"about {_size(found.total_bytes)} in {found.files:,} files."
     ]
+    if config.site.media_base_url:
+        lines.append(
+            f"For {config.site.media_base_url}: pictures of about "
+            f"{_size(whole.total_bytes - found.total_bytes)} in {whole.files - found.files:,} files."
+        )
     for host in HOSTS:
         over = why_over(found, host)
         lines.append(f"{host}: {'too much: ' + '; '.join(over) if over else 'fits'}.")
     return tuple(lines)
 
 
+def _whole_site(size: Size, config: Config) -> Tally:
+    """Predict what a site takes on the disk, its pictures with it."""
+    together = config.site.model_copy(update={"media_base_url": ""})
+    return site_tally(size, together, config.catalog.decomposed_images)
+
+
 def _site(size: Size, config: Config) -> StageEstimate:
-    found = site_tally(size, config.site, config.catalog.decomposed_images)
+    found = _whole_site(size, config)
     pages = size.features * ALIVE_SHARE + config.catalog.decomposed_images
     joined = config.site.pictures == "sheets"
     pictures = size.features * ALIVE_SHARE * SMALL_PICTURES if joined else 0.0

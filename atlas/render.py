@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -44,11 +44,16 @@ def render(env: Templates, template: str, view: Mapping[str, Any]) -> str:
         template: Name without ending, for instance "feature".
         view: What it shows; its "page" is the page's own address, and `to` in the template
             turns any other address into a relative link; into one from the host's root if the
-            view has a "site_root".
+            view has a "site_root"; a picture's into one at the view's "media", if it has that.
     """
     root = view.get("site_root")
-    to = partial(links.relative, view["page"]) if root is None else partial(links.rooted, root)
+    to = _way_from(view) if root is None else partial(links.rooted, root)
     return env.get_template(f"{template}.html.jinja").render({**view, "to": to})
+
+
+def _way_from(view: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return what makes links on a page of addresses."""
+    return partial(links.relative, view["page"], media=view.get("media", ""))
 
 
 def pattern(markup: str) -> str:
@@ -82,7 +87,7 @@ class Press:
         """
         self._env = env
         self._frame = frame
-        self._to = partial(links.relative, frame["page"])
+        self._to = _way_from(frame)
         self._article = env.get_template("article.html.jinja")
         self._parts = cast(Any, env.get_template("macros.html.jinja").module)
         self._data = self._to(links.DATA)

@@ -334,7 +334,7 @@ class Sheets:
         """Write one sheet and return its key."""
         quality = self.out.job.settings.sheet_quality
         key = self.now[name] = sheet_key(webps, columns, px, quality)
-        old = self.out.job.published_dir / name
+        old = self.out.before(name)
         same = self.before.get(name) == key and old.exists()
         self.out.put(name, old.read_bytes() if same else join(webps, columns, px, quality))
         return key
@@ -347,7 +347,7 @@ class Sheets:
 
 def open_sheets(out: Output) -> Sheets:
     """Return the sheets of a site, with the keys of the published ones."""
-    path = out.job.published_dir / SHEET_KEYS
+    path = out.before(SHEET_KEYS)
     return Sheets(out, read_json(path) if path.exists() else {})
 
 

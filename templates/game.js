@@ -21,11 +21,11 @@
   function ask() {
     var round = rounds[at];
     open = true;
-    round.pictures.forEach(function (address, i) { nine[i].src = root + "/" + address; });
+    round.pictures.forEach(function (address, i) { nine[i].src = atlasPicture(root, address); });
     sides.forEach(function (side, i) {
       side.className = "";
       side.href = root + "/" + round.pages[i];
-      side.firstChild.src = root + "/" + round.icons[i];
+      side.firstChild.src = atlasPicture(root, round.icons[i]);
     });
     answer.textContent = asked ? "Round " + (at + 1) + " of " + rounds.length + "." : "";
   }

@@ -1,13 +1,17 @@
 // Keys and copying, on every page. Nothing here is needed to read one.
 "use strict";
 var ICON_COLUMNS = 8, FEATURES_A_GROUP = 16;
+// Where a picture lies, by its address below the site's root: there, or where pictures are published.
+window.atlasPicture = function (root, address) {
+  return (document.documentElement.dataset.media || root) + "/" + address;
+};
 // Where the picture of row i of the table of features lies; empty where there is none.
 window.atlasIcon = function (root, table, i) {
   var number = table.icon[i], feature = table.feature[i];
   if (number === -1) return "";
-  if (number === -3) return root + "/sheet/icon/" + Math.floor(i / (ICON_COLUMNS * ICON_COLUMNS)) + ".webp";
-  if (number === -2) return root + "/icon/" + Math.floor(feature / 1000) + "/" + feature + ".webp";
-  return root + "/thumb/" + Math.floor(number / 1000) + "/" + number + ".webp";
+  if (number === -3) return atlasPicture(root, "sheet/icon/" + Math.floor(i / (ICON_COLUMNS * ICON_COLUMNS)) + ".webp");
+  if (number === -2) return atlasPicture(root, "icon/" + Math.floor(feature / 1000) + "/" + feature + ".webp");
+  return atlasPicture(root, "thumb/" + Math.floor(number / 1000) + "/" + number + ".webp");
 };
 // Its column and row, where that picture is a sheet of many; else nothing.
 window.atlasCell = function (table, i) {

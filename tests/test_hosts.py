@@ -30,7 +30,7 @@ def test_what_is_too_much_comes_with_what_to_change():
         check_host(Tally(1_000_000_001, 1, 1, 1), "github")
     assert str(caught.value) == (
         "the site has 1,000 MB, and github takes 1,000: set site.pictures=sheets, "
-        "a smaller site.thumbnail_px, or another site.host"
+        "a smaller site.thumbnail_px, site.media_base_url to keep pictures elsewhere, or another site.host"
     )
     with pytest.raises(SiteError) as caught:
         check_host(Tally(1, 1, 10_001, 1, "icon"), "huggingface")

@@ -39,8 +39,8 @@ LAYERS = [
     {"checkpoints", "renderers"},
     {"studio", "second_look"},
     {"knobs"},
-    {"pages", "render", "search_index", "sheets", "lookalikes", "check", "serve"},
-    {"family_pages", "compare_page", "rooms", "curves", "blocks", "output"},
+    {"pages", "render", "search_index", "sheets", "lookalikes", "check"},
+    {"family_pages", "compare_page", "rooms", "curves", "blocks", "output", "serve"},
     {
         "embed",
         "convert",
