@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from queue import SimpleQueue
 from typing import IO, Any, cast
 
@@ -23,8 +24,8 @@ from atlas.errors import MissingError
 from atlas.progress import Progress
 from atlas.stage import Job
 
-Tell = Callable[[int, int, int], None]
-"""Called with amounts of work done since it was called last."""
+Tell = Callable[[list[int]], None]
+"""Called with what a stage counts of the work done since it was called last."""
 Make = Callable[[Job, int, Tell], bool]
 """Makes part number n of a job; False if another hand is at it. Other processes find it by name."""
 
@@ -71,7 +72,7 @@ def make_locally(job: Job, make: Make, parts: Sequence[int], workers: int, tell:
             if amounts is None:
                 silent += 1
             else:
-                tell(*amounts)
+                tell(amounts)
     finally:
         for hand in hands:
             hand.kill()
@@ -107,7 +108,7 @@ def lend_a_hand(orders: IO[bytes], answers: IO[str]) -> None:
     """Be a worker process: make the parts that the orders name and nobody else is making."""
     make, job, parts = pickle.load(orders)
 
-    def tell(*amounts: int) -> None:
+    def tell(amounts: list[int]) -> None:
         answers.write(" ".join(map(str, amounts)) + "\n")
         answers.flush()
 
@@ -164,18 +165,14 @@ def make_on_ray(job: Job, make: Make, parts: Sequence[int], tell: Tell) -> None:
         waiting = [task.remote(orders, number) for number in parts]
         while waiting:
             done, waiting = ray.wait(waiting)
-            for told in ray.get(done):
-                tell(*told)
+            for amounts in chain.from_iterable(ray.get(done)):
+                tell(amounts)
     finally:
         ray.shutdown()
 
 
-def _ray_part(orders: tuple[Make, Job], number: int) -> tuple[int, int, int]:
+def _ray_part(orders: tuple[Make, Job], number: int) -> list[list[int]]:
     make, job = orders
-    sums = [0, 0, 0]
-
-    def tell(*amounts: int) -> None:
-        sums[:] = [total + amount for total, amount in zip(sums, amounts, strict=True)]
-
-    make(job, number, tell)
-    return sums[0], sums[1], sums[2]
+    told: list[list[int]] = []
+    make(job, number, told.append)
+    return told

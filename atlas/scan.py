@@ -144,12 +144,17 @@ def run(job: Job) -> None:
     watch = _Watch(job, hand.sae.n_features)
     job.progress.start("scan", total=hand.embeddings.rows, unit="images")
     job.progress.advance(hand.embeddings.rows - sum(shards[number].rows for number in missing))
-    _spread(hand, missing, watch)
-    paths = []
-    for number, shard in enumerate(shards):
+
+    def find(number: int) -> Path:
         write = partial(hand.write, number, watch.tell)
-        paths.append(job.part(shard.name, SUFFIX, hand.key(number), write))
-        watch.part_done(paths[-1])
+        path = job.part(shards[number].name, SUFFIX, hand.key(number), write)
+        watch.part_done(path)
+        return path
+
+    for number in sorted(set(range(len(shards))) - set(missing)):
+        find(number)
+    _spread(hand, missing, watch)
+    paths = [find(number) for number in range(len(shards))]
     watch.report()
     parts = _list_parts(job.out_dir, paths, hand.embeddings)
     _finish(job, hand.sae, hand.digest, hand.embeddings, parts)
@@ -197,10 +202,12 @@ class _Watch:
         self._alive = np.zeros(n_features, bool)
         self._named = self._firings = 0
 
-    def tell(self, images: int, named: int, firings: int) -> None:
-        """Count images that were scanned, pairs that the screen named, and firings."""
+    def tell(self, told: list[int]) -> None:
+        """Count images that were scanned, pairs that the screen named, firings, and who fired."""
+        images, named, firings, *features = told
         self._named += named
         self._firings += firings
+        self._alive[features] = True
         self._job.progress.advance(images, f"{int(self._alive.sum()):,} alive")
 
     def part_done(self, path: Path) -> None:
@@ -274,6 +281,11 @@ class _Hand:
     embeddings: EmbeddingSet
 
     @cached_property
+    def fired(self) -> NDArray[np.bool_]:
+        """(feature,) whether it fired in what this process scanned so far."""
+        return np.zeros(self.sae.n_features, bool)
+
+    @cached_property
     def encoder(self) -> Encoder:
         """The SAE with the screen that the settings want, or the fastest one."""
         runtime = self.job.runtime
@@ -328,7 +340,10 @@ class _Hand:
         step = self.job.runtime.batch_images
         for start in range(0, len(block), step):
             batch = scan_batch(self.encoder, block[start : start + step])
-            tell(len(batch.l0), batch.named, len(batch.feature))
+            before = self.fired.copy()
+            self.fired[batch.feature] = True
+            new = np.flatnonzero(self.fired & ~before).tolist()
+            tell([len(batch.l0), batch.named, len(batch.feature), *new])
             yield batch
 
 

@@ -219,10 +219,10 @@ def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
 
         made = job.make_part(sheet.name, ".parquet", keys[sheet.name], write, wait=False)
         if made is not None:
-            tell(len(sheet.labels), 0, 0)
+            tell([len(sheet.labels)])
         return made is not None
 
-    help_until_done(job, make, range(len(missing)), lambda drawn, *_: job.progress.advance(drawn))
+    help_until_done(job, make, range(len(missing)), lambda told: job.progress.advance(sum(told)))
     job.progress.stop()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from planted import KINDS, exact_sae, make_job, oracle, plant, write_embed
 from safetensors.numpy import save_file
 
-from atlas import scan
+from atlas import progress, scan
 from atlas.activations import (
     BY_FEATURE,
     FeatureActivations,
@@ -33,6 +33,7 @@ from atlas.checkpoints.own import write_own
 from atlas.config import ScanSettings
 from atlas.errors import CheckError, InputError, MissingError
 from atlas.files import digest_file, list_files, read_json, write_json
+from atlas.progress import Progress
 from atlas.sae import SAE
 
 
@@ -577,3 +578,20 @@ def test_a_damaged_part_is_named(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match="is damaged"):
             map_tensors(path)
+
+
+def test_progress_counts_the_alive_while_a_part_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "QUIET_S", 0.0)
+    rng = np.random.default_rng(5)
+    sae = exact_sae(rng, "relu")
+    x = np.ones((30, 4), np.float16) + rng.integers(-8, 9, (30, 4)).astype(np.float16) / 4
+    x[~x.any(axis=1)] = 1
+    inputs = {"embed": write_shards(tmp_path / "embed", [x], [""] * 30), "sae": tmp_path / "sae"}
+    write_own(inputs["sae"], sae)
+    job = make_job("scan", ScanSettings(), inputs, tmp_path / "scan", batch_images=10)
+    scan.run(replace(job, progress=Progress()))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "alive" in line]
+    alive = [int(line.split()[-2]) for line in lines if "of 30 images" in line]
+    after_batches = [(oracle(sae, x)[:seen] > 0).any(axis=0).sum() for seen in (10, 20, 30)]
+    assert alive[1:4] == after_batches
+    assert after_batches[0] > 0
