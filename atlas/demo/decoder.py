@@ -2,16 +2,15 @@
 
 A UNet that takes an image embedding, in the latent space of step movq. It learns from raw
 embeddings, from what the SAE makes of them, and from the template with one feature set, since
-icons live there. A feature stands for its top images at first, and later for single pictures that
-still show it as the autoencoder gives them back (step softened), so that icons come out as one thing
-that can be drawn. The dropped condition is the embedding of the mean-gray picture, which is the
+icons live there. A feature stands for its top images at first, and later for those of them that show
+one picture, so that icons come out as one thing. The dropped condition is the embedding of the mean-gray picture, which is the
 pipeline's negative. It is not Kandinsky, and no figure of it is a finding about Kandinsky.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from atlas.activations import FeatureActivations
 from atlas.checkpoints import load_sae
 from atlas.clip import embed_images, ensure_torchvision, load_encoder, read_encoder_note
 from atlas.config import load_config
-from atlas.demo import head, movq, softened
+from atlas.demo import movq
 from atlas.demo.movq import BATCH as MOVQ_BATCH
 from atlas.demo.movq import schedule
 from atlas.demo.places import CACHE, DECODER, DEMO, ENCODER, IMAGES, SAE, VECTORS
@@ -31,9 +30,7 @@ from atlas.files import draft, read_parquet, write_json
 from atlas.pipeline import build_atlas
 from atlas.progress import Progress
 from atlas.renderers import NOTE
-from atlas.roundtrip import MOST_RANK
-from atlas.sae import SAE as Dictionary
-from atlas.sae import Firings, make_encoder, reconstruct
+from atlas.sae import make_encoder, reconstruct
 
 CONFIG: dict[str, Any] = {
     "sample_size": 16,
@@ -62,52 +59,30 @@ CONFIG: dict[str, Any] = {
 NOISE_STEPS = 1000
 BETAS = (0.00085, 0.012)
 """First and last, on a line, as in Kandinsky 2.2."""
+STEPS = 13_500
+SINGLE_STEP = 12_000
+"""The step from which a feature stands for single pictures only; the schedule starts again."""
 BATCH = 64
+LEARNING_RATES = (6e-4, 4e-4)
+"""Before and after SINGLE_STEP."""
 WARMUP_STEPS = 100
+EMA = 0.999
 DROPPED_SHARE = 0.12
 CONDITION_NOISE = 0.1
 """Over the embeddings' own spread, so that a near miss of a condition still means the picture."""
-STRENGTHS = (0.8, 4.0)
+SHARES = ((0.45, 0.25, 0.15), (0.25, 0.45, 0.15))
+"""Of a batch, before and after SINGLE_STEP: a picture alone, the template with a feature set, an
+SAE reconstruction; the rest is any image."""
+LEAST_SINGLE = 0.6
+"""Least activation of a single picture that stands for a feature, over its strongest single's."""
+STRENGTHS = (0.8, 3.0)
 """What a feature is set to, over its largest activation, drawn evenly in the logarithm."""
 TEMPLATE_SCALE = 0.2
-SINGLES_PER_FEATURE = 2
-TURN_WEIGHT = 0.6
-"""Of the features beside the pictures, where the layers that read embeddings are carried over."""
-TURN_STRENGTHS = (2.0, 3.0)
-GROUND_WEIGHTS = (0.1, 0.02)
-"""Of the mean-gray picture and the bare template there, beside all pictures together."""
-RIDGE = 1e-5
-"""Over the trace of the squares there."""
-READERS = ("encoder_hid_proj.image_embeds", "add_embedding.image_proj")
-"""The layers of the UNet that read embeddings."""
+SINGLES_PER_FEATURE = 6
 MOST_SNR = 5.0
 CHECKPOINT_STEPS = 100
 THREADS = 1
 SEED = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of the training, with a rise and a fall of the optimizer's rate."""
-
-    last: int
-    """The step at which it ends."""
-    learning_rate: float
-    shares: tuple[float, float, float]
-    """Of a batch: a picture alone, the template with a feature set, an SAE reconstruction; the rest is
-    any image."""
-    ema: float
-    single: bool = True
-    """Whether a feature stands for single pictures only."""
-    turned: bool = False
-    """Whether it begins with turn_features."""
-
-
-PHASES = (
-    Phase(12_000, 6e-4, (0.45, 0.25, 0.15), 0.999, single=False),
-    Phase(13_500, 4e-4, (0.25, 0.45, 0.15), 0.999),
-    Phase(15_000, 3e-4, (0.2, 0.55, 0.1), 0.995, turned=True),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +104,7 @@ class Lessons:
     single_feature: NDArray[np.int64]
     """(single pair,) a feature."""
     single_shown: NDArray[np.int64]
-    """(single pair,) the row of a single picture that shows it when softened."""
+    """(single pair,) the row of a single picture on which it is strong."""
     top: torch.Tensor
     """(feature,) its largest activation."""
     decoder: torch.Tensor
@@ -149,33 +124,17 @@ def run() -> None:
     torch.set_num_threads(THREADS)
     lessons = read_lessons()
     model, averaged = make(), make()
-    step = _restore(model, averaged)
-    first = 0
-    for phase in PHASES:
-        if step < phase.last:
-            step = _train(lessons, model, averaged, phase, first, step)
-        first = phase.last
-    export()
-
-
-def _train(lessons: Lessons, model: Any, averaged: Any, phase: Phase, first: int, step: int) -> int:
-    """Train to the end of a phase that begins at step first, and return its last step."""
     optimizer = torch.optim.AdamW(
-        model.parameters(), phase.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+        model.parameters(), LEARNING_RATES[0], betas=(0.9, 0.99), weight_decay=0.01
     )
-    if step > first:
-        optimizer.load_state_dict(_state()["optimizer"])
-    elif phase.turned:
-        turn_features(lessons, (model, averaged))
+    step = _restore(model, averaged, optimizer)
     alphas = alphas_cumulative()
     recent: list[float] = []
-    while step < phase.last:
+    while step < STEPS:
         for group in optimizer.param_groups:
-            group["lr"] = phase.learning_rate * schedule(
-                step - first, phase.last - first, WARMUP_STEPS
-            )
+            group["lr"] = learning_rate(step)
         random = np.random.default_rng([SEED, step])
-        codes, condition = draw_batch(lessons, random, phase)
+        codes, condition = draw_batch(lessons, random, late=step >= SINGLE_STEP)
         with torch.autocast("cpu", torch.bfloat16, enabled=movq.has_bfloat16()):
             loss = _loss(model, codes, condition, alphas, step)
         optimizer.zero_grad()
@@ -183,55 +142,20 @@ def _train(lessons: Lessons, model: Any, averaged: Any, phase: Phase, first: int
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
-        _average(averaged, model, min(phase.ema, step / (step + 9)))
+        _average(averaged, model, min(EMA, step / (step + 9)))
         recent.append(float(loss.detach()))
-        if step % CHECKPOINT_STEPS == 0 or step == phase.last:
-            print(
-                f"decoder: step {step} of {PHASES[-1].last}, loss {np.mean(recent):.4f}", flush=True
-            )
+        if step % CHECKPOINT_STEPS == 0 or step == STEPS:
+            print(f"decoder: step {step} of {STEPS}, loss {np.mean(recent):.4f}", flush=True)
             recent.clear()
             _save(model, averaged, optimizer, step)
-    return step
+    export()
 
 
-@torch.no_grad()
-def turn_features(lessons: Lessons, models: Sequence[Any]) -> None:
-    """Carry the layers that read embeddings over, so that a feature is read as its picture.
-
-    They are followed by a least-squares map of embeddings: from the template with one feature set to
-    the embedding of the picture that shows it best, from the pictures to themselves. A feature's
-    direction alone lies far from every picture (cosine 0.44), and steps bring it nearer only slowly.
-    """
-    mean = lessons.raw.mean(dim=0)
-    given = [lessons.raw]
-    wanted = [lessons.raw]
-    weights = [torch.full((len(lessons.raw),), 1 / len(lessons.raw))]
-    features, best = np.unique(lessons.single_feature, return_index=True)
-    shown = lessons.raw[torch.from_numpy(lessons.single_shown[best])]
-    for strength in TURN_STRENGTHS:
-        given.append(set_features(lessons, features, np.full(len(features), strength, np.float32)))
-        wanted.append(shown)
-        share = TURN_WEIGHT / len(TURN_STRENGTHS) / len(features)
-        weights.append(torch.full((len(features),), share))
-    for ground, weight in zip((lessons.nothing, lessons.template), GROUND_WEIGHTS, strict=True):
-        given.append(ground[None])
-        wanted.append(ground[None])
-        weights.append(torch.tensor([weight]))
-    x = (torch.cat(given) - mean).double()
-    y = (torch.cat(wanted) - mean).double()
-    w = torch.cat(weights).double()[:, None]
-    # A column of a picture's usual length, so that the ridge weighs the shift like all else.
-    usual = x[: len(lessons.raw)].square().sum(dim=1).mean().sqrt()
-    x = torch.cat([x, usual.expand(len(x), 1)], dim=1)
-    square = x.T @ (w * x)
-    ridge = RIDGE * square.trace() * torch.eye(len(square), dtype=torch.float64)
-    found = torch.linalg.solve(square + ridge, x.T @ (w * y))
-    turn, shift = found[:-1].float(), (found[-1] * usual).float()
-    for model in models:
-        for name in READERS:
-            layer = model.get_submodule(name)
-            layer.bias += layer.weight @ (mean - mean @ turn + shift)
-            layer.weight.copy_(layer.weight @ turn.T)
+def learning_rate(step: int) -> float:
+    """Return the optimizer's rate at a step: a rise and a fall, twice."""
+    if step < SINGLE_STEP:
+        return LEARNING_RATES[0] * schedule(step, SINGLE_STEP, WARMUP_STEPS)
+    return LEARNING_RATES[1] * schedule(step - SINGLE_STEP, STEPS - SINGLE_STEP, WARMUP_STEPS)
 
 
 def make() -> Any:
@@ -247,7 +171,7 @@ def make() -> Any:
 def read_averaged() -> Any:
     """Return the averaged UNet as far as it is trained."""
     model = make()
-    model.load_state_dict(_state()["averaged"])
+    model.load_state_dict(torch.load(_state_path(), weights_only=True)["averaged"])
     return model.eval()
 
 
@@ -257,12 +181,12 @@ def alphas_cumulative() -> torch.Tensor:
 
 
 def draw_batch(
-    lessons: Lessons, random: np.random.Generator, phase: Phase
+    lessons: Lessons, random: np.random.Generator, *, late: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the codes and the conditions of one step."""
-    n_single, n_feature, n_rebuilt = (int(share * BATCH) for share in phase.shares)
+    n_single, n_feature, n_rebuilt = (int(share * BATCH) for share in SHARES[late])
     feature, shown = lessons.feature, lessons.shown
-    if phase.single:
+    if late:
         feature, shown = lessons.single_feature, lessons.single_shown
     single = random.choice(lessons.single, n_single)
     pair = random.integers(len(feature), size=n_feature)
@@ -291,13 +215,6 @@ def with_feature(
     """Return the template's embedding with one feature set in each row."""
     low, high = np.log(STRENGTHS)
     factor = np.exp(random.uniform(low, high, len(feature))).astype(np.float32)
-    return set_features(lessons, feature, factor)
-
-
-def set_features(
-    lessons: Lessons, feature: NDArray[np.int64], factor: NDArray[np.float32]
-) -> torch.Tensor:
-    """Return the template's embedding with a feature set to some times its largest activation."""
     which = torch.from_numpy(feature)
     change = torch.from_numpy(factor) * lessons.top[which] - lessons.template_codes[which]
     return lessons.template + change[:, None] * lessons.decoder[which]
@@ -344,18 +261,14 @@ def _save(model: Any, averaged: Any, optimizer: torch.optim.Optimizer, step: int
         torch.save(state, path)
 
 
-def _state() -> dict[str, Any]:
-    held: dict[str, Any] = torch.load(_state_path(), weights_only=True)
-    return held
-
-
-def _restore(model: Any, averaged: Any) -> int:
+def _restore(model: Any, averaged: Any, optimizer: torch.optim.Optimizer) -> int:
     if not _state_path().exists():
         averaged.load_state_dict(model.state_dict())
         return 0
-    state = _state()
+    state = torch.load(_state_path(), weights_only=True)
     model.load_state_dict(state["model"])
     averaged.load_state_dict(state["averaged"])
+    optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
 
 
@@ -381,8 +294,7 @@ def read_lessons() -> Lessons:
     # What shows one picture says more of a feature than what shows four.
     repeats = np.where(single[image[good]], 4, 1)
     rebuilt = _rebuild(sae, raw[train])
-    alone = train[single[train]]
-    single_feature, place = _single_pairs(FeatureActivations(config.out_dir / "scan"), sae, alone)
+    single_feature, single_shown = _single_pairs(config.out_dir / "scan", row_of, single)
     return Lessons(
         codes=torch.from_numpy(_image_codes(train)),
         raw=torch.from_numpy(raw[train]),
@@ -391,7 +303,7 @@ def read_lessons() -> Lessons:
         feature=np.repeat(feature[good], repeats).astype(np.int64),
         shown=np.repeat(row_of[image[good]], repeats),
         single_feature=single_feature,
-        single_shown=row_of[alone][place],
+        single_shown=single_shown,
         top=torch.from_numpy(strongest),
         decoder=torch.from_numpy(sae.W_dec.copy()),
         template=torch.from_numpy(template_codes @ sae.W_dec + sae.b_dec),
@@ -402,31 +314,23 @@ def read_lessons() -> Lessons:
 
 
 def _single_pairs(
-    firings: FeatureActivations, sae: Dictionary, images: NDArray[np.int64]
+    scan: Path, row_of: NDArray[np.int64], single: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return features and places in images that stand for them, each feature as often.
-
-    Args:
-        firings: Of every feature, on the images as they are.
-        sae: The features.
-        images: Numbers of the images that show a single picture.
-    """
-    soft = head.embed_features(head.read_heads(), softened.read_features()[images])
-    codes = _dense(make_encoder(sae).fire(soft.astype(np.float32)), len(images), sae.n_features)
-    activations = [firings[feature][1] for feature in range(len(firings))]
-    usual, high = (
-        np.array([np.quantile(a, q) for a in activations], np.float32) for q in (0.5, 0.99)
-    )
-    rank = np.argsort(np.argsort(-codes / high, axis=1, kind="stable"), axis=1, kind="stable")
-    shows = (codes >= usual) & (rank < MOST_RANK)
-    order = np.lexsort((rank, -codes, ~shows), axis=0)[:SINGLES_PER_FEATURE]
-    features, places = [], []
+    """Return features and rows of the single pictures that stand for them, each feature as often."""
+    firings = FeatureActivations(scan)
+    features, rows = [], []
     for feature in range(len(firings)):
-        best = order[:, feature]
-        good = best[shows[best, feature]] if shows[best[0], feature] else best[:1]
+        image, activation = firings[feature]
+        ours = single[image] & (row_of[image] >= 0)
+        image, activation = image[ours], activation[ours]
+        if not len(image):
+            continue
+        order = np.lexsort((image, -activation))[:SINGLES_PER_FEATURE]
+        good = order[activation[order] >= LEAST_SINGLE * activation[order[0]]]
+        repeated = np.resize(row_of[image[good]], SINGLES_PER_FEATURE)
         features.append(np.full(SINGLES_PER_FEATURE, feature))
-        places.append(np.resize(good, SINGLES_PER_FEATURE))
-    return np.concatenate(features), np.concatenate(places)
+        rows.append(repeated)
+    return np.concatenate(features), np.concatenate(rows)
 
 
 def embed_grounds() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -439,19 +343,14 @@ def embed_grounds() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return found[0].astype(np.float32), found[1].astype(np.float32)
 
 
-def _codes_of(sae: Dictionary, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    codes: NDArray[np.float32] = _dense(make_encoder(sae).fire(x[None]), 1, sae.n_features)[0]
+def _codes_of(sae: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    found = make_encoder(sae).fire(x[None])
+    codes = np.zeros(sae.n_features, np.float32)
+    codes[found.feature] = found.activation
     return codes
 
 
-def _dense(firings: Firings, n_images: int, n_features: int) -> NDArray[np.float32]:
-    """Return the (image, feature) activations, 0 where nothing fires."""
-    codes = np.zeros((n_images, n_features), np.float32)
-    codes[firings.image, firings.feature] = firings.activation
-    return codes
-
-
-def _rebuild(sae: Dictionary, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _rebuild(sae: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
     encoder = make_encoder(sae)
     parts = [x[start : start + 4096] for start in range(0, len(x), 4096)]
     return np.concatenate([reconstruct(sae, encoder.fire(p), len(p)) for p in parts]).astype("f4")
@@ -506,4 +405,4 @@ def export() -> None:
 
 def steps_done() -> int:
     """Return how many steps the kept weights have seen."""
-    return int(_state()["step"])
+    return int(torch.load(_state_path(), weights_only=True)["step"])
