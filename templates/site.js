@@ -201,6 +201,10 @@ window.atlasPage = function (root, table, feature) {
       link.click();
     });
   }
+  // The foot of a printed page tells its address, but for one on a disk.
+  addEventListener("beforeprint", function () {
+    if (/^http/.test(location.protocol)) document.querySelector(".foot").dataset.address = location.href;
+  });
   var COPIED = { id: ".id", bibtex: "pre" };
   document.querySelectorAll("[data-copy]").forEach(function (button) {
     if (!navigator.clipboard) return;

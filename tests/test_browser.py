@@ -69,7 +69,8 @@ def visit(browser, site):
     complaints, contexts = [], []
 
     def complain(text):
-        if "ViewTransition opt-in disabled" not in text:  # Chromium's own: it skips the fade
+        skipped = ("ViewTransition opt-in disabled", "Transition was skipped")
+        if not any(words in text for words in skipped):  # Chromium's own: it skips the fade
             complaints.append(text)
 
     def open_page(path, width=1440, theme="light", site=site, below=None, **options):
@@ -108,6 +109,46 @@ def test_every_kind_of_page_fits_and_stays_quiet(visit, site, width, theme):
         assert wider <= 0, f"{path} is {wider} px too wide at {width}"
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert paper == ("rgb(251, 250, 247)" if theme == "light" else "rgb(20, 20, 18)")
+
+
+def sheets(page, paper="A4"):
+    """How many sheets a page prints on."""
+    return len(re.findall(rb"/Type\s*/Page\b", page.pdf(format=paper)))
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_a_feature_prints_on_one_sheet(visit, drawn_site, paper):
+    pages = sorted((drawn_site / "feature" / "0").iterdir(), key=lambda path: path.stat().st_size)
+    for path in (pages[0], pages[len(pages) // 2], pages[-1]):
+        page = visit(f"feature/0/{path.name}", theme="dark", site=drawn_site)
+        assert sheets(page, paper) == 1, path.name
+        page.emulate_media(media="print")
+        for part in (".over", ".title", ".facts", ".end .id", ".foot"):
+            assert page.locator(part).first.is_visible(), part
+        for part in (".bar", ".turn", ".skip", ".cite pre", "button"):
+            assert not any(item.is_visible() for item in page.locator(part).all()), part
+
+
+def test_a_group_prints_a_sheet_for_each_feature(visit, grouped_site, shown):
+    whole = visit(links.group_page(shown // links.FEATURES_A_GROUP), site=grouped_site)
+    assert sheets(whole) == whole.locator("article").count() > 1
+    assert sheets(visit(links.feature_page(shown, "groups"), site=grouped_site)) == 1
+
+
+def test_paper_is_white_in_either_theme_and_no_page_is_cut_off(visit, site):
+    for path in one_of_each(site):
+        page = visit(path, 703, "dark")  # as wide as A4 between its margins
+        page.emulate_media(media="print")
+        colors = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+        assert page.evaluate(colors) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"], path
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+
+
+def test_a_printed_page_tells_its_address_unless_it_lies_on_a_disk(visit, places):
+    for below, told in ((places["pages"], f"{places['pages']}/about.html"), (None, None)):
+        page = visit("about.html", below=below)
+        page.pdf()
+        assert page.locator(".foot").get_attribute("data-address") == told
 
 
 def test_every_kind_of_page_reads_without_scripts(visit, site):
