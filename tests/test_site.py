@@ -1,5 +1,6 @@
 """The site of a planted atlas, as files, and the check that guards it."""
 
+import gc
 import json
 import os
 import re
@@ -9,9 +10,12 @@ import pytest
 from site_fixture import column
 
 from atlas import links
+from atlas import pages as views
+from atlas import site as stage
 from atlas.check import check_site
 from atlas.errors import MissingError, SiteError
 from atlas.files import list_files
+from atlas.render import Press, open_templates
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,25 @@ def test_every_page_names_the_atlas(site, db):
     (name,) = column(db, "SELECT value FROM provenance WHERE key = 'id'")
     assert re.fullmatch("atlas:[0-9a-f]{12}", name)
     assert all(name in path.read_text() for path in pages(site))
+
+
+def test_pages_of_features_leave_python_nothing_to_collect(db):
+    book = views.read_book(db)
+    press = Press(open_templates(), views.frame_view(book))
+
+    def make_pages():
+        chapter = views.read_chapter(db, 0, book.n_features)
+        for feature in book.live:
+            press.page(views.feature_view(book, chapter, feature, (None, None)))
+            views.feature_record(book, chapter, feature)
+
+    make_pages()
+    gc.collect()
+    with stage.uncollected():
+        assert not gc.isenabled()
+        make_pages()
+        assert gc.collect() == 0
+    assert gc.isenabled()
 
 
 def test_json_records_fit_their_schema(site):

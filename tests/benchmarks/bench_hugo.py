@@ -51,7 +51,7 @@ def views(db: duckdb.DuckDBPyConnection) -> Any:
 
 def write_pages(database: Path, out_dir: Path) -> None:
     """Write every live feature's page, as the site stage does."""
-    with duckdb.connect(str(database), read_only=True) as db:
+    with duckdb.connect(str(database), read_only=True) as db, site.uncollected():
         some = views(db)
         press = Press(open_templates(), pages.frame_view(next(some)))
         for chapter in some:
