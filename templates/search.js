@@ -13,7 +13,7 @@
   var meant = document.getElementById("meant");
   var SHOWN = 60, FIRST = 8, JUDGED = 16, MEANT_SHOWN = 24, UNFINISHED = 0.2;
   var PAUSE_MS = 150; // who types on does not wait for what lies below the first results
-  var TILES_KEPT = 300, WORDS_KEPT = 16;
+  var WORDS_KEPT = 16;
   var STOP_WORDS = ["a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "with"];
   var table = window.atlasTable;
 
@@ -119,65 +119,66 @@
     });
     return best(Array.from(total), MEANT_SHOWN);
   }
-  // A tile says the number at once, and the rest as soon as its row is here.
-  var waiting = new Map();
-  function tile(feature) {
-    var item = document.createElement("li");
-    if (table.known(feature)) {
-      complete(item, feature);
-    } else {
+  // A tile says the number at once, and the rest as soon as its row is here. Its parts stay and show
+  // one feature after another: new ones would cost a slow machine more time than a key has.
+  function tile() {
+    var parts = { item: document.createElement("li"), link: document.createElement("a"), frame: document.createElement("span"), name: document.createElement("span"), more: document.createElement("b"), feature: -1, place: -1, pictured: -1 };
+    parts.frame.className = "frame";
+    parts.name.className = "clamp";
+    parts.link.append(parts.frame, parts.name, parts.more);
+    return parts;
+  }
+  function fill(parts, feature) {
+    var place = table.place(feature);
+    if (parts.feature === feature && parts.place === place) return;
+    parts.feature = feature;
+    parts.place = place;
+    if (place < 0) {
       var blank = document.createElement("span"), number = document.createElement("b");
       blank.className = "hidden-picture";
       number.textContent = feature;
-      item.append(blank, number);
-      waiting.set(item, feature);
-    }
-    return item;
-  }
-  function complete(item, feature) {
-    var i = table.place(feature);
-    if (i < 0) {
-      item.remove();
+      parts.item.replaceChildren(blank, number);
       return;
     }
-    var link = document.createElement("a");
-    link.href = atlasPage(root, table, feature);
-    if (table.icon[i] !== -1) link.append(atlasImage(root, table, i));
-    var name = document.createElement("span");
-    name.className = "clamp";
-    name.textContent = table.name[i] || "no name";
-    var more = document.createElement("b");
-    more.textContent = feature + " · " + (100 * table.density[i]).toPrecision(3) + " %";
-    link.append(name, more);
-    item.replaceChildren(link);
+    parts.link.href = atlasPage(root, table, feature);
+    parts.name.textContent = table.name[place] || "no name";
+    parts.more.textContent = feature + " · " + (100 * table.density[place]).toPrecision(3) + " %";
+    if (parts.pictured !== place && parts.frame.firstChild) parts.frame.firstChild.remove();
+    parts.frame.hidden = table.icon[place] === -1;
+    if (parts.link.parentNode !== parts.item) parts.item.replaceChildren(parts.link);
   }
-  table.onrows(function () {
-    waiting.forEach(function (feature, item) {
-      if (!table.known(feature)) return;
-      waiting.delete(item);
-      complete(item, feature);
-    });
-  });
-  // What lets a list show exactly some features. Tiles are kept: what stays found is not drawn again.
+  // Its picture comes once the words are painted.
+  function picture(parts) {
+    if (parts.place < 0 || parts.frame.hidden || (parts.pictured === parts.place && parts.frame.firstChild)) return;
+    parts.pictured = parts.place;
+    parts.frame.replaceChildren(atlasImage(root, table, parts.place));
+  }
+  // A list of tiles that shows exactly the features it is given; what stays in its place is left alone.
   function shelf(holder) {
-    var tiles = new Map();
-    return function (list) {
-      if (tiles.size > TILES_KEPT) tiles.clear();
-      var items = list.filter(function (feature) {
-        return !table.known(feature) || table.place(feature) >= 0;
-      }).map(function (feature) {
-        if (!tiles.has(feature)) tiles.set(feature, tile(feature));
-        return tiles.get(feature);
+    var tiles = [], shown = [];
+    function put(list) {
+      shown = list;
+      var n = 0;
+      list.forEach(function (feature) {
+        if (table.known(feature) && table.place(feature) < 0) return;
+        if (n === tiles.length) tiles.push(tile());
+        fill(tiles[n], feature);
+        if (n >= holder.children.length) holder.append(tiles[n].item);
+        n += 1;
       });
-      items.forEach(function (item, k) {
-        var there = holder.children[k];
-        if (there !== item) holder.insertBefore(item, there || null);
-      });
-      while (holder.children.length > items.length) holder.lastElementChild.remove();
+      while (holder.children.length > n) holder.lastElementChild.remove();
       if (list.length) table.want(list).catch(fail);
-    };
+    }
+    function draw() { tiles.slice(0, holder.children.length).forEach(picture); }
+    table.onrows(function () {
+      var late = tiles.slice(0, holder.children.length).some(function (parts) { return parts.place < 0 && table.known(parts.feature); });
+      if (!late) return;
+      put(shown);
+      draw();
+    });
+    return { put: put, draw: draw };
   }
-  var putFound = shelf(found), putMeant = shelf(meant.querySelector("ul"));
+  var foundList = shelf(found), meantList = shelf(meant.querySelector("ul"));
   // Work that may wait: a piece at a time, once a key's results are painted and no other key follows.
   function idle(work) {
     if (window.requestIdleCallback) requestIdleCallback(work, { timeout: 2 * PAUSE_MS });
@@ -190,23 +191,34 @@
       jobs.shift()();
       idle(next);
     }
-    requestAnimationFrame(function () { setTimeout(next, PAUSE_MS); });
+    requestAnimationFrame(function () {
+      setTimeout(function () {
+        if (turn !== asked) return;
+        foundList.draw();
+        meantList.draw();
+        setTimeout(next, PAUSE_MS);
+      });
+    });
   }
   // Jobs that let a list grow to its whole length.
-  function growing(put, list) {
+  function growing(shelf, list) {
     var jobs = [];
-    for (var n = 2 * FIRST; n < list.length + FIRST; n += FIRST) jobs.push(put.bind(null, list.slice(0, n)));
+    for (var n = FIRST; n < list.length + FIRST; n += FIRST) jobs.push(grow.bind(null, n));
+    function grow(n) {
+      shelf.put(list.slice(0, n));
+      shelf.draw();
+    }
     return jobs;
   }
   function showMeant(text, entries, list) {
     meant.hidden = false;
-    putMeant(list.slice(0, FIRST));
+    meantList.put(list.slice(0, FIRST));
     document.getElementById("meantwords").textContent = entries.map(function (entry) { return "“" + entry + "”"; }).join(" and ");
     document.getElementById("exactly").textContent = 'atlas search "' + text.replace(/["$`\\]/g, "") + '"';
   }
   function hideMeant() {
     meant.hidden = true;
-    putMeant([]);
+    meantList.put([]);
   }
   // As the command does: labels first, then meaning, then captions.
   function labeled(text, list) {
@@ -235,14 +247,14 @@
     if (captioned) {
       if (answer.previousElementSibling !== meant) answer.before(meant);
       showMeant(text, entries, close);
-      putFound([]);
-      later(growing(putMeant, close).concat(putFound.bind(null, list.slice(0, FIRST)), growing(putFound, list)));
+      foundList.put([]);
+      later(growing(meantList, close).concat(growing(foundList, list)));
     } else {
       if (found.nextElementSibling !== meant) found.after(meant);
-      putFound(list.slice(0, FIRST));
+      foundList.put(list.slice(0, FIRST));
       hideMeant();
-      var last = entries.length ? [showMeant.bind(null, text, entries, close)].concat(growing(putMeant, close)) : [];
-      later(growing(putFound, list).concat(last));
+      var last = entries.length ? [showMeant.bind(null, text, entries, close)].concat(growing(meantList, close)) : [];
+      later(growing(foundList, list).concat(last));
     }
   }
   // What is known before the lists are here: the first results, but neither how many nor what is meant.
@@ -254,7 +266,7 @@
     }
     answer.textContent = "The first that are labeled or captioned “" + text + "”…";
     start.hidden = true;
-    putFound(list.slice(0, FIRST));
+    foundList.put(list.slice(0, FIRST));
     hideMeant();
   }
   // Of several words the last is the one being typed: until its list is here, names tell.
@@ -273,7 +285,7 @@
     if (!query.length) {
       answer.textContent = invitation;
       answer.removeAttribute("aria-busy");
-      putFound([]);
+      foundList.put([]);
       hideMeant();
       start.hidden = false;
       return;
