@@ -11,8 +11,8 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from atlas import links
 
@@ -25,6 +25,9 @@ PIECE_CHARS = 65_536
 """About as much as a slow machine reads between two keys without a hitch."""
 LONGEST_PREFIX = 12
 """Words that agree in so many letters share a piece, whatever its length."""
+FIRST_SHOWN = 8
+"""Features that a piece tells of each next letter, so that a key is answered before that letter's
+own piece is here."""
 UNFINISHED = 0.2
 """What a word that only begins as typed counts, beside the word itself and its plural."""
 FEATURES_A_FILE = 1024
@@ -83,12 +86,18 @@ class _Entry:
         return len(self.text) + 8 * len(self.pairs)
 
 
+_Rows: TypeAlias = Mapping[int, tuple[int, Mapping[str, Any]]]
+"""Feature -> (its place on the map, its row of the table of features)."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """What the pieces under a prefix tell the piece above them."""
 
     best: Mapping[int, float]
     """The best features of any of their words, each with its largest weight."""
+    first: Sequence[int]
+    """What the prefix itself leads to first, best first."""
     shortest: _Entry | None
     """The shortest word of the vocabulary; of two the first in the alphabet."""
 
@@ -97,12 +106,15 @@ def index_scripts(
     weights: Mapping[str, Mapping[int, int]],
     meanings: Iterable[tuple[str, Sequence[tuple[int, int]]]] = (),
     piece_chars: int = PIECE_CHARS,
+    rows: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
     """Return the scripts of the index: prefix -> text.
 
     Words that begin alike share a piece. Where they would fill more than piece_chars, each
     next letter has a piece of its own, and the piece above holds what the prefix itself leads to.
-    So whatever is typed is answered by the piece of the longest prefix that there is.
+    So whatever is typed is answered by the piece of the longest prefix that there is. A piece that
+    was divided also holds the first features of each next letter and their rows, which are shown
+    while that letter's own piece is loading; the piece of the empty prefix holds these alone.
 
     Each word holds feature, weight, feature, weight and so on, best first; so does each entry of
     meanings, which lies under its first word.
@@ -111,6 +123,7 @@ def index_scripts(
         weights: Word of labels and captions -> feature -> weight.
         meanings: (word or pair of words, its nearest features with their scores).
         piece_chars: About how long a piece may be; it is longer where a prefix can't be split.
+        rows: A record a feature, in the order of the map, as table_scripts takes them.
     """
     entries = [
         _Entry(word, word, meant=False, pairs=_best(weights[word])) for word in sorted(weights)
@@ -118,9 +131,13 @@ def index_scripts(
     entries += [
         _Entry(entry.split(" ")[0], entry, meant=True, pairs=scored) for entry, scored in meanings
     ]
+    held = {row["feature"]: (place, row) for place, row in enumerate(rows)}
     pieces: dict[str, str] = {}
-    for letter, under in _by_next("", entries):
-        _write(pieces, letter, under, piece_chars)
+    letters = [
+        (letter, _write(pieces, letter, under, piece_chars, held))
+        for letter, under in _by_next("", entries)
+    ]
+    pieces[""] = _piece("", [], _ahead(letters, held))
     return dict(sorted(pieces.items()))
 
 
@@ -137,27 +154,51 @@ def _by_next(prefix: str, entries: Sequence[_Entry]) -> list[tuple[str, list[_En
     return sorted(held.items())
 
 
-def _write(pieces: dict[str, str], prefix: str, entries: Sequence[_Entry], chars: int) -> _Told:
+def _write(
+    pieces: dict[str, str], prefix: str, entries: Sequence[_Entry], chars: int, rows: _Rows
+) -> _Told:
     """Add the piece of a prefix, and those below it; tell what they hold."""
     one = len(prefix) == LONGEST_PREFIX or all(entry.key == prefix for entry in entries)
     if one or sum(entry.size for entry in entries) <= chars:
         pieces[prefix] = _piece(prefix, entries, {"words": _flat_words(entries, meant=False)})
-        return _tell(entries, [])
-    told = _tell(
-        [entry for entry in entries if entry.key == prefix],
-        [_write(pieces, longer, under, chars) for longer, under in _by_next(prefix, entries)],
-    )
+        told = _tell(entries, [])
+        return replace(told, first=_first(_begins(prefix, entries, told)))
+    below = [
+        (longer, _write(pieces, longer, under, chars, rows))
+        for longer, under in _by_next(prefix, entries)
+    ]
+    told = _tell([entry for entry in entries if entry.key == prefix], [each for _, each in below])
+    own = [entry for entry in entries if entry.meant and entry.key == prefix]
+    if told.shortest and told.shortest not in own:
+        own.append(told.shortest)
+    # Rounded before they are compared: the page sees no more digits.
+    begins = {
+        feature: float(f"{weight:.4g}") for feature, weight in _best(_begins(prefix, entries, told))
+    }
+    said = {"begins": _flat(begins.items()), **_ahead(below, rows)}
+    pieces[prefix] = _piece(prefix, own, said)
+    return replace(told, first=_first(begins))
+
+
+def _begins(prefix: str, entries: Sequence[_Entry], told: _Told) -> dict[int, float]:
+    """Return what a prefix leads to where it is typed alone, with weights."""
     begins = {feature: UNFINISHED * weight for feature, weight in told.best.items()}
     for entry in entries:
         if not entry.meant and entry.text in (prefix, f"{prefix}s"):
             for feature, weight in entry.pairs:
                 begins[feature] = max(begins.get(feature, 0), weight)
-    own = [entry for entry in entries if entry.meant and entry.key == prefix]
-    if told.shortest and told.shortest not in own:
-        own.append(told.shortest)
-    pairs = [(feature, float(f"{weight:.4g}")) for feature, weight in _best(begins)]
-    pieces[prefix] = _piece(prefix, own, {"begins": _flat(pairs)})
-    return told
+    return begins
+
+
+def _first(weights: Mapping[int, float]) -> list[int]:
+    return [feature for feature, _ in _best(weights)[:FIRST_SHOWN]]
+
+
+def _ahead(below: Sequence[tuple[str, _Told]], rows: _Rows) -> dict[str, Any]:
+    """Return the first features of each next letter, and the rows of all of them."""
+    letters = {longer[-1]: told.first for longer, told in below if told.first}
+    shown = sorted({feature for first in letters.values() for feature in first} & rows.keys())
+    return {"next": letters, "rows": _columns([rows[feature] for feature in shown])}
 
 
 def _piece(prefix: str, entries: Sequence[_Entry], said: Mapping[str, Any]) -> str:
@@ -175,7 +216,7 @@ def _tell(entries: Sequence[_Entry], below: Sequence[_Told]) -> _Told:
     single = [entry for entry in entries if entry.meant and entry.text == entry.key]
     single += [told.shortest for told in below if told.shortest]
     shortest = min(single, key=lambda entry: (len(entry.text), entry.text), default=None)
-    return _Told(dict(_best(best)), shortest)
+    return _Told(dict(_best(best)), [], shortest)
 
 
 def _flat_words(entries: Iterable[_Entry], *, meant: bool) -> dict[str, list[float]]:
@@ -190,9 +231,13 @@ def file_name(prefix: str) -> str:
     """Return the name of a prefix's file, without ending; table.js does the same.
 
     Latin letters and digits stand for themselves, all else for its number: names are safe on any
-    disk and host.
+    disk and host. That of the empty prefix is "_".
     """
-    return "".join(c if re.match("[a-z0-9]", c) else f"_{ord(c):x}" for c in prefix)
+    return (
+        "_"
+        if not prefix
+        else "".join(c if re.match("[a-z0-9]", c) else f"_{ord(c):x}" for c in prefix)
+    )
 
 
 def table_scripts(
@@ -238,13 +283,16 @@ def table_scripts(
         links.FEATURES_SCRIPT: script("atlasFeatures", head),
         links.SPOTS_SCRIPT: script("atlasSpots", spots),
         links.MEASURES_SCRIPT: script("atlasMeasures", measures),
-        **{links.rows_script(number): _rows_script(some) for number, some in sorted(held.items())},
+        **{
+            links.rows_script(number): script("atlasRows", _columns(some))
+            for number, some in sorted(held.items())
+        },
     }
 
 
-def _rows_script(some: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
+def _columns(some: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, list[Any]]:
     columns = {key: [row[key] for _, row in some] for key in ("feature", "name", "icon", "density")}
-    return script("atlasRows", {"place": [place for place, _ in some], **columns})
+    return {"place": [place for place, _ in some], **columns}
 
 
 def script(receiver: str, value: Any) -> str:

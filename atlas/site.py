@@ -572,12 +572,6 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
             WHERE t.rank < {pages.TOP_SHOWN} AND NOT i.sensitive AND NOT f.sensitive
             ORDER BY t.feature, t.rank"""
     ).fetchall()
-    scripts = index_scripts(
-        word_weights(labels, ((feature, pages.clean(text), a) for feature, text, a in texts)),
-        meanings(out.job.inputs["catalog"] / "search"),
-    )
-    for prefix, text in scripts.items():
-        out.put(links.search_script(file_name(prefix)), text)
     trips = dict(
         db.execute(
             "SELECT feature, percentile FROM icons WHERE source = 'rendered' ORDER BY feature"
@@ -597,7 +591,16 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         }
         for f in book.order
     ]
-    for name, text in table_scripts(rows, scripts, family_pages.regions(db), book.layout).items():
+    scripts = index_scripts(
+        word_weights(labels, ((feature, pages.clean(text), a) for feature, text, a in texts)),
+        meanings(out.job.inputs["catalog"] / "search"),
+        rows=rows,
+    )
+    for prefix, text in scripts.items():
+        out.put(links.search_script(file_name(prefix)), text)
+    for name, text in table_scripts(
+        rows, filter(None, scripts), family_pages.regions(db), book.layout
+    ).items():
         out.put(name, text)
     index = {
         "id": book.facts["id"],

@@ -1,6 +1,7 @@
 // Search over the words of labels and captions, and by meaning over lists made with the atlas.
 // Lists come as scripts, by how words begin, when they are asked for: see table.js. Same rules as
-// atlas/search_index.py, atlas/vocabulary.py and atlas/meanings.py.
+// atlas/search_index.py, atlas/vocabulary.py and atlas/meanings.py. In a key's own task only what
+// changed among the first results is drawn, of what is here; all else waits until it is painted.
 "use strict";
 (function () {
   var page = document.getElementById("results");
@@ -10,10 +11,11 @@
   var start = document.getElementById("start");
   var box = document.getElementById("find");
   var meant = document.getElementById("meant");
-  var SHOWN = 60, FIRST = 16, MEANT_SHOWN = 24, UNFINISHED = 0.2;
+  var SHOWN = 60, FIRST = 8, JUDGED = 16, MEANT_SHOWN = 24, UNFINISHED = 0.2;
+  var PAUSE_MS = 150; // who types on does not wait for what lies below the first results
+  var WORDS_KEPT = 16;
   var STOP_WORDS = ["a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "with"];
   var table = window.atlasTable;
-  var waiting = new Map();
 
   function wordsOf(text) {
     return text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) || [];
@@ -28,7 +30,10 @@
     return [word, word.replace(/s$/, ""), word.replace(/es$/, ""), word.replace(/ies$/, "") + "y"];
   }
   // The features of one word: those of every known word that begins with it, the exact one first.
+  // They are kept, as most keys leave all words but the last as they are.
+  var scored = new Map();
   function matches(word) {
+    if (scored.has(word)) return scored.get(word);
     var scores = new Map(), piece = table.piece(word);
     function add(pairs, weight) {
       for (var i = 0; i < pairs.length; i += 2) {
@@ -37,16 +42,30 @@
     }
     if (piece.begins) {
       if (piece.prefix === word) add(piece.begins, 1);
-      return scores;
+    } else {
+      Object.keys(piece.words).forEach(function (key) {
+        if (key.startsWith(word)) add(piece.words[key], key === word || key === word + "s" ? 1 : UNFINISHED);
+      });
     }
-    Object.keys(piece.words).forEach(function (key) {
-      if (key.startsWith(word)) add(piece.words[key], key === word || key === word + "s" ? 1 : UNFINISHED);
-    });
+    if (scored.size >= WORDS_KEPT) scored.clear();
+    scored.set(word, scores);
     return scores;
   }
+  // The best of [feature, score], in order; only what may be among them is sorted.
+  function best(entries, n) {
+    function order(a, b) { return b[1] - a[1] || a[0] - b[0]; }
+    var held = [], last = null;
+    entries.forEach(function (entry) {
+      if (last && order(entry, last) > 0) return;
+      held.push(entry);
+      if (held.length < 4 * n) return;
+      held = held.sort(order).slice(0, n);
+      last = held[n - 1];
+    });
+    return held.sort(order).slice(0, n).map(function (entry) { return entry[0]; });
+  }
   // Knowing two words a little is better than knowing one of them well; where nothing knows all, any will do.
-  function rank(query) {
-    var each = query.map(matches);
+  function rank(each) {
     var total = new Map();
     each.forEach(function (scores) {
       scores.forEach(function (score, feature) {
@@ -56,9 +75,8 @@
     var any = Array.from(total), all = any.filter(function (entry) {
       return each.every(function (scores) { return scores.has(entry[0]); });
     });
-    return (all.length ? all : any).sort(function (a, b) {
-      return b[1] - a[1] || a[0] - b[0];
-    }).map(function (entry) { return entry[0]; });
+    var chosen = all.length ? all : any;
+    return { list: best(chosen, SHOWN), n: chosen.length, has: function (feature) { return total.has(feature); } };
   }
   function listOf(entry) {
     var known = table.piece(entry.split(" ")[0]).meanings;
@@ -66,9 +84,11 @@
   }
   // What is typed last may be unfinished: then the shortest word that begins so.
   function finished(word) {
-    return Object.keys(table.piece(word).meanings).filter(function (entry) {
-      return word.length > 2 && entry.startsWith(word) && !entry.includes(" ");
-    }).sort(function (a, b) { return a.length - b.length || (a < b ? -1 : 1); })[0];
+    if (word.length < 3) return undefined;
+    return Object.keys(table.piece(word).meanings).reduce(function (least, entry) {
+      if (!entry.startsWith(word) || entry.includes(" ")) return least;
+      return least === undefined || entry.length < least.length || (entry.length === least.length && entry < least) ? entry : least;
+    }, undefined);
   }
   // The entries of the vocabulary that a text is made of, pairs first.
   function entriesOf(text) {
@@ -97,64 +117,108 @@
         total.set(list[i], (total.get(list[i]) || 0) + list[i + 1]);
       }
     });
-    return Array.from(total).sort(function (a, b) {
-      return b[1] - a[1] || a[0] - b[0];
-    }).map(function (entry) { return entry[0]; });
+    return best(Array.from(total), MEANT_SHOWN);
   }
-  // A tile says the number at once, and the rest as soon as its row is here.
-  function tile(feature) {
-    var item = document.createElement("li");
-    if (table.known(feature)) {
-      complete(item, feature);
-    } else {
+  // A tile says the number at once, and the rest as soon as its row is here. Its parts stay and show
+  // one feature after another: new ones would cost a slow machine more time than a key has.
+  function tile() {
+    var parts = { item: document.createElement("li"), link: document.createElement("a"), frame: document.createElement("span"), name: document.createElement("span"), more: document.createElement("b"), feature: -1, place: -1, pictured: -1 };
+    parts.frame.className = "frame";
+    parts.name.className = "clamp";
+    parts.link.append(parts.frame, parts.name, parts.more);
+    return parts;
+  }
+  function fill(parts, feature) {
+    var place = table.place(feature);
+    if (parts.feature === feature && parts.place === place) return;
+    parts.feature = feature;
+    parts.place = place;
+    if (place < 0) {
       var blank = document.createElement("span"), number = document.createElement("b");
       blank.className = "hidden-picture";
       number.textContent = feature;
-      item.append(blank, number);
-      waiting.set(item, feature);
-    }
-    return item;
-  }
-  function complete(item, feature) {
-    var i = table.place(feature);
-    if (i < 0) {
-      item.remove();
+      parts.item.replaceChildren(blank, number);
       return;
     }
-    var link = document.createElement("a");
-    link.href = atlasPage(root, table, feature);
-    if (table.icon[i] !== -1) link.append(atlasImage(root, table, i));
-    var name = document.createElement("span");
-    name.className = "clamp";
-    name.textContent = table.name[i] || "no name";
-    var more = document.createElement("b");
-    more.textContent = feature + " · " + (100 * table.density[i]).toPrecision(3) + " %";
-    link.append(name, more);
-    item.replaceChildren(link);
+    parts.link.href = atlasPage(root, table, feature);
+    parts.name.textContent = table.name[place] || "no name";
+    parts.more.textContent = feature + " · " + (100 * table.density[place]).toPrecision(3) + " %";
+    if (parts.pictured !== place && parts.frame.firstChild) parts.frame.firstChild.remove();
+    parts.frame.hidden = table.icon[place] === -1;
+    if (parts.link.parentNode !== parts.item) parts.item.replaceChildren(parts.link);
   }
-  table.onrows(function () {
-    waiting.forEach(function (feature, item) {
-      if (!table.known(feature)) return;
-      waiting.delete(item);
-      complete(item, feature);
+  // Its picture comes once the words are painted.
+  function picture(parts) {
+    if (parts.place < 0 || parts.frame.hidden || (parts.pictured === parts.place && parts.frame.firstChild)) return;
+    parts.pictured = parts.place;
+    parts.frame.replaceChildren(atlasImage(root, table, parts.place));
+  }
+  // A list of tiles that shows exactly the features it is given; what stays in its place is left alone.
+  function shelf(holder) {
+    var tiles = [], shown = [];
+    function put(list) {
+      shown = list;
+      var n = 0;
+      list.forEach(function (feature) {
+        if (table.known(feature) && table.place(feature) < 0) return;
+        if (n === tiles.length) tiles.push(tile());
+        fill(tiles[n], feature);
+        if (n >= holder.children.length) holder.append(tiles[n].item);
+        n += 1;
+      });
+      while (holder.children.length > n) holder.lastElementChild.remove();
+      if (list.length) table.want(list).catch(fail);
+    }
+    function draw() { tiles.slice(0, holder.children.length).forEach(picture); }
+    table.onrows(function () {
+      var late = tiles.slice(0, holder.children.length).some(function (parts) { return parts.place < 0 && table.known(parts.feature); });
+      if (!late) return;
+      put(shown);
+      draw();
     });
-  });
-  function add(holder, list) {
-    holder.append.apply(holder, list.filter(function (feature) {
-      return !table.known(feature) || table.place(feature) >= 0;
-    }).map(tile));
-    table.want(list).catch(fail);
+    return { put: put, draw: draw };
   }
-  // Work that may wait until what is there has been painted, unless the next key makes it idle.
-  function later(work) {
+  var foundList = shelf(found), meantList = shelf(meant.querySelector("ul"));
+  // Work that may wait: a piece at a time, once a key's results are painted and no other key follows.
+  function idle(work) {
+    if (window.requestIdleCallback) requestIdleCallback(work, { timeout: 2 * PAUSE_MS });
+    else setTimeout(work);
+  }
+  function later(jobs) {
     var turn = asked;
-    requestAnimationFrame(function () { setTimeout(function () { if (turn === asked) work(); }); });
+    function next() {
+      if (turn !== asked || !jobs.length) return;
+      jobs.shift()();
+      idle(next);
+    }
+    requestAnimationFrame(function () {
+      setTimeout(function () {
+        if (turn !== asked) return;
+        foundList.draw();
+        meantList.draw();
+        setTimeout(next, PAUSE_MS);
+      });
+    });
   }
-  function showMeant(text, entries) {
-    meant.hidden = !entries.length;
-    add(meant.querySelector("ul"), near(entries).slice(0, MEANT_SHOWN));
+  // Jobs that let a list grow to its whole length.
+  function growing(shelf, list) {
+    var jobs = [];
+    for (var n = FIRST; n < list.length + FIRST; n += FIRST) jobs.push(grow.bind(null, n));
+    function grow(n) {
+      shelf.put(list.slice(0, n));
+      shelf.draw();
+    }
+    return jobs;
+  }
+  function showMeant(text, entries, list) {
+    meant.hidden = false;
+    meantList.put(list.slice(0, FIRST));
     document.getElementById("meantwords").textContent = entries.map(function (entry) { return "“" + entry + "”"; }).join(" and ");
     document.getElementById("exactly").textContent = 'atlas search "' + text.replace(/["$`\\]/g, "") + '"';
+  }
+  function hideMeant() {
+    meant.hidden = true;
+    meantList.put([]);
   }
   // As the command does: labels first, then meaning, then captions.
   function labeled(text, list) {
@@ -164,33 +228,55 @@
       return query.every(function (word) { return name.includes(word) || String(feature) === word; });
     });
   }
-  function say(text, list, entries) {
-    if (list.length) {
-      answer.textContent = list.length + (list.length === 1 ? " feature" : " features") + " labeled or captioned “" + text + "”" +
-        (list.length > SHOWN ? "; the best " + SHOWN + ":" : ":");
+  function say(text, n, entries) {
+    if (n) {
+      answer.textContent = n + (n === 1 ? " feature" : " features") + " labeled or captioned “" + text + "”" +
+        (n > SHOWN ? "; the best " + SHOWN + ":" : ":");
     } else {
       answer.textContent = "Nothing is labeled or captioned “" + text + "”. " +
         (entries.length ? "What lies near it in meaning:" : "Try a single, plainer word, or choose from the labels.");
     }
+    answer.removeAttribute("aria-busy");
   }
-  // A key is answered with the first rows of pictures; the rest is added once these are painted.
-  function show(text, list) {
-    var entries = entriesOf(text), first = list.slice(0, FIRST), rest = list.slice(FIRST, SHOWN);
-    waiting.clear();
-    found.replaceChildren();
-    meant.querySelector("ul").replaceChildren();
-    meant.hidden = true;
-    start.hidden = list.length > 0 || entries.length > 0;
-    say(text, list, entries);
-    if (!entries.length || labeled(text, first)) {
-      found.after(meant);
-      add(found, first);
-      later(function () { add(found, rest); showMeant(text, entries); });
+  // A key is answered with the first row of pictures; the rest is added once these are painted.
+  function show(text, list, n, entries) {
+    var captioned = entries.length > 0 && !labeled(text, list.slice(0, JUDGED));
+    var close = entries.length ? near(entries) : [];
+    start.hidden = n > 0 || entries.length > 0;
+    say(text, n, entries);
+    if (captioned) {
+      if (answer.previousElementSibling !== meant) answer.before(meant);
+      showMeant(text, entries, close);
+      foundList.put([]);
+      later(growing(meantList, close).concat(growing(foundList, list)));
     } else {
-      answer.before(meant);
-      showMeant(text, entries);
-      later(function () { add(found, first); add(found, rest); });
+      if (found.nextElementSibling !== meant) found.after(meant);
+      foundList.put(list.slice(0, FIRST));
+      hideMeant();
+      var last = entries.length ? [showMeant.bind(null, text, entries, close)].concat(growing(meantList, close)) : [];
+      later(growing(foundList, list).concat(last));
     }
+  }
+  // What is known before the lists are here: the first results, but neither how many nor what is meant.
+  function glimpse(text, list) {
+    answer.setAttribute("aria-busy", "true");
+    if (!list.length) {
+      answer.textContent = "Looking for “" + text + "”…";
+      return;
+    }
+    answer.textContent = "The first that are labeled or captioned “" + text + "”…";
+    start.hidden = true;
+    foundList.put(list.slice(0, FIRST));
+    hideMeant();
+  }
+  // Of several words the last is the one being typed: until its list is here, names tell.
+  function named(query) {
+    var known = query.slice(0, -1), last = query[query.length - 1];
+    if (!known.every(table.piece)) return [];
+    return rank(known.map(matches)).list.filter(function (feature) {
+      var i = table.place(feature);
+      return i >= 0 && wordsOf(table.name[i]).some(function (word) { return word.startsWith(last); });
+    });
   }
   function fail(error) { answer.textContent = "Something is missing: " + error.message + ". Reload the page to try again."; }
   var asked = 0, invitation = answer.textContent;
@@ -198,28 +284,37 @@
     var turn = ++asked, query = wordsOf(text);
     if (!query.length) {
       answer.textContent = invitation;
-      found.replaceChildren();
-      meant.hidden = true;
+      answer.removeAttribute("aria-busy");
+      foundList.put([]);
+      hideMeant();
       start.hidden = false;
       return;
     }
     var needed = query.concat.apply(query, saidIn(text).map(forms));
     var number = text.trim().match(/^f?(\d+)$/), feature = number ? Number(number[1]) : -1;
+    text = text.trim();
+    // Whoever types a number means that feature first.
+    function numberFirst(list) {
+      if (table.place(feature) < 0) return list;
+      return [feature].concat(list.filter(function (other) { return other !== feature; }));
+    }
     function go() {
       if (turn !== asked) return;
-      var list = rank(query);
-      if (table.place(feature) >= 0) {
-        list = [feature].concat(list.filter(function (other) { return other !== feature; }));
+      var ranked = rank(query.map(matches)), list = numberFirst(ranked.list).slice(0, SHOWN);
+      var n = ranked.n + (table.place(feature) >= 0 && !ranked.has(feature) ? 1 : 0);
+      var entries = entriesOf(text), first = list.slice(0, entries.length ? JUDGED : FIRST);
+      if (first.every(table.known)) {
+        show(text, list, n, entries);
+      } else {
+        glimpse(text, list);
+        table.want(first).then(go).catch(fail);
       }
-      var first = list.slice(0, FIRST);
-      if (first.every(table.known)) show(text.trim(), list);
-      else table.want(first).then(go).catch(fail);
     }
     if (needed.every(table.piece) && (!number || table.known(feature))) {
       go();
       return;
     }
-    answer.textContent = "Looking for “" + text.trim() + "”…";
+    glimpse(text, numberFirst(query.length > 1 ? named(query) : table.ahead(query[0])));
     Promise.all(needed.map(table.ask).concat(number ? table.want([feature]) : [])).then(go).catch(fail);
   }
   document.addEventListener("DOMContentLoaded", function () {
@@ -231,6 +326,6 @@
   });
   // All names, once the page is there and has nothing to do: then every key is answered at once.
   window.addEventListener("load", function () {
-    (window.requestIdleCallback || setTimeout)(function () { table.all().catch(fail); });
+    idle(function () { table.all().catch(fail); });
   });
 })();

@@ -2,7 +2,7 @@
 // files of a thousand numbers, words by how they begin. Same rules as atlas/search_index.py.
 "use strict";
 (function () {
-  var FEATURES_A_FILE = 1024, LONGEST_PREFIX = 12, AT_ONCE = 4;
+  var FEATURES_A_FILE = 1024, LONGEST_PREFIX = 12, AT_ONCE = 4, NOTHING = { words: {}, meanings: {} };
   var root = document.currentScript.src.replace(/\/assets\/table\.js.*$/, "");
   var asked = {}, pieces = {};
 
@@ -20,7 +20,10 @@
     });
     return asked[path];
   };
-  window.atlasWords = function (piece) { pieces[piece.prefix] = piece; };
+  window.atlasWords = function (piece) {
+    pieces[piece.prefix] = piece;
+    if (piece.rows) atlasTable.take(piece.rows);
+  };
   window.atlasFeatures = function (head) {
     var places = new Map(), loaded = new Set(), files = new Set(head.files), prefixes = new Set(head.prefixes);
     var listeners = [], whole = null;
@@ -38,10 +41,20 @@
       // The place of a feature in the order of the map; -1 where it is not among those shown, or not yet.
       place: function (feature) { return places.has(feature) ? places.get(feature) : -1; },
       // Whether all is known of it that ever will be.
-      known: function (feature) { return loaded.has(fileOf(feature)) || !files.has(fileOf(feature)); },
+      known: function (feature) { return places.has(feature) || loaded.has(fileOf(feature)) || !files.has(fileOf(feature)); },
+      take: function (rows) {
+        rows.place.forEach(function (place, k) {
+          table.feature[place] = rows.feature[k];
+          table.name[place] = rows.name[k];
+          table.icon[place] = rows.icon[k];
+          table.density[place] = rows.density[k];
+          places.set(rows.feature[k], place);
+        });
+        listeners.forEach(function (listener) { listener(); });
+      },
       // The rows of some features.
       want: function (features) {
-        var wanted = new Set(features.map(fileOf).filter(function (file) { return files.has(file) && !loaded.has(file); }));
+        var wanted = new Set(features.filter(function (feature) { return !table.known(feature); }).map(fileOf));
         return Promise.all(Array.from(wanted, load));
       },
       // All rows, a few files at a time, so that keys are heard in between.
@@ -55,7 +68,12 @@
       // What is known of words that begin as this one does; null where it has not been asked for.
       piece: function (word) {
         var prefix = prefixOf(word);
-        return prefix ? pieces[prefix] || null : { words: {}, meanings: {} };
+        return prefix ? pieces[prefix] || null : NOTHING;
+      },
+      // The first features of a word whose own piece is not here yet, if the piece above it is.
+      ahead: function (word) {
+        var letters = Array.from(word), last = letters.pop(), above = pieces[letters.join("")];
+        return (above && above.next && above.next[last]) || [];
       },
       ask: function (word) {
         var name = Array.from(prefixOf(word), function (letter) {
@@ -65,16 +83,9 @@
       },
     });
     window.atlasRows = function (rows) {
-      rows.place.forEach(function (place, k) {
-        table.feature[place] = rows.feature[k];
-        table.name[place] = rows.name[k];
-        table.icon[place] = rows.icon[k];
-        table.density[place] = rows.density[k];
-        places.set(rows.feature[k], place);
-      });
       loaded.add(fileOf(rows.feature[0]));
       table.rows += rows.place.length;
-      listeners.forEach(function (listener) { listener(); });
+      table.take(rows);
     };
   };
 })();
