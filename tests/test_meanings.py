@@ -80,6 +80,7 @@ def test_lists_come_back_as_they_were_written(tmp_path):
 def test_a_pair_lies_under_the_prefix_of_its_first_word():
     scripts = index_scripts({"apple": {3: 7}}, [("apple pie", [(5, 2), (4, 0)]), ("8 am", [])])
     held = {prefix: json.loads(text[len("atlasWords(") : -3]) for prefix, text in scripts.items()}
+    assert held.pop("")["next"] == {"a": [3]}
     assert held == {
         "a": {"prefix": "a", "words": {"apple": [3, 7]}, "meanings": {"apple pie": [5, 2, 4, 0]}},
         "8": {"prefix": "8", "words": {}, "meanings": {"8 am": []}},

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.search_index import (
+    FIRST_SHOWN,
     UNFINISHED,
     file_name,
     index_scripts,
@@ -78,6 +79,26 @@ def test_whatever_is_typed_is_answered_alike_however_small_the_pieces(weights, c
         found, wanted = answer(pieces, word), best_of(word, weights)
         assert found.keys() == wanted.keys()
         assert all(abs(found[f] - wanted[f]) < 0.1 for f in wanted)
+
+
+@given(WEIGHTS, PIECE_CHARS)
+def test_a_divided_piece_tells_what_each_next_letter_leads_to_first(weights, chars):
+    rows = [{"feature": f, "name": f"n{f}", "icon": f, "density": 0.5} for f in range(98, -1, -1)]
+    pieces = pieces_of(index_scripts(weights, piece_chars=chars, rows=rows))
+    assert {word[0] for word in weights} == pieces[""]["next"].keys()
+    for prefix, piece in pieces.items():
+        assert ("next" in piece) == ("begins" in piece or not prefix)
+        for letter, first in piece.get("next", {}).items():
+            wanted = answer(pieces, prefix + letter)
+            order = sorted(wanted, key=lambda f: (-wanted[f], f))
+            assert first == order[:FIRST_SHOWN]
+            held = piece["rows"]
+            shown = [f for f in first if f < 99]
+            assert set(shown) <= set(held["feature"])
+            assert all(
+                (held["place"][at], held["name"][at]) == (98 - f, f"n{f}")
+                for at, f in enumerate(held["feature"])
+            )
 
 
 @given(
