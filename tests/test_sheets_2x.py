@@ -173,8 +173,8 @@ def test_icons_drawn_small_have_no_second_sheet_and_thumbnails_do(drawn_atlas, t
     assert "@2x" not in (made / links.ICONS_STYLE).read_text()
 
 
-def with_another_picture(atlas, folder, made):
-    """Copy an atlas in which the first image that a sheet of icons doesn't show has another thumbnail."""
+def with_another_picture(atlas, folder, image):
+    """Copy an atlas in which an image of the first shard has another thumbnail; return its table too."""
     copy = folder / "atlas"
     for name in ("embed", "concepts", "catalog"):
         shutil.copytree(atlas / name, copy / name)
@@ -183,7 +183,7 @@ def with_another_picture(atlas, folder, made):
     webps = table["webp"].to_pylist()
     data = io.BytesIO()
     Image.new("RGB", (128, 128), (200, 0, 0)).save(data, "WEBP")
-    webps[made] = data.getvalue()
+    webps[image] = data.getvalue()
     table = table.set_column(
         table.schema.get_field_index("webp"), "webp", pa.array(webps, pa.binary())
     )
@@ -218,8 +218,8 @@ def test_a_second_build_writes_nothing_and_a_changed_picture_its_sheets(
     assert not_those_of(job) == set()
     assert encoded == []
     published(job)
-    row = json.loads((job.published_dir / links.feature_json(0)).read_text())
-    image = next(iter(row.values()))["near_misses"]["image"][0]
+    records = json.loads((job.published_dir / links.feature_json(0)).read_text())
+    image = min(image for record in records.values() for image in record["top_images"]["image"])
     atlas, part = with_another_picture(planted_atlas, tmp_path, image)
     changed = replace(
         job, inputs=inputs_of(atlas), digests={**job.digests, "embed": digest_file(part)}
