@@ -72,6 +72,10 @@ class Checked:
 TAG = re.compile(r'<(?:!--.*?-->|(/?[a-zA-Z!][^\s/>]*)((?:[^">]|"[^"]*")*)>)|(<)', re.DOTALL)
 """A comment, a tag with its attributes, or a "<" that begins neither."""
 ATTRIBUTE = re.compile(r'\s+([^\s"=]+)(?:="([^"]*)")?')
+CELL = re.compile(r"cell s(\d+)")
+"""Class of a cell whose sheet of icons the style sheet names."""
+ADDRESS = re.compile(r"""url\(\s*["']?([^"')]*)["']?\s*\)""")
+"""What a style sheet fetches."""
 MEDIA = re.compile(r'<html [^>]*data-media="([^"]*)"')
 MISSING = re.compile(r'id="missing" data-root="([^"]*)"')
 REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
@@ -96,10 +100,10 @@ class _Tag(NamedTuple):
     name: str
     found: dict[str, str]
     problems: tuple[str, ...]
-    target: str
-    """Where it links to within the site; empty where it doesn't."""
-    picture: str = ""
-    """Place below the site's folder of a picture that is published elsewhere."""
+    targets: tuple[str, ...]
+    """Where it links to within the site."""
+    pictures: tuple[tuple[str, str], ...]
+    """(address, place below the site's folder) of pictures found by the site's root, or published elsewhere."""
 
 
 def policy_of(media: str) -> str:
@@ -123,20 +127,37 @@ def _read_tag(name: str, attributes: str, media: str) -> _Tag:
         problems.append("an inline style sheet")
     elif name == "img" and not _sized(found):
         problems.append(f"a picture without alt, width or height: {found.get('src')}")
-    target = picture = ""
-    if name in LINKING and LINKING[name] in found:
-        address = found[LINKING[name]]
+    targets: list[str] = []
+    pictures: list[tuple[str, str]] = []
+    for address in _addresses(name, found):
         parts = _split(address)
-        below = address.partition("#")[0].removeprefix(f"{media}/")
-        if media and name == "img" and address.startswith(f"{media}/"):
-            picture = links.stored(below, media)
+        if place := _elsewhere(address, media) if name == "img" else "":
+            pictures.append((address, place))
         elif parts.scheme or parts.netloc:
             rels = set(found.get("rel", "").split())
             if name != "a" or parts.scheme not in ("http", "https") or not rels >= SAFE_RELS:
                 problems.append(f"<{name}> leads out to {address}")
         else:
-            target = address
-    return _Tag(name, found, tuple(problems), target, picture)
+            targets.append(address)
+    if name == "i" and (cell := CELL.match(found.get("class", ""))):
+        sheet = links.icon_sheet(int(cell[1]))
+        pictures.append((f"class s{cell[1]}", links.stored(sheet, media)))
+    return _Tag(name, found, tuple(problems), tuple(targets), tuple(pictures))
+
+
+def _addresses(name: str, found: Mapping[str, str]) -> list[str]:
+    """Return every address that a tag names, those of a picture for other screens with the rest."""
+    addresses = [found[LINKING[name]]] if found.get(LINKING.get(name, "")) else []
+    for candidate in found.get("srcset", "").split(",") if name == "img" else ():
+        addresses += candidate.split()[:1]
+    return addresses
+
+
+def _elsewhere(address: str, media: str) -> str:
+    """Return the place below the site's folder of a picture that is published elsewhere, or nothing."""
+    if not media or not address.startswith(f"{media}/"):
+        return ""
+    return links.stored(address.partition("#")[0].removeprefix(f"{media}/"), media)
 
 
 def _split(address: str) -> SplitResult:
@@ -177,8 +198,8 @@ def _read_page(name: str, text: str, files: Container[str], media: str) -> _Page
             policy = tag.found.get("content", "")
         elif tag_name == "html":
             language = tag.found.get("lang", "")
-        if tag.target or tag.picture:
-            page.links += 1
+        if tag.targets or tag.pictures:
+            page.links += len(tag.targets) + len(tag.pictures)
             _follow(page, name, tag, files)
     page.problems += _of_whole(text, policy == policy_of(media), language, counts)
     return page
@@ -203,22 +224,37 @@ def _of_whole(text: str, ours: bool, language: str, counts: Mapping[str, int]) -
 
 
 def _follow(page: _Page, name: str, tag: _Tag, files: Container[str]) -> None:
-    """Note where a link of a page leads, and what is wrong with it."""
-    if tag.picture:
-        if tag.picture not in files:
-            page.problems.append(f"{tag.found['src']} leads nowhere: no {tag.picture}")
-        return
-    path, _, anchor = tag.target.partition("#")
-    if page.root is not None and path.startswith(f"{page.root}/"):
-        path = path[len(page.root) + 1 :]
-    target = _resolve(name, path.partition("?")[0])
-    if path.startswith("/"):
-        page.problems.append(f"{tag.target} is not relative")
-    elif target not in files:
-        page.problems.append(f"{tag.target} leads nowhere")
-    # map.html#f12 is read by the map's script.
-    elif tag.name == "a" and anchor and target.endswith(".html") and target != "map.html":
-        page.anchored.append((tag.target, target, anchor))
+    """Note where the links of a tag lead, and what is wrong with them."""
+    for address, place in tag.pictures:
+        if place not in files:
+            page.problems.append(f"{address} leads nowhere: no {place}")
+    for address in tag.targets:
+        path, _, anchor = address.partition("#")
+        if page.root is not None and path.startswith(f"{page.root}/"):
+            path = path[len(page.root) + 1 :]
+        target = _resolve(name, path.partition("?")[0])
+        if path.startswith("/"):
+            page.problems.append(f"{address} is not relative")
+        elif target not in files:
+            page.problems.append(f"{address} leads nowhere")
+        # map.html#f12 is read by the map's script.
+        elif tag.name == "a" and anchor and target.endswith(".html") and target != "map.html":
+            page.anchored.append((address, target, anchor))
+
+
+def _read_style(name: str, text: str, files: Container[str], media: str) -> _Page:
+    """Return what a style sheet leads to and what is wrong with that; arguments as in _read_page."""
+    page = _Page()
+    for address in ADDRESS.findall(text):
+        page.links += 1
+        parts, place = _split(address), _elsewhere(address, media)
+        if not place and (parts.scheme or parts.netloc or address.startswith("/")):
+            page.problems.append(f"leads out to {address}")
+        elif place and place not in files:
+            page.problems.append(f"{address} leads nowhere: no {place}")
+        elif not place and _resolve(name, address) not in files:
+            page.problems.append(f"{address} leads nowhere")
+    return page
 
 
 def _resolve(name: str, path: str) -> str:
@@ -265,7 +301,8 @@ def check_site(folder: Path, before: Path | None = None) -> Checked:
         else:
             aims = {target for page in found.values() for _, target, _ in page.anchored}
             found |= _read_pages(folder, sorted(aims - found.keys()))
-    problems = _problems_of(found)
+    styles = _read_styles(folder, sizes)
+    problems = _problems_of(found | styles)
     if problems:
         more = (
             f" and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
@@ -274,6 +311,7 @@ def check_site(folder: Path, before: Path | None = None) -> Checked:
             f"{folder} breaks its promises: {'; '.join(problems[:PROBLEMS_SHOWN])}{more}"
         )
     n_links = sum(found[name].links for name in changed)
+    n_links += sum(style.links for style in styles.values())
     largest = max(names, key=lambda name: (sizes[name], name))
     media = media_of(folder)
     apart = {n: size for n, size in sizes.items() if media and n.startswith(f"{links.MEDIA}/")}
@@ -329,6 +367,16 @@ def _read_pages(folder: Path, names: Sequence[str]) -> dict[str, _Page]:
         name: page
         for some, held in zip(tasks, pages, strict=True)
         for name, page in zip(some, held, strict=True)
+    }
+
+
+def _read_styles(folder: Path, files: Mapping[str, int]) -> dict[str, _Page]:
+    """Return what each style sheet leads to."""
+    media = media_of(folder)
+    return {
+        name: _read_style(name, (folder / name).read_text(encoding="utf-8"), files, media)
+        for name in files
+        if name.endswith(".css")
     }
 
 

@@ -616,6 +616,47 @@ class SiteSettings(Section):
     sheet_quality: int = Field(
         default=60, ge=1, le=100, description="WebP quality of the sheets, 1 to 100."
     )
+    sheets_2x: Literal["all", "icons", "none"] = Field(
+        default="icons",
+        description="Which sheets have a second one beside them for dense screens, NAME@2x.webp: twice the side, or that of the pictures it is cut from where they are smaller; none where they are no larger.",
+    )
+
+    def icon_sides(self, source_px: int) -> tuple[int, ...]:
+        """Return the side of an icon in its sheet, and in the second sheet where there is one.
+
+        Args:
+            source_px: Side of the smallest picture among those that stand for features.
+        """
+        return _sides(self.icon_px, source_px, self.sheets_2x != "none")
+
+    def thumbnail_sides(self, source_px: int) -> tuple[int, ...]:
+        """Return the side of a thumbnail in its sheet, and in the second sheet where there is one.
+
+        Args:
+            source_px: Side of a thumbnail.
+        """
+        return _sides(self.thumbnail_px, source_px, self.sheets_2x == "all")
+
+    def why_once(self, icon_px: int, thumbnail_px: int) -> list[str]:
+        """Return which sheets have no second one although sheets_2x asks for it, and what to change.
+
+        Args:
+            icon_px: As in icon_sides; 0 without pictures.
+            thumbnail_px: As in thumbnail_sides; 0 without pictures.
+        """
+        asked = {"all": ("icon", "thumbnail"), "icons": ("icon",), "none": ()}[self.sheets_2x]
+        sizes = {"icon": (self.icon_px, icon_px), "thumbnail": (self.thumbnail_px, thumbnail_px)}
+        return [
+            f"no 2x sheets of {what}s: the pictures are {source} px wide and site.{what}_px is {px}; "
+            "nothing is enlarged, so set it smaller or make larger pictures"
+            for what, (px, source) in sizes.items()
+            if what in asked and 0 < source <= px
+        ]
+
+
+def _sides(px: int, source_px: int, twice: bool) -> tuple[int, ...]:
+    """Return the sides of a cell at each density: nothing is enlarged for dense screens."""
+    return (px, min(2 * px, source_px)) if twice and source_px > px else (px,)
 
 
 class Runtime(Section):

@@ -90,7 +90,7 @@ def why_over(found: Tally, host: str) -> list[str]:
     if limits.total_bytes is not None and found.total_bytes > limits.total_bytes:
         over.append(
             f"{found.total_bytes / 1e6:,.0f} MB, and {host} takes {limits.total_bytes / 1e6:,.0f}: "
-            "set site.pictures=sheets, a smaller site.thumbnail_px, "
+            "set site.pictures=sheets, site.sheets_2x=none, a smaller site.thumbnail_px, "
             "site.media_base_url to keep pictures elsewhere, or another site.host"
         )
     if limits.files is not None and found.files > limits.files:

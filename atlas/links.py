@@ -26,6 +26,8 @@ ABOUT = "about.html"
 DEAD = "dead.html"
 NOT_FOUND = "404.html"
 STYLE = "assets/site.css"
+ICONS_STYLE = "assets/icons.css"
+"""Where each sheet of icons lies: said once, as pages say it some thirty times."""
 FEATURES_SCRIPT = "assets/features.js"
 """What the scripts find: which files of rows and words there are, and the map's regions."""
 SPOTS_SCRIPT = "assets/spots.js"
@@ -83,11 +85,16 @@ def thumbnail_sheet(sheet: int) -> str:
     return f"sheet/{sheet // 1000}/{sheet}.webp"
 
 
+def twice(sheet: str) -> str:
+    """Return the sheet of the same pictures for dense screens, which lies beside."""
+    return f"{sheet.removesuffix('.webp')}@2x.webp"
+
+
 class Cell(NamedTuple):
     """One icon of a sheet."""
 
-    sheet: str
-    """Address of the sheet."""
+    sheet: int
+    """Number of the sheet."""
     x: int
     """Columns before it."""
     y: int
@@ -108,7 +115,7 @@ def as_cell(address: str) -> Cell | None:
     if not mark:
         return None
     left, top, px, _ = (int(number) for number in area.split(","))
-    return Cell(sheet, left // px, top // px)
+    return Cell(int(posixpath.basename(sheet).partition(".")[0]), left // px, top // px)
 
 
 def image_page(image: int) -> str:

@@ -143,6 +143,10 @@ class Book:
     """As site.layout has it: decides where a feature's page lies."""
     media: str
     """As site.media_base_url has it: where pictures are published; empty where with the pages."""
+    joined: bool
+    """Whether icons and the features' thumbnails lie in sheets."""
+    icons_2x: bool = False
+    """Whether sheets of icons have a second one beside them for dense screens."""
 
 
 ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
@@ -237,6 +241,7 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
         metrics=[MetricRow(*row) for row in metrics],
         order=order,
         layout=site.layout,
+        joined=site.pictures == "sheets",
         media=site.media_base_url,
     )
 
@@ -460,6 +465,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "credit": facts["credit"],
         "synthetic": facts["synthetic"] == "true",
         "atlas_id": facts["id"],
+        "joined": book.joined,
         "media": book.media,
         "owner_url": links.outward(facts["owner_url"]),
         "n_live": f"{len(book.live):,}",

@@ -62,7 +62,7 @@ STAGES = (
     ),
     Stage(
         "site",
-        version=11,
+        version=12,
         needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
     ),
 )

@@ -456,7 +456,11 @@ def _catalog(size: Size, _config: Config) -> StageEstimate:
 
 
 def site_tally(
-    size: Size, site: SiteSettings, opened: int, alive_share: float = ALIVE_SHARE
+    size: Size,
+    site: SiteSettings,
+    opened: int,
+    alive_share: float = ALIVE_SHARE,
+    source_px: tuple[int, int] = (0, 0),
 ) -> Tally:
     """Predict the bytes and files that a site's host gets, before anything is rendered.
 
@@ -465,6 +469,7 @@ def site_tally(
         site: Layout, kind of pictures, and whether those are published elsewhere.
         opened: Images that get a page.
         alive_share: Of the features, 0 to 1.
+        source_px: Side of the icons, and of the thumbnails, that sheets are made of.
     """
     live = int(size.features * alive_share)
     grouped = site.layout == "groups"
@@ -476,8 +481,11 @@ def site_tally(
     a_sheet = FEATURES_A_GROUP if grouped else FEATURES_A_SHEET
     sheets, cells = 0, 0.0
     if site.pictures == "sheets":
-        sheets = -(-size.features // a_sheet) + -(-live // ICON_COLUMNS**2)
-        cells = live * CELL_BYTES * (SMALL_PICTURES * site.thumbnail_px**2 + site.icon_px**2)
+        icons, thumbnails = site.icon_sides(source_px[0]), site.thumbnail_sides(source_px[1])
+        sheets = len(thumbnails) * -(-size.features // a_sheet)
+        sheets += len(icons) * -(-live // ICON_COLUMNS**2)
+        pixels = sum(px**2 for px in icons) + SMALL_PICTURES * sum(px**2 for px in thumbnails)
+        cells = live * CELL_BYTES * pixels
     page_bytes = GROUPED_PAGE_BYTES if grouped else PAGE_BYTES
     if site.media_base_url:
         single, sheets, cells = 0, 0, 0.0
@@ -498,7 +506,7 @@ def site_tally(
 
 def hosts_of(size: Size, config: Config) -> tuple[str, ...]:
     """Say of every host whether the site is likely to fit it."""
-    found = site_tally(size, config.site, config.catalog.decomposed_images)
+    found = _tally(size, config, config.site)
     whole = _whole_site(size, config)
     lines = [
         f"Site in layout {config.site.layout}, pictures in {config.site.pictures}: "
@@ -518,7 +526,14 @@ def hosts_of(size: Size, config: Config) -> tuple[str, ...]:
 def _whole_site(size: Size, config: Config) -> Tally:
     """Predict what a site takes on the disk, its pictures with it."""
     together = config.site.model_copy(update={"media_base_url": ""})
-    return site_tally(size, together, config.catalog.decomposed_images)
+    return _tally(size, config, together)
+
+
+def _tally(size: Size, config: Config, site: SiteSettings) -> Tally:
+    thumbnails = config.embed.thumbnail_px
+    drawn = config.icons.px if config.icons.decoder else thumbnails
+    opened = config.catalog.decomposed_images
+    return site_tally(size, site, opened, source_px=(drawn, thumbnails))
 
 
 def _site(size: Size, config: Config) -> StageEstimate:

@@ -21,8 +21,13 @@ LISTS = ("top", "film", "near")
 """The lists of a feature's small pictures; in a sheet their order, see site.css."""
 
 
-def open_templates(root: Path | None = None) -> Templates:
-    """Return the environment that renders every page."""
+def open_templates(root: Path | None = None, *, icons_2x: bool = False) -> Templates:
+    """Return the environment that renders every page.
+
+    Args:
+        root: Folder of the templates; those of this package by default.
+        icons_2x: Whether sheets of icons have a second one beside them for dense screens.
+    """
     env = Environment(
         loader=FileSystemLoader(root or template_root()),
         autoescape=True,  # select_autoescape() would leave *.html.jinja unescaped
@@ -33,6 +38,7 @@ def open_templates(root: Path | None = None) -> Templates:
         auto_reload=False,
     )
     env.globals["links"] = links
+    env.globals["icons_2x"] = icons_2x
     return env
 
 
@@ -80,12 +86,19 @@ def fill(patterns: Sequence[str], values: Sequence[str]) -> Markup:
 class Press:
     """Prints pages of features: their frame and parts are patterns, made once by the templates."""
 
-    def __init__(self, env: Templates, frame: Mapping[str, Any]) -> None:
-        """Take the templates and what the frame of every feature's page shows.
+    def __init__(
+        self, env: Templates, frame: Mapping[str, Any], *, thumbnails_2x: bool = False
+    ) -> None:
+        """Take the templates, and whether a feature's sheet has a second one for dense screens.
 
-        Links count from the frame's "page", see links.any_feature_page.
+        Args:
+            env: From open_templates.
+            frame: What the frame of every feature's page shows; links count from its "page", see
+                links.any_feature_page.
+            thumbnails_2x: Whether sheets of thumbnails have a second one beside them.
         """
         self._env = env
+        self._thumbnails_2x = thumbnails_2x
         self._frame = frame
         self._to = _way_from(frame)
         self._article = env.get_template("article.html.jinja")
@@ -147,16 +160,15 @@ class Press:
             captioned: Whether captions are printed; else they are told to who can't see pictures.
         """
         patterns, values = [], []
+        sheets = [sheet, links.twice(sheet)] if self._thumbnails_2x else [sheet]
         for picture in pictures:
             linked = bool(picture.page)
             patterns.append(self._picture(bool(sheet), linked, captioned))
             if linked:
                 values.append(self._to(picture.page))
+            values += sheets if sheet else [self._to(picture.thumb)]
             told = linked or not captioned
-            values += (
-                sheet or self._to(picture.thumb),
-                (picture.caption or f"picture {picture.image}") if told else "",
-            )
+            values.append((picture.caption or f"picture {picture.image}") if told else "")
             if captioned:
                 values.append(picture.caption or "no caption")
             values.append(picture.value)
@@ -166,7 +178,10 @@ class Press:
         key = in_sheet, linked, captioned
         if key not in self._pictures:
             parts = self._parts
-            picture = (parts.in_row if in_sheet else parts.in_file)(BLANK, BLANK)
+            if in_sheet:
+                picture = parts.in_row(BLANK, BLANK if self._thumbnails_2x else "", BLANK)
+            else:
+                picture = parts.in_file(BLANK, BLANK)
             picture = parts.opening(BLANK, picture) if linked else picture
             item = parts.shown(picture, BLANK, BLANK) if captioned else parts.small(picture, BLANK)
             self._pictures[key] = pattern(item)

@@ -245,6 +245,8 @@ def table_scripts(
     prefixes: Iterable[str],
     regions: Iterable[Sequence[Any]] = (),
     layout: str = "pages",
+    *,
+    icons_2x: bool = False,
 ) -> dict[str, str]:
     """Return the scripts of the table of features shown: address -> text.
 
@@ -257,6 +259,7 @@ def table_scripts(
         prefixes: Those of the scripts of words.
         regions: (level, name, x, y) of the map's named regions.
         layout: As site.layout has it.
+        icons_2x: Whether sheets of icons have a second one beside them for dense screens.
     """
     held: dict[int, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
     for place, row in enumerate(rows):
@@ -272,6 +275,7 @@ def table_scripts(
         "regions": [list(region) for region in regions],
         "layout": layout,
         "trips": any(row["trip"] >= 0 for row in rows),
+        "twice": icons_2x,
     }
     spots = {
         "x": [round(MAP_SIDE * row["x"]) for row in rows],

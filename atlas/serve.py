@@ -14,7 +14,7 @@ from atlas import links
 from atlas.check import media_of
 from atlas.errors import InputError, MissingError
 
-SAID_IN = (".html", ".json")
+SAID_IN = (".html", ".json", ".css")
 """Endings of the files that say where pictures are."""
 
 

@@ -45,6 +45,15 @@ def sheet_key(webps: Sequence[bytes | None], columns: int, px: int, quality: int
     return digest_json([digests, columns, px, quality])
 
 
+def side_of(tables: Iterable[Path]) -> int:
+    """Return the side of the first picture of Parquet tables that each have one side; 0 without any."""
+    for path in tables:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=1, columns=["webp"]):
+            with Image.open(io.BytesIO(batch["webp"][0].as_py()), formats=("WEBP",)) as picture:
+                return picture.width
+    return 0
+
+
 class Shelf:
     """Pictures by number, on the disk rather than in memory."""
 

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -31,7 +31,7 @@ from atlas.paths import DATABASE, template_root
 from atlas.records import SURE, TABLES
 from atlas.render import Press, Templates, open_templates, render, render_group
 from atlas.search_index import file_name, index_scripts, script, table_scripts, word_weights
-from atlas.sheets import Shelf, join, sheet_key, shelf
+from atlas.sheets import Shelf, join, sheet_key, shelf, side_of
 from atlas.stage import Job
 from atlas.vocabulary import read_vocabulary
 
@@ -61,6 +61,8 @@ HASHED = ("top_images", "features", "images")
 """Tables that choose the pictures whose hashes the site has."""
 ON_ICONS = ("icons", "features", "images")
 """Tables that choose the pictures in sheets of icons."""
+DENSE = 1.5
+"""Pixels of the screen a pixel of the page from which on second sheets are shown; scripts know it too."""
 SHEET_KEYS = "sheet/keys.json"
 """Digest of what each sheet was made of, for the next build."""
 HOME_SCRIPTS = ("assets/rounds.js",)
@@ -119,13 +121,14 @@ def run(job: Job) -> None:
     """
     import duckdb
 
-    env, out = open_templates(), Output(job)
-    catalog = job.inputs["catalog"]
+    out, catalog = Output(job), job.inputs["catalog"]
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
         book = pages.read_book(db, job.settings)
+        sheets = open_sheets(out, db, book)
+        book = replace(book, icons_2x=len(sheets.icon_sides) > 1)
+        env = open_templates(icons_2x=book.icons_2x)
         write_assets(out)
         job.progress.start("site", total=len(book.live) + len(book.opened), unit="pages")
-        sheets = open_sheets(out)
         with uncollected():
             write_features(out, env, db, book, sheets)
         own = out.make("hashes", _key(job, *HASHED), partial(write_hashes, out, db))
@@ -137,6 +140,7 @@ def run(job: Job) -> None:
         if in_sheets(job):
             icons = partial(write_icon_sheets, db, book, sheets)
             sheets.now |= out.make("icons", _key(job, *ON_ICONS), icons)
+            out.put(links.ICONS_STYLE, icons_style(book))
         else:
             write_icons(out, book)
         sheets.close()
@@ -208,7 +212,8 @@ def write_features(
     """Write every live feature's page, or its group's, its JSON record and its small pictures."""
     job = out.job
     turns = neighbors_in(list(book.live))
-    others = digest_json([job.settings.model_dump(mode="json"), job.digests.get("embed")])
+    sides = [sheets.icon_sides, sheets.thumbnail_sides]
+    others = digest_json([job.settings.model_dump(mode="json"), job.digests.get("embed"), sides])
     keys = {}
     for block, key in digest_blocks(db, book, turns, others):
         part = out.take(_block_name(block), key)
@@ -219,7 +224,8 @@ def write_features(
             job.progress.advance(len(live_in(book, block)))
     wanted = images_on_features(db) if keys and in_sheets(job) else set()
     with thumbnails(job, wanted) as small:
-        press = Press(env, pages.frame_view(book))
+        twice = len(sheets.thumbnail_sides) > 1
+        press = Press(env, pages.frame_view(book), thumbnails_2x=twice)
         shop = Shop(out, env, press, book, turns, sheets, small)
         for blocks in runs(sorted(keys)):
             chapter = pages.read_chapter(
@@ -312,8 +318,12 @@ def images_on_features(db: DuckDBPyConnection) -> set[int]:
 
 def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[Shelf]:
     """Return the thumbnails of some images, by number."""
-    parts = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
-    return shelf(parts if wanted else [], "image", wanted)
+    return shelf(thumbnail_parts(job) if wanted else [], "image", wanted)
+
+
+def thumbnail_parts(job: Job) -> list[Path]:
+    """Return the tables of thumbnails."""
+    return sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
 
 
 def write_thumbnail_sheets(shop: Shop, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
@@ -322,9 +332,10 @@ def write_thumbnail_sheets(shop: Shop, chapter: Chapter, live: Sequence[int]) ->
     Returns:
         Address -> key of each.
     """
-    job, written = shop.out.job, {}
+    job = shop.out.job
+    written: dict[str, str] = {}
     if not in_sheets(job):
-        return {}
+        return written
     a_sheet, columns = links.features_a_sheet(job.settings.layout), pages.PICTURES_A_ROW
     for sheet, held in groupby(live, key=lambda feature: feature // a_sheet):
         webps: list[bytes | None] = []
@@ -334,7 +345,7 @@ def write_thumbnail_sheets(shop: Shop, chapter: Chapter, live: Sequence[int]) ->
             webps += [None if image is None else shop.small[image] for image in row]
         if any(webps):
             name = links.thumbnail_sheet(sheet)
-            written[name] = shop.sheets.write(name, webps, columns, job.settings.thumbnail_px)
+            written |= shop.sheets.write(name, webps, columns, shop.sheets.thumbnail_sides)
     return written
 
 
@@ -345,16 +356,27 @@ class Sheets:
     out: Output
     before: Mapping[str, str]
     """Address -> key, of the published site."""
+    icon_sides: tuple[int, ...]
+    """Side of an icon in its sheet, and in the second one if there is one."""
+    thumbnail_sides: tuple[int, ...]
     now: dict[str, str] = field(default_factory=dict)
 
-    def write(self, name: str, webps: Sequence[bytes | None], columns: int, px: int) -> str:
-        """Write one sheet and return its key."""
-        quality = self.out.job.settings.sheet_quality
-        key = self.now[name] = sheet_key(webps, columns, px, quality)
-        old = self.out.before(name)
-        same = self.before.get(name) == key and old.exists()
-        self.out.put(name, old.read_bytes() if same else join(webps, columns, px, quality))
-        return key
+    def write(
+        self, name: str, webps: Sequence[bytes | None], columns: int, sides: Sequence[int]
+    ) -> dict[str, str]:
+        """Write one sheet, and the second one beside it if there is a second side.
+
+        Returns:
+            Address -> key of each.
+        """
+        quality, written = self.out.job.settings.sheet_quality, {}
+        for address, px in zip((name, links.twice(name)), sides, strict=False):
+            key = written[address] = sheet_key(webps, columns, px, quality)
+            old = self.out.before(address)
+            same = self.before.get(address) == key and old.exists()
+            self.out.put(address, old.read_bytes() if same else join(webps, columns, px, quality))
+        self.now |= written
+        return written
 
     def close(self) -> None:
         """Keep the keys for the next build."""
@@ -362,10 +384,49 @@ class Sheets:
             self.out.put(SHEET_KEYS, json.dumps(self.now, indent=0, sort_keys=True) + "\n")
 
 
-def open_sheets(out: Output) -> Sheets:
-    """Return the sheets of a site, with the keys of the published ones."""
-    path = out.before(SHEET_KEYS)
-    return Sheets(out, read_json(path) if path.exists() else {})
+def open_sheets(out: Output, db: DuckDBPyConnection, book: Book) -> Sheets:
+    """Return the sheets of a site, with the keys of the published ones; say which have no second one."""
+    job, path = out.job, out.before(SHEET_KEYS)
+    thumbnail_px = side_of(thumbnail_parts(job))
+    icon_px = icon_source_px(job, db, book, thumbnail_px)
+    icon_sides = job.settings.icon_sides(icon_px)
+    thumbnail_sides = job.settings.thumbnail_sides(thumbnail_px)
+    if in_sheets(job):
+        for line in job.settings.why_once(icon_px, thumbnail_px):
+            job.progress.say(f"  {line}")
+    before = read_json(path) if path.exists() else {}
+    return Sheets(out, before, icon_sides, thumbnail_sides)
+
+
+def icon_source_px(job: Job, db: DuckDBPyConnection, book: Book, thumbnail_px: int) -> int:
+    """Return the side of the smallest pictures that stand for features: drawn ones, or thumbnails."""
+    stand_ins = read_stand_ins(db)
+    sides = {thumbnail_px for feature in book.icons if feature in stand_ins}
+    if any(feature not in stand_ins for feature in book.icons):
+        sides.add(side_of([job.inputs["icons"] / "icons.parquet"]))
+    return min(sides, default=0)
+
+
+def read_stand_ins(db: DuckDBPyConnection) -> dict[int, int]:
+    """Return the image that stands for each feature whose icon was not rendered."""
+    query = "SELECT feature, image FROM icons WHERE image IS NOT NULL ORDER BY feature"
+    return dict(db.execute(query).fetchall())
+
+
+def icons_style(book: Book) -> str:
+    """Return the style sheet that gives each cell the sheet of icons that it is part of."""
+    sheets = [links.icon_sheet(n) for n in range(-(-len(book.order) // links.ICON_COLUMNS**2))]
+
+    def rules(addresses: Sequence[str]) -> str:
+        ways = [links.relative(links.ICONS_STYLE, address, book.media) for address in addresses]
+        return "".join(
+            f'.s{n}::before{{background-image:url("{way}")}}\n' for n, way in enumerate(ways)
+        )
+
+    if not book.icons_2x:
+        return rules(sheets)
+    dense = rules([links.twice(sheet) for sheet in sheets])
+    return f"{rules(sheets)}@media (min-resolution:{DENSE}dppx){{\n{dense}}}\n"
 
 
 def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dict[str, str]:
@@ -374,12 +435,9 @@ def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dic
     Returns:
         Address -> key of each.
     """
-    job, written = sheets.out.job, {}
-    stand_ins = dict(
-        db.execute(
-            "SELECT feature, image FROM icons WHERE image IS NOT NULL ORDER BY feature"
-        ).fetchall()
-    )
+    job = sheets.out.job
+    written: dict[str, str] = {}
+    stand_ins = read_stand_ins(db)
     drawn = [job.inputs["icons"] / "icons.parquet"] if "icons" in job.inputs else []
     rendered = {feature for feature in book.icons if feature not in stand_ins}
     a_sheet = links.ICON_COLUMNS**2
@@ -397,7 +455,7 @@ def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dic
                 for feature in book.order[first : first + a_sheet]
             ]
             name = links.icon_sheet(first // a_sheet)
-            written[name] = sheets.write(name, webps, links.ICON_COLUMNS, job.settings.icon_px)
+            written |= sheets.write(name, webps, links.ICON_COLUMNS, sheets.icon_sides)
     return written
 
 
@@ -598,9 +656,9 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     )
     for prefix, text in scripts.items():
         out.put(links.search_script(file_name(prefix)), text)
-    for name, text in table_scripts(
-        rows, filter(None, scripts), family_pages.regions(db), book.layout
-    ).items():
+    prefixes, regions = filter(None, scripts), family_pages.regions(db)
+    tables = table_scripts(rows, prefixes, regions, book.layout, icons_2x=book.icons_2x)
+    for name, text in tables.items():
         out.put(name, text)
     index = {
         "id": book.facts["id"],
@@ -715,9 +773,8 @@ def write_thumbnails(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     ).fetchall()
     stand_ins = {icon_number(book, feature) for feature in book.icons} - {-1, -2, -3}
     wanted = {row[0] for row in rows} | stand_ins | named_at_home(out.job)
-    parts = sorted((out.job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
     out.job.progress.start("pictures", total=len(wanted), unit="files")
-    for part in parts:
+    for part in thumbnail_parts(out.job):
         for batch in pq.ParquetFile(part).iter_batches(batch_size=4096):
             for image, webp in zip(
                 batch["image"].to_pylist(), batch["webp"].to_pylist(), strict=True

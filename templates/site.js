@@ -1,15 +1,17 @@
 // Keys and copying, on every page. Nothing here is needed to read one.
 "use strict";
-var ICON_COLUMNS = 8, FEATURES_A_GROUP = 16;
+var ICON_COLUMNS = 8, FEATURES_A_GROUP = 16, DENSE = 1.5; // as in assets/icons.css
 // Where a picture lies, by its address below the site's root: there, or where pictures are published.
 window.atlasPicture = function (root, address) {
   return (document.documentElement.dataset.media || root) + "/" + address;
 };
+// The sheet that the icon of row i is in.
+function sheetOf(i) { return Math.floor(i / (ICON_COLUMNS * ICON_COLUMNS)); }
 // Where the picture of row i of the table of features lies; empty where there is none.
 window.atlasIcon = function (root, table, i) {
   var number = table.icon[i], feature = table.feature[i];
   if (number === -1) return "";
-  if (number === -3) return atlasPicture(root, "sheet/icon/" + Math.floor(i / (ICON_COLUMNS * ICON_COLUMNS)) + ".webp");
+  if (number === -3) return atlasPicture(root, "sheet/icon/" + sheetOf(i) + (table.twice && devicePixelRatio >= DENSE ? "@2x.webp" : ".webp"));
   if (number === -2) return atlasPicture(root, "icon/" + Math.floor(feature / 1000) + "/" + feature + ".webp");
   return atlasPicture(root, "thumb/" + Math.floor(number / 1000) + "/" + number + ".webp");
 };
@@ -20,17 +22,16 @@ window.atlasCell = function (table, i) {
 };
 // The picture as an element.
 window.atlasImage = function (root, table, i) {
-  var image = document.createElement("img"), cell = atlasCell(table, i);
+  var cell = atlasCell(table, i), image = document.createElement(cell ? "i" : "img");
+  if (cell) {
+    image.className = "cell s" + sheetOf(i) + " x" + cell[0] + " y" + cell[1];
+    return image;
+  }
   image.loading = "lazy";
   image.width = image.height = 128;
   image.alt = "";
   image.src = atlasIcon(root, table, i);
-  if (!cell) return image;
-  var frame = document.createElement("i");
-  frame.className = "cell";
-  image.className = "x" + cell[0] + " y" + cell[1];
-  frame.append(image);
-  return frame;
+  return image;
 };
 // The page of a feature.
 window.atlasPage = function (root, table, feature) {

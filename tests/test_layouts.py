@@ -132,12 +132,14 @@ def test_icons_lie_in_the_order_of_the_map(grouped_site, db):
     rows = json.loads(table.read_text()[len("atlasRows(") : -3])
     places = dict(zip(rows["feature"], rows["place"], strict=True))
     icons = dict(zip(rows["feature"], rows["icon"], strict=True))
-    sheets = sorted((grouped_site / "sheet" / "icon").iterdir())
-    assert len(sheets) == -(-len(places) // links.ICON_COLUMNS**2)
+    n_sheets = -(-len(places) // links.ICON_COLUMNS**2)
+    sheets = {path.name for path in (grouped_site / "sheet" / "icon").iterdir()}
+    assert sheets == {f"{n}{twice}.webp" for n in range(n_sheets) for twice in ("", "@2x")}
     text = (grouped_site / "browse.html").read_text()
-    shown = re.findall(r'data-feature="(\d+)"><i class="cell"><img class="x(\d+) y(\d+)"', text)
-    for feature, x, y in shown:
-        place = places[int(feature)] % links.ICON_COLUMNS**2
+    shown = re.findall(r'data-feature="(\d+)"><i class="cell s(\d+) x(\d+) y(\d+)"></i>', text)
+    for feature, sheet, x, y in shown:
+        number, place = divmod(places[int(feature)], links.ICON_COLUMNS**2)
+        assert int(sheet) == number
         assert (int(x), int(y)) == (place % links.ICON_COLUMNS, place // links.ICON_COLUMNS)
         assert icons[int(feature)] == -3
     assert shown
@@ -145,7 +147,7 @@ def test_icons_lie_in_the_order_of_the_map(grouped_site, db):
 
 def test_addresses_of_cells_say_where_the_picture_lies():
     assert links.icon_cell(64 + 10, 32) == "sheet/icon/1.webp#xywh=64,32,32,32"
-    assert links.as_cell("sheet/icon/1.webp#xywh=64,32,32,32") == ("sheet/icon/1.webp", 2, 1)
+    assert links.as_cell("sheet/icon/1.webp#xywh=64,32,32,32") == (1, 2, 1)
     assert links.as_cell("icon/0/7.webp") is None
     assert links.feature_page(771, "groups") == "feature/0048.html#f771"
 

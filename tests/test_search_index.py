@@ -142,6 +142,7 @@ def test_rows_lie_by_number_and_places_in_the_order_given():
         "regions": [[0, "all", 0.5, 0.5]],
         "layout": "pages",
         "trips": False,
+        "twice": False,
     }
     assert read_script(scripts["assets/features/1.js"], "atlasRows") == {
         "place": [0, 2],
