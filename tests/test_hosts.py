@@ -29,7 +29,7 @@ def test_what_is_too_much_comes_with_what_to_change():
     with pytest.raises(SiteError) as caught:
         check_host(Tally(1_000_000_001, 1, 1, 1), "github")
     assert str(caught.value) == (
-        "the site has 1,000 MB, and github takes 1,000: set site.pictures=sheets, "
+        "the site has 1,000 MB, and github takes 1,000: set site.pictures=sheets, site.sheets_2x=none, "
         "a smaller site.thumbnail_px, site.media_base_url to keep pictures elsewhere, or another site.host"
     )
     with pytest.raises(SiteError) as caught:
