@@ -16,6 +16,7 @@ from atlas import links
 from atlas.gather import difference_hash
 from atlas.meanings import read_lists
 from atlas.pages import FILM_SHOWN, TOP_SHOWN, clean
+from atlas.search_index import FIRST_SHOWN
 from atlas.vocabulary import read_vocabulary
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -118,6 +119,11 @@ def wait_until(page, condition):
             return
         page.wait_for_timeout(100)
     raise AssertionError(condition)
+
+
+ALL_FOUND = """document.querySelectorAll('#found a').length ===
+    Math.min(60, parseInt(document.querySelector('#answer').textContent, 10))"""
+"""Whether the list is as long as the search says; it grows after the first results."""
 
 
 def sheets(page, paper="A4"):
@@ -226,11 +232,12 @@ def test_the_last_of_many_keys_is_answered_however_late_the_lists_come(visit):
             box.dispatchEvent(new Event("input"));
         })"""
     )
-    page.wait_for_selector("#found .clamp")
+    wait_until(page, ALL_FOUND)
     assert "“shape 3”" in page.locator("#answer").inner_text()
     wanted = page.locator("#found a").evaluate_all("links => links.map(l => l.href)")
+    assert len(wanted) > FIRST_SHOWN
     page = visit("search.html?q=shape 3")
-    page.wait_for_selector("#found .clamp")
+    wait_until(page, ALL_FOUND)
     assert page.locator("#found a").evaluate_all("links => links.map(l => l.href)") == wanted
 
 
@@ -243,6 +250,7 @@ def test_search_by_meaning_shows_what_the_lists_add_up_to(visit, drawn_atlas, dr
     page.locator("#find").type(query)
     page.wait_for_selector("#meant:not([hidden]) a")
     wait_until(page, f"document.querySelector('#exactly').textContent.includes('{query}')")
+    wait_until(page, f"document.querySelectorAll('#meant a').length >= {len(wanted)}")
     shown = page.locator("#meant a").evaluate_all("links => links.map(l => l.href)")
     assert [int(re.search(r"(\d+)\.html", href)[1]) for href in shown] == wanted
 
