@@ -62,7 +62,7 @@ STAGES = (
     ),
     Stage(
         "site",
-        version=12,
+        version=13,
         needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
     ),
 )

@@ -38,6 +38,8 @@ SURE = (
     "CASE source WHEN 'captions' THEN score ELSE greatest(coalesce(2 * auroc - 1, 0.5), 0.01) END"
 )
 """How far a label is to be trusted, 0 to 1, in SQL on the table labels."""
+LOWEST_OCTAVE, OCTAVES, BINS_AN_OCTAVE = -16, 32, 4
+"""Of the histograms: from 2^-16 on, and one bin below and one above."""
 RANK = Column("rank", "INTEGER", "place, from 0")
 ACTIVATION = Column("activation", "FLOAT", "activation of the feature on the image, unitless")
 LEVEL = Column("level", "INTEGER", "0 the coarsest, 2 the finest")

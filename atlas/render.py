@@ -104,7 +104,6 @@ class Press:
         self._article = env.get_template("article.html.jinja")
         self._parts = cast(Any, env.get_template("macros.html.jinja").module)
         self._data = self._to(links.DATA)
-        self._bar = pattern(self._parts.bar(BLANK, BLANK, BLANK))
         self._frames: dict[tuple[bool, bool], tuple[str, str]] = {}
         self._pictures: dict[tuple[bool, bool, bool], str] = {}
         self._relations: dict[int, str] = {}
@@ -126,13 +125,11 @@ class Press:
         sheet = self._to(view["sheet"]) if view["sheet"] else ""
         drawn = {name: self._list(view[name], sheet, name != "film") for name in LISTS}
         drawn["occurs"] = self._list(view["occurs"], "", True)
-        bars = fill([self._bar] * len(view["bars"]), [text for bar in view["bars"] for text in bar])
         return Markup(
             self._article.render(
                 {
                     **view,
                     **drawn,
-                    "bars": bars,
                     "rank": rank,
                     "to": self._to,
                     "related": self._related,

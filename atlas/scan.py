@@ -43,6 +43,7 @@ from atlas.engines import Tell, cores, help_until_done, make_locally, make_on_ra
 from atlas.errors import InputError
 from atlas.files import draft, read_parquet, write_json, write_parquet
 from atlas.products import squared_lengths
+from atlas.records import BINS_AN_OCTAVE, LOWEST_OCTAVE, OCTAVES
 from atlas.sae import (
     SAE,
     Encoder,
@@ -65,7 +66,6 @@ LAST_IMAGE = 0xFFFFFFFF
 """Greatest image number that a key can hold."""
 CHUNK_IMAGES = 8192
 """Images whose sums are taken together. Never a setting: it decides the last digits of sums."""
-LOWEST_OCTAVE, OCTAVES, BINS_AN_OCTAVE = -16, 32, 4
 BINS = OCTAVES * BINS_AN_OCTAVE + 2
 """Histogram bins: one below 2^-16, four in each octave up to 2^16, one above."""
 FIRINGS_PER_BLOCK = 4_000_000

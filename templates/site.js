@@ -1,6 +1,7 @@
 // Keys and copying, on every page. Nothing here is needed to read one.
 "use strict";
 var ICON_COLUMNS = 8, FEATURES_A_GROUP = 16, DENSE = 1.5; // as in assets/icons.css
+var BAR_ROOM = 10;
 // Where a picture lies, by its address below the site's root: there, or where pictures are published.
 window.atlasPicture = function (root, address) {
   return (document.documentElement.dataset.media || root) + "/" + address;
@@ -152,6 +153,24 @@ window.atlasPage = function (root, table, feature) {
     });
     keep();
   }
+  // What a bar of a feature's chart stands for, told below it while it is pointed at.
+  document.querySelectorAll("[data-counts]").forEach(function (chart) {
+    var counts = chart.dataset.counts.split(","), room = chart.viewBox.baseVal.width / BAR_ROOM;
+    var ends = chart.closest(".spark").querySelector(".ends"), told = document.createElement("output");
+    var weakest = ends.firstElementChild.textContent, strongest = ends.lastElementChild.textContent;
+    function edge(bin) {
+      var quarter = bin + +chart.dataset.quarter, octave = Math.floor(quarter / 4);
+      var value = Math.pow(2, octave) * (1 + quarter / 4 - octave);
+      return value < 1000 ? value.toPrecision(3) : Math.round(value).toLocaleString("en");
+    }
+    chart.addEventListener("pointermove", function (event) {
+      var box = chart.getBoundingClientRect(), bin = Math.floor((event.clientX - box.left) / box.width * room);
+      var low = bin ? edge(bin) : weakest, high = bin < counts.length - 1 ? edge(bin + 1) : strongest;
+      told.textContent = counts[bin] ? (+counts[bin]).toLocaleString("en") + " images, " + low + " to " + high : "";
+    });
+    chart.addEventListener("pointerleave", function () { told.textContent = ""; });
+    ends.insertBefore(told, ends.lastElementChild);
+  });
   // A reader's own list: kept in this browser alone, under this atlas's name; the data page exports it.
   var SHELF = "atlas-kept " + (document.documentElement.dataset.atlas || "");
   function kept() {

@@ -15,7 +15,7 @@ from PIL import Image
 from atlas import links
 from atlas.gather import difference_hash
 from atlas.meanings import read_lists
-from atlas.pages import FILM_SHOWN, TOP_SHOWN, clean
+from atlas.pages import FILM_SHOWN, TOP_SHOWN, clean, figure
 from atlas.search_index import FIRST_SHOWN
 from atlas.vocabulary import read_vocabulary
 
@@ -401,6 +401,26 @@ def test_knobs_move_and_their_recipe_stays_in_the_address(visit, drawn_site):
     page.reload()
     assert page.locator(".knob output").first.inner_text() == said
     assert page.locator("[data-steer]").inner_text().count("--concept") == 1
+
+
+def test_a_bar_says_what_it_stands_for(visit, db):
+    (feature,) = db.execute(
+        "SELECT feature FROM features WHERE alive ORDER BY count DESC, feature LIMIT 1"
+    ).fetchone()
+    rows = db.execute(
+        "SELECT bin, low, high, count FROM activation_histogram WHERE feature = ? ORDER BY bin DESC",
+        [feature],
+    ).fetchall()
+    page = visit(links.feature_page(feature, "pages"))
+    chart = page.locator(".spark .chart")
+    box, room = chart.bounding_box(), chart.evaluate("chart => chart.viewBox.baseVal.width / 10")
+    last = len(chart.get_attribute("data-counts").split(",")) - 1
+    assert len(rows) > 3
+    for bin, low, high, count in rows[1:4]:
+        place = last - (rows[0][0] - bin)
+        chart.hover(position={"x": (place + 0.5) * box["width"] / room, "y": 10})
+        told = page.locator(".spark output").inner_text()
+        assert told == f"{count:,} images, {figure(low)} to {figure(high)}"
 
 
 @pytest.mark.parametrize("width", [390, 820, 1440])

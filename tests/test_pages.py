@@ -74,15 +74,13 @@ def test_what_fires_at_all_has_a_bar():
 
 
 def test_stray_weak_firings_share_the_first_bar():
-    rows = [(7, 0.0, 2.0**-16, 2, 0), (7, 0.5, 0.6, 3, 60), (7, 1.0, 1.25, 6, 65)]
-    width, bars = histogram_bars(rows)
-    assert bars == [
-        ("0", "16", "2: 0 to 1.53e-05"),
-        ("340", "24", "3: 0.500 to 0.600"),
-        ("390", "48", "6: 1.00 to 1.25"),
-    ]
-    assert width == 400
-    assert histogram_bars([]) == (0, [])
+    rows = [(7, 0.0, 2.0**-16, 2, 0), (7, 0.5, 0.625, 3, 61), (7, 1.0, 1.25, 6, 65)]
+    bars = histogram_bars(rows)
+    assert bars.path == "M5 0v16M355 0v24M395 0v48"
+    assert bars.counts == f"2{',' * 35}3{',' * 4}6"
+    assert bars.quarter == -39, "forty bins, the last of which begins at 1"
+    assert bars.width == 400
+    assert not histogram_bars([]).path
 
 
 @given(st.floats(-1e30, 1e30))

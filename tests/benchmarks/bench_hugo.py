@@ -79,7 +79,7 @@ def write_content(database: Path, folder: Path) -> None:
         for chapter in some:
             for view in chapter:
                 cell = links.as_cell(view["icon"].thumb) or links.Cell("", 0, 0)
-                keys = ("title", "about", "citation", "row", "feature", "number", "name", "evidence", "figures", "bars", "chart_width", "weakest", "strongest", "details", "bibtex")  # fmt: skip
+                keys = ("title", "about", "citation", "row", "feature", "number", "name", "evidence", "figures", "bars", "weakest", "strongest", "details", "bibtex")  # fmt: skip
                 front = {
                     **frame,
                     **{key: view[key] for key in keys},
