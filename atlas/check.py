@@ -23,7 +23,7 @@ from atlas.workers import devices_of, in_workers
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src {}; font-src 'self'; "
-    "base-uri 'none'; form-action 'self'"
+    "connect-src 'self'; base-uri 'none'; form-action 'self'"
 )
 """The content security policy of every page, first in its head, but for where pictures come from."""
 LINKING = {"a": "href", "link": "href", "img": "src", "script": "src", "form": "action"}
