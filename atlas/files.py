@@ -78,8 +78,17 @@ def sync(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or leave the old one."""
-    with draft(path) as unfinished:
-        unfinished.write_bytes(data)
+    unfinished = path.with_name(path.name + DRAFT_SUFFIX)
+    try:
+        try:
+            unfinished.write_bytes(data)
+        except FileNotFoundError:  # most files have neighbors: their folder is there
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except BaseException:
+        _remove(unfinished)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

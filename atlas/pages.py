@@ -494,12 +494,12 @@ BINS_SHOWN, FEWEST_BINS = 40, 12
 class Bars(NamedTuple):
     """A chart of a feature's activations, one path: forty elements are 3 kB on every page."""
 
-    width: int
+    width: str
     path: str
     """Bars from weak to strong, each a line as wide as site.css makes it."""
     counts: str
     """Of the images in each bin, with commas between; empty where there are none."""
-    quarter: int
+    quarter: str
     """Where the first bin begins, in quarters of an octave above 1; site.js tells all edges by it."""
 
 
@@ -510,7 +510,7 @@ def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> Bars:
         rows: (feature, low, high, count, bin), from weak to strong.
     """
     if not rows:
-        return Bars(0, "", "", 0)
+        return Bars("", "", "", "")
     last = rows[-1][4]
     first = max(rows[0][4], last - BINS_SHOWN + 1)
     weaker = [row for row in rows if row[4] <= first]
@@ -520,13 +520,13 @@ def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> Bars:
     counts = {bin - first: count for *_, count, bin in shown}
     scale = CHART_HEIGHT / max(counts.values())
     return Bars(
-        width=max(last - first + 1, FEWEST_BINS) * BAR_ROOM,
+        width=f"{max(last - first + 1, FEWEST_BINS) * BAR_ROOM}",
         path="".join(
             f"M{place * BAR_ROOM + BAR_ROOM // 2} 0v{max(1, round(count * scale))}"
             for place, count in counts.items()
         ),
         counts=",".join(str(counts.get(place, "")) for place in range(last - first + 1)),
-        quarter=first - 1 + LOWEST_OCTAVE * BINS_AN_OCTAVE,
+        quarter=f"{first - 1 + LOWEST_OCTAVE * BINS_AN_OCTAVE}",
     )
 
 
@@ -799,14 +799,14 @@ def strip_view(chapter: Chapter, feature: int) -> dict[str, Any] | None:
     if not rows:
         return None
     step, tallest = STRIP_WIDTH / len(rows), max(max(row[2] for row in rows), 1e-9)
-    points = [
-        (round((i + 0.5) * step, 1), round((STRIP_HEIGHT - 4) * (1 - row[2] / tallest) + 2, 1))
+    line = [
+        f"{(i + 0.5) * step:.1f},{(STRIP_HEIGHT - 4) * (1 - row[2] / tallest) + 2:.1f}"
         for i, row in enumerate(rows)
     ]
     return {
         "thumb": links.strip(feature),
         "steps": [(figure(strength), figure(on_icon)) for _, strength, on_icon in rows],
-        "points": points,
+        "line": " ".join(line),
     }
 
 

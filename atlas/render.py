@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -77,14 +78,74 @@ def fill(patterns: Sequence[str], values: Sequence[str]) -> Markup:
         patterns: From pattern.
         values: Text; none holds a BLANK, which pages.clean takes out.
     """
-    if not patterns:
-        return Markup("")
-    safe = str.split(escape(BLANK.join(values)), BLANK) if values else []
-    return Markup("".join(patterns) % tuple(safe))
+    return Markup("".join(patterns) % tuple(escape_all(values)))
+
+
+def escape_all(values: Sequence[str]) -> list[str]:
+    """Return texts escaped, in one go; what is Markup stays as it is.
+
+    Raises:
+        ValueError: A text holds a BLANK.
+    """
+    texts = [value for value in values if type(value) is str]
+    safe = str.split(escape(BLANK.join(texts)), BLANK) if texts else []
+    if len(safe) != len(texts):
+        raise ValueError("a text of a page holds the character that stands for its place")
+    if len(safe) == len(values):
+        return safe
+    left = iter(safe)
+    return [next(left) if type(value) is str else value for value in values]
+
+
+class Cast(NamedTuple):
+    """A rendered view as a pattern of its texts."""
+
+    pattern: str
+    places: list[tuple[int, bool]]
+    """Which text stands in each place, and whether it is an address that becomes a link."""
+
+
+def set_apart(value: Any, texts: list[str]) -> Hashable:
+    """Return the outline of a view, and put the texts in it into a list.
+
+    Views of the same outline are the same markup around other texts: a template may ask of a text
+    whether it is empty, and how many there are, but not what it says. Numbers are of the outline.
+    """
+    kind = type(value)
+    if kind is str or kind is Markup:
+        texts.append(value)
+        return cast(Hashable, kind) if value else ""
+    if kind is dict:
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return cast(Hashable, value)
+    return tuple([set_apart(held, texts) for held in value])
+
+
+def mark(value: Any, numbers: Iterator[int]) -> Any:
+    """Return a view with each text's number between BLANKs in its place, in set_apart's order."""
+    if isinstance(value, str):
+        number = f"{BLANK}{next(numbers)}{BLANK}"
+        return value and type(value)(number)
+    if isinstance(value, dict):
+        return {key: mark(held, numbers) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        held = [mark(one, numbers) for one in value]
+        return type(value)(*held) if hasattr(value, "_fields") else held
+    return value
+
+
+LINKED = "to"
+"""Stands before the number of an address that becomes a link."""
+
+
+def mark_linked(number: str) -> str:
+    """Return a text's number, from mark, as that of a link."""
+    return f"{BLANK}{LINKED}{number.strip(BLANK)}{BLANK}"
 
 
 class Press:
-    """Prints pages of features: their frame and parts are patterns, made once by the templates."""
+    """Prints pages of features: frame, article and parts are patterns, made once by the templates."""
 
     def __init__(
         self, env: Templates, frame: Mapping[str, Any], *, thumbnails_2x: bool = False
@@ -107,6 +168,8 @@ class Press:
         self._frames: dict[tuple[bool, bool], tuple[str, str]] = {}
         self._pictures: dict[tuple[bool, bool, bool], str] = {}
         self._relations: dict[int, str] = {}
+        self._relation_patterns: dict[int, str] = {}
+        self._casts: dict[Hashable, Cast] = {}
 
     def page(self, view: Mapping[str, Any]) -> str:
         """Return the page of one feature, from pages.feature_view."""
@@ -122,21 +185,53 @@ class Press:
             view: From pages.feature_view.
             rank: Of its heading, 1 or 2.
         """
+        told, texts = self.told(view, rank), list[str]()
+        outline = rank, set_apart(told, texts)
+        if outline not in self._casts:
+            self._casts[outline] = self._cast(told)
+        made, places = self._casts[outline]
+        values = [self._to(texts[i]) if linked else texts[i] for i, linked in places]
+        return Markup(made % tuple(escape_all(values)))
+
+    def _cast(self, told: Mapping[str, Any]) -> Cast:
+        """Return what the template makes of a view, as a pattern for all of its outline."""
+        page = self._article.render({**mark(told, count()), "to": mark_linked})
+        between, numbers = page.split(BLANK)[::2], page.split(BLANK)[1::2]
+        places = [(int(n.removeprefix(LINKED)), n.startswith(LINKED)) for n in numbers]
+        return Cast("%s".join(part.replace("%", "%%") for part in between), places)
+
+    def told(self, view: Mapping[str, Any], rank: int) -> dict[str, Any]:
+        """Return what the template of an article is told: lists and pictures as markup.
+
+        Args:
+            view: From pages.feature_view.
+            rank: Of its heading, 1 or 2.
+        """
         sheet = self._to(view["sheet"]) if view["sheet"] else ""
-        drawn = {name: self._list(view[name], sheet, name != "film") for name in LISTS}
-        drawn["occurs"] = self._list(view["occurs"], "", True)
-        return Markup(
-            self._article.render(
-                {
-                    **view,
-                    **drawn,
-                    "rank": rank,
-                    "to": self._to,
-                    "related": self._related,
-                    "data": self._data,
-                }
-            )
-        )
+        rendered, icon, image = view["rendered"], view["icon"], self._parts.image
+        thumb, alt = icon.thumb if icon else "", ""
+        if rendered:
+            thumb = rendered["thumb"]
+            alt = f"Icon of feature {view['number']}{view['name'] and ', ' + view['name']}"
+        return {
+            **view,
+            **{name: self._list(view[name], sheet, name != "film") for name in LISTS},
+            "occurs": self._list(view["occurs"], "", True),
+            "neighbors": self._related(view["neighbors"]),
+            "coactive": self._related(view["coactive"]),
+            "kin": [(title, note, self._related(held)) for title, note, held in view["kin"]],
+            "rendered": rendered and {**rendered, "effects": self._related(rendered["effects"])},
+            "where": [
+                (image(thumb, self._to, caption or "a picture", 128), *shown)
+                for thumb, caption, *shown in view["where"]
+            ],
+            "portrait": image(thumb, self._to, alt, 384, lazy=rank > 1) if thumb else "",
+            "icon": icon and {"value": icon.value, "caption": icon.caption},
+            "feature": f"{view['feature']}",
+            "row": f"{view['row']}",
+            "rank": f"{rank}",
+            "data": self._data,
+        }
 
     def _frame_of(self, before: bool, after: bool) -> tuple[str, str]:
         """Return what stands above the article, as a pattern, and what stands below it."""
@@ -195,10 +290,25 @@ class Press:
 
     def _relation(self, item: Any) -> str:
         """Return how lists show a feature, as a pattern of its value alone."""
-        macros = self._parts
-        picture = macros.image(item.thumb, self._to, "", 64) if item.thumb else macros.no_picture()
-        name = item.name or "no name"
-        return pattern(macros.relation(self._to(item.page), picture, name, BLANK))
+        cell = links.as_cell(item.thumb) if item.thumb else None
+        if cell:
+            picture = [f"{number}" for number in cell]
+        else:
+            picture = [self._to(item.thumb)] if item.thumb else []
+        texts = [self._to(item.page), *picture, item.name or "no name"]
+        return pattern(self._relation_of(len(picture)) % (*escape_all(texts), BLANK))
+
+    def _relation_of(self, n_texts: int) -> str:
+        """Return how lists show features whose pictures take so many texts, as a pattern."""
+        if n_texts not in self._relation_patterns:
+            macros = self._parts
+            if n_texts > 1:
+                picture = macros.icon(dict.fromkeys(links.Cell._fields, BLANK), self._to, "")
+            else:
+                picture = macros.image(BLANK, str, "", 64) if n_texts else macros.no_picture()
+            made = pattern(macros.relation(BLANK, picture, BLANK, BLANK))
+            self._relation_patterns[n_texts] = made
+        return self._relation_patterns[n_texts]
 
 
 def render_group(

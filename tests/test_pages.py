@@ -78,8 +78,8 @@ def test_stray_weak_firings_share_the_first_bar():
     bars = histogram_bars(rows)
     assert bars.path == "M5 0v16M355 0v24M395 0v48"
     assert bars.counts == f"2{',' * 35}3{',' * 4}6"
-    assert bars.quarter == -39, "forty bins, the last of which begins at 1"
-    assert bars.width == 400
+    assert bars.quarter == "-39", "forty bins, the last of which begins at 1"
+    assert bars.width == "400"
     assert not histogram_bars([]).path
 
 

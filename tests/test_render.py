@@ -34,7 +34,7 @@ def test_a_pattern_takes_as_many_values_as_it_has_places():
     assert fill([], []) == ""
     with pytest.raises(TypeError):
         fill([pattern(BLANK)], ["a", "b"])
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="the character that stands for its place"):
         fill([pattern(BLANK)], [f"a{BLANK}b"])
 
 

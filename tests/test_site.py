@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 
+import duckdb
 import pytest
 from site_fixture import column
 
@@ -15,6 +17,7 @@ from atlas import site as stage
 from atlas.check import check_site
 from atlas.errors import MissingError, SiteError
 from atlas.files import list_files
+from atlas.paths import DATABASE
 from atlas.render import Press, open_templates
 
 
@@ -123,6 +126,19 @@ def test_pages_of_features_leave_python_nothing_to_collect(db):
         make_pages()
         assert gc.collect() == 0
     assert gc.isenabled()
+
+
+def test_an_article_is_what_its_template_makes_of_it(drawn_atlas):
+    env = open_templates()
+    with duckdb.connect(str(drawn_atlas / "build" / "catalog" / DATABASE), read_only=True) as db:
+        book = views.read_book(db)
+        press = Press(env, views.frame_view(book))
+        chapter = views.read_chapter(db, 0, book.n_features)
+        for feature in book.live:
+            view = views.feature_view(book, chapter, feature, (None, feature + 1))
+            to = partial(links.relative, links.any_feature_page(book.layout))
+            whole = env.get_template("article.html.jinja").render({**press.told(view, 1), "to": to})
+            assert press.article(view, rank=1) == whole
 
 
 def test_json_records_fit_their_schema(site):

@@ -66,9 +66,9 @@ def write_content(database: Path, folder: Path) -> None:
         return links.relative(links.any_feature_page(), address)
 
     def related(items: Sequence[pages.Link]) -> list[list[Any]]:
-        cells = [links.as_cell(item.thumb) or links.Cell("", 0, 0) for item in items]
+        cells = [links.as_cell(item.thumb) or links.Cell(0, 0, 0) for item in items]
         return [
-            [to(item.page), cell.x, cell.y, to(cell.sheet), item.name, item.value]
+            [to(item.page), cell.x, cell.y, cell.sheet, item.name, item.value]
             for item, cell in zip(items, cells, strict=True)
         ]
 
@@ -78,7 +78,7 @@ def write_content(database: Path, folder: Path) -> None:
         frame = {"atlas_id": book.facts["id"], "note": book.facts["note"]}
         for chapter in some:
             for view in chapter:
-                cell = links.as_cell(view["icon"].thumb) or links.Cell("", 0, 0)
+                cell = links.as_cell(view["icon"].thumb) or links.Cell(0, 0, 0)
                 keys = ("title", "about", "citation", "row", "feature", "number", "name", "evidence", "figures", "bars", "weakest", "strongest", "details", "bibtex")  # fmt: skip
                 front = {
                     **frame,
@@ -86,7 +86,7 @@ def write_content(database: Path, folder: Path) -> None:
                     **{key: to(view[key]) for key in ("before", "after", "json", "sheet") if view[key]},
                     **{name: [[p.caption, p.value] for p in view[name]] for name in ("top", "film", "near")},
                     **{name: related(view[name]) for name in ("neighbors", "coactive")},
-                    "icon": {"sheet": to(cell.sheet), "x": cell.x, "y": cell.y, "value": view["icon"].value, "caption": view["icon"].caption},
+                    "icon": {"sheet": cell.sheet, "x": cell.x, "y": cell.y, "value": view["icon"].value, "caption": view["icon"].caption},
                 }  # fmt: skip
                 path = folder / Path(view["page"]).with_suffix(".md")
                 write_bytes(path, json.dumps(front).encode() + b"\n")
