@@ -75,8 +75,8 @@ audit: atlas ## Accessibility, HTML and speed of the demo site: axe, html-valida
 	npm install --silent --no-audit --no-fund --prefix tests/audit
 	node tests/audit/audit.mjs build/demo/site "$$(command -v chromium || command -v chromium-browser || command -v google-chrome)"
 
-screenshots: atlas ## Pictures of every kind of page at three widths in both themes: build/screenshots (needs Chromium)
-	$(BIN)/python -m tests.screenshots build/demo/site build/screenshots
+screenshots: atlas ## Pictures of every kind of page at three widths in both themes: build/screenshots, and the README's: data/screenshots (needs Chromium)
+	$(BIN)/python -m tests.screenshots build/demo/site build/screenshots data/screenshots
 
 serve: $(READY) ## Look at the demo atlas on http://localhost:8000
 	$(BIN)/atlas serve

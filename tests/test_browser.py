@@ -5,12 +5,14 @@ import re
 import shutil
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import duckdb
 import numpy as np
 import pytest
 from PIL import Image
+from screenshots import README_PX, shoot_for_readme
 
 from atlas import links
 from atlas.gather import difference_hash
@@ -19,6 +21,7 @@ from atlas.pages import FILM_SHOWN, TOP_SHOWN, clean, figure
 from atlas.search_index import FIRST_SHOWN
 from atlas.vocabulary import read_vocabulary
 
+ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATH = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 if PATH is None and os.environ.get("BROWSER") == "required":
@@ -421,6 +424,16 @@ def test_a_bar_says_what_it_stands_for(visit, db):
         chart.hover(position={"x": (place + 0.5) * box["width"] / room, "y": 10})
         told = page.locator(".spark output").inner_text()
         assert told == f"{count:,} images, {figure(low)} to {figure(high)}"
+
+
+def test_screenshots_are_what_the_readme_shows(browser, drawn_site, tmp_path):
+    written = shoot_for_readme(browser, drawn_site, tmp_path)
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(f"data/screenshots/{path.name}" for path in written)
+    for path in [*written, *(ROOT / address for address in shown)]:
+        with Image.open(path) as picture:
+            assert picture.size == README_PX
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 100, "more than an empty page"
 
 
 @pytest.mark.parametrize("width", [390, 820, 1440])
