@@ -87,14 +87,14 @@ def escape_all(values: Sequence[str]) -> list[str]:
     Raises:
         ValueError: A text holds a BLANK.
     """
-    texts = [value for value in values if type(value) is str]
+    texts = [value for value in values if type(value) is not Markup]
     safe = str.split(escape(BLANK.join(texts)), BLANK) if texts else []
     if len(safe) != len(texts):
         raise ValueError("a text of a page holds the character that stands for its place")
     if len(safe) == len(values):
         return safe
     left = iter(safe)
-    return [next(left) if type(value) is str else value for value in values]
+    return [value if type(value) is Markup else next(left) for value in values]
 
 
 class Cast(NamedTuple):
@@ -111,11 +111,10 @@ def set_apart(value: Any, texts: list[str]) -> Hashable:
     Views of the same outline are the same markup around other texts: a template may ask of a text
     whether it is empty, and how many there are, but not what it says. Numbers are of the outline.
     """
-    kind = type(value)
-    if kind is str or kind is Markup:
+    if isinstance(value, str):
         texts.append(value)
-        return cast(Hashable, kind) if value else ""
-    if kind is dict:
+        return bool(value), type(value) is Markup
+    if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list | tuple):
         return cast(Hashable, value)
@@ -126,7 +125,7 @@ def mark(value: Any, numbers: Iterator[int]) -> Any:
     """Return a view with each text's number between BLANKs in its place, in set_apart's order."""
     if isinstance(value, str):
         number = f"{BLANK}{next(numbers)}{BLANK}"
-        return value and type(value)(number)
+        return (Markup(number) if type(value) is Markup else number) if value else ""
     if isinstance(value, dict):
         return {key: mark(held, numbers) for key, held in value.items()}
     if isinstance(value, list | tuple):

@@ -4,11 +4,12 @@ import re
 
 import pytest
 from jinja2 import UndefinedError
+from markupsafe import Markup, escape
 from planted import HOSTILE
 
 from atlas.check import POLICY
 from atlas.paths import template_root
-from atlas.render import BLANK, fill, open_templates, pattern, render
+from atlas.render import BLANK, escape_all, fill, open_templates, pattern, render, set_apart
 
 TEMPLATES = sorted(template_root().glob("*.html.jinja"))
 
@@ -36,6 +37,24 @@ def test_a_pattern_takes_as_many_values_as_it_has_places():
         fill([pattern(BLANK)], ["a", "b"])
     with pytest.raises(ValueError, match="the character that stands for its place"):
         fill([pattern(BLANK)], [f"a{BLANK}b"])
+
+
+class Other(str):
+    """Text of a type of its own, such as NumPy's."""
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if BLANK not in text])
+def test_whatever_is_no_markup_is_escaped(text):
+    assert escape_all([text, Markup("<b>"), Other(text)]) == [escape(text), "<b>", escape(text)]
+
+
+def test_texts_are_of_no_outline_and_numbers_are():
+    def outline(value):
+        return set_apart(value, [])
+
+    assert outline({"a": "x", "b": ["y", 1]}) == outline({"a": "longer", "b": [Other("z"), 1]})
+    for other in ({"a": "", "b": ["y", 1]}, {"a": "x", "b": ["y", 2]}, {"a": "x", "b": ["y", 1, "z"]}, {"a": Markup("x"), "b": ["y", 1]}):  # fmt: skip
+        assert outline({"a": "x", "b": ["y", 1]}) != outline(other)
 
 
 def test_a_missing_value_is_an_error(tmp_path):

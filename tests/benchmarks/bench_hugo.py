@@ -59,6 +59,10 @@ def write_pages(database: Path, out_dir: Path) -> None:
                 write_bytes(out_dir / view["page"], press.page(view).encode())
 
 
+REPEATS = 3
+"""Runs of each in turn, of which the quickest counts: what else the machine does only adds."""
+
+
 def write_content(database: Path, folder: Path) -> None:
     """Write for Hugo what every page shows, addresses ready."""
 
@@ -127,10 +131,21 @@ def main() -> None:
     shutil.copytree(LAYOUTS, theirs)
     write_content(database, theirs / "content")
     us = [sys.executable, "-m", "tests.benchmarks.bench_hugo", str(given.folder), "--only", "pages"]
+    public = theirs / "public"
+    spent_by: dict[str, list[dict[str, float]]] = {"atlas": [], "hugo": []}
+    for _ in range(REPEATS):
+        for who, command, pages_in in (
+            ("atlas", us, ours),
+            ("hugo", [given.hugo, "--quiet", "--source", str(theirs)], public),
+        ):
+            shutil.rmtree(pages_in, ignore_errors=True)
+            spent_by[who].append(spent(command))
     figures = {
-        "atlas": spent(us) | size_of(ours),
-        "hugo": spent([given.hugo, "--quiet", "--source", str(theirs)]) | size_of(theirs / "public"),
-    }  # fmt: skip
+        who: min(each, key=lambda one: one["cpu_s"])
+        | size_of(pages_in)
+        | {"cpu_s_of_each": [one["cpu_s"] for one in each]}
+        for (who, each), pages_in in zip(spent_by.items(), (ours, public), strict=True)
+    }
     atlas, hugo = figures["atlas"], figures["hugo"]
     ratios = {key: round(hugo[key] / atlas[key], 2) for key in ("cpu_s", "mb")}
     print(json.dumps({**figures, "hugo_by_atlas": ratios}, indent=1))
