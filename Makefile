@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench full-size bench-scan bench-train torture audit screenshots serve demo-data fixtures clean
+.PHONY: help atlas test check lint types bench full-size bench-scan bench-train torture audit screenshots readme-pictures serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -75,7 +75,10 @@ audit: atlas ## Accessibility, HTML and speed of the demo site: axe, html-valida
 	npm install --silent --no-audit --no-fund --prefix tests/audit
 	node tests/audit/audit.mjs build/demo/site "$$(command -v chromium || command -v chromium-browser || command -v google-chrome)"
 
-screenshots: atlas ## Pictures of every kind of page at three widths in both themes: build/screenshots, and the README's: data/screenshots (needs Chromium)
+screenshots: atlas ## Pictures of every kind of page at three widths in both themes: build/screenshots (needs Chromium)
+	$(BIN)/python -m tests.screenshots build/demo/site build/screenshots
+
+readme-pictures: atlas ## The four pictures of the README: data/screenshots (needs Chromium)
 	$(BIN)/python -m tests.screenshots build/demo/site build/screenshots data/screenshots
 
 serve: $(READY) ## Look at the demo atlas on http://localhost:8000

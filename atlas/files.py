@@ -78,11 +78,12 @@ def sync(path: Path) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or leave the old one."""
+    # Not by draft: asking for the folder of each file is a tenth of the time of a site's pages.
     unfinished = path.with_name(path.name + DRAFT_SUFFIX)
     try:
         try:
             unfinished.write_bytes(data)
-        except FileNotFoundError:  # most files have neighbors: their folder is there
+        except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.write_bytes(data)
         unfinished.replace(path)

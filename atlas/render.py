@@ -64,15 +64,18 @@ def _way_from(view: Mapping[str, Any]) -> Callable[[str], str]:
 
 
 def pattern(markup: str) -> str:
-    """Return rendered markup as a pattern of fill: each BLANK becomes a place for a value."""
-    return markup.replace("%", "%%").replace(BLANK, "%s")
+    """Return rendered markup as a pattern of fill: each BLANK becomes a place for a value.
+
+    It is no Markup, which would escape once more what it is filled with.
+    """
+    return str(markup).replace("%", "%%").replace(BLANK, "%s")
 
 
 def fill(patterns: Sequence[str], values: Sequence[str]) -> Markup:
     """Return patterns one after the other, filled with as many values as they have places.
 
-    Every value is escaped, all in one go: pages of features are tens of thousands, alike but
-    for some hundred values each.
+    Every value that is not Markup is escaped, all in one go: pages of features are tens of
+    thousands, alike but for some hundred values each.
 
     Args:
         patterns: From pattern.
@@ -97,8 +100,8 @@ def escape_all(values: Sequence[str]) -> list[str]:
     return [value if type(value) is Markup else next(left) for value in values]
 
 
-class Cast(NamedTuple):
-    """A rendered view as a pattern of its texts."""
+class ArticlePattern(NamedTuple):
+    """The article of every view of one outline."""
 
     pattern: str
     places: list[tuple[int, bool]]
@@ -168,7 +171,7 @@ class Press:
         self._pictures: dict[tuple[bool, bool, bool], str] = {}
         self._relations: dict[int, str] = {}
         self._relation_patterns: dict[int, str] = {}
-        self._casts: dict[Hashable, Cast] = {}
+        self._article_patterns: dict[Hashable, ArticlePattern] = {}
 
     def page(self, view: Mapping[str, Any]) -> str:
         """Return the page of one feature, from pages.feature_view."""
@@ -185,19 +188,19 @@ class Press:
             rank: Of its heading, 1 or 2.
         """
         told, texts = self.told(view, rank), list[str]()
-        outline = rank, set_apart(told, texts)
-        if outline not in self._casts:
-            self._casts[outline] = self._cast(told)
-        made, places = self._casts[outline]
+        outline = set_apart(told, texts)
+        if outline not in self._article_patterns:
+            self._article_patterns[outline] = self._article_pattern(told)
+        made, places = self._article_patterns[outline]
         values = [self._to(texts[i]) if linked else texts[i] for i, linked in places]
         return Markup(made % tuple(escape_all(values)))
 
-    def _cast(self, told: Mapping[str, Any]) -> Cast:
+    def _article_pattern(self, told: Mapping[str, Any]) -> ArticlePattern:
         """Return what the template makes of a view, as a pattern for all of its outline."""
         page = self._article.render({**mark(told, count()), "to": mark_linked})
         between, numbers = page.split(BLANK)[::2], page.split(BLANK)[1::2]
         places = [(int(n.removeprefix(LINKED)), n.startswith(LINKED)) for n in numbers]
-        return Cast("%s".join(part.replace("%", "%%") for part in between), places)
+        return ArticlePattern("%s".join(part.replace("%", "%%") for part in between), places)
 
     def told(self, view: Mapping[str, Any], rank: int) -> dict[str, Any]:
         """Return what the template of an article is told: lists and pictures as markup.

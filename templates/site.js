@@ -1,7 +1,7 @@
 // Keys and copying, on every page. Nothing here is needed to read one.
 "use strict";
 var ICON_COLUMNS = 8, FEATURES_A_GROUP = 16, DENSE = 1.5; // as in assets/icons.css
-var BAR_ROOM = 10;
+var BAR_ROOM = 10, BINS_AN_OCTAVE = 4; // as in atlas/pages.py and atlas/records.py
 // Where a picture lies, by its address below the site's root: there, or where pictures are published.
 window.atlasPicture = function (root, address) {
   return (document.documentElement.dataset.media || root) + "/" + address;
@@ -156,17 +156,19 @@ window.atlasPage = function (root, table, feature) {
   // What a bar of a feature's chart stands for, told below it while it is pointed at.
   document.querySelectorAll("[data-counts]").forEach(function (chart) {
     var counts = chart.dataset.counts.split(","), room = chart.viewBox.baseVal.width / BAR_ROOM;
-    var ends = chart.closest(".spark").querySelector(".ends"), told = document.createElement("output");
+    var ends = chart.closest(".spark").querySelector(".ends"), told = document.createElement("span");
     var weakest = ends.firstElementChild.textContent, strongest = ends.lastElementChild.textContent;
     function edge(bin) {
-      var quarter = bin + +chart.dataset.quarter, octave = Math.floor(quarter / 4);
-      var value = Math.pow(2, octave) * (1 + quarter / 4 - octave);
-      return value < 1000 ? value.toPrecision(3) : Math.round(value).toLocaleString("en");
+      var octaves = (bin + +chart.dataset.quarter) / BINS_AN_OCTAVE, octave = Math.floor(octaves);
+      var value = Math.pow(2, octave) * (1 + octaves - octave);
+      if (value >= 1000) return Math.round(value).toLocaleString("en");
+      return value < 1e-4 ? value.toExponential(2).replace(/-(\d)$/, "-0$1") : value.toPrecision(3);
     }
     chart.addEventListener("pointermove", function (event) {
       var box = chart.getBoundingClientRect(), bin = Math.floor((event.clientX - box.left) / box.width * room);
       var low = bin ? edge(bin) : weakest, high = bin < counts.length - 1 ? edge(bin + 1) : strongest;
-      told.textContent = counts[bin] ? (+counts[bin]).toLocaleString("en") + " images, " + low + " to " + high : "";
+      var n = +counts[bin], text = n ? n.toLocaleString("en") + (n === 1 ? " image, " : " images, ") + low + " to " + high : "";
+      if (told.textContent !== text) told.textContent = text;
     });
     chart.addEventListener("pointerleave", function () { told.textContent = ""; });
     ends.insertBefore(told, ends.lastElementChild);

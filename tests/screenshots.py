@@ -28,8 +28,8 @@ def drawn_page(site: Path, folder: str, page: str, holds: str = "") -> list[str]
         page: "feature" or "image".
         holds: What the page says, where any of them does; else the first is taken as it is.
     """
-    files = sorted((site / folder).rglob("*.webp")) if (site / folder).exists() else []
-    numbers = [int(path.stem.split("-")[0]) for path in files]
+    files = (site / folder).rglob("*.webp") if (site / folder).exists() else []
+    numbers = sorted({int(path.stem.split("-")[0]) for path in files})
     pages = [f"{page}/{number // 1000}/{number}.html" for number in numbers]
     saying = [path for path in pages if holds in (site / path).read_text(encoding="utf-8")]
     return (saying or pages)[:1]

@@ -1,5 +1,6 @@
 """The site in a real browser, from the disk: both themes, wide and narrow, with and without scripts."""
 
+import math
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from screenshots import README_PX, shoot_for_readme
 from atlas import links
 from atlas.gather import difference_hash
 from atlas.meanings import read_lists
-from atlas.pages import FILM_SHOWN, TOP_SHOWN, clean, figure
+from atlas.pages import BINS_SHOWN, FILM_SHOWN, TOP_SHOWN, clean
 from atlas.search_index import FIRST_SHOWN
 from atlas.vocabulary import read_vocabulary
 
@@ -415,18 +416,49 @@ def test_a_bar_says_what_it_stands_for(visit, db):
         [feature],
     ).fetchall()
     page = visit(links.feature_page(feature, "pages"))
-    chart = page.locator(".spark .chart")
+    chart, ends = page.locator(".spark .chart"), page.locator(".spark .ends span")
     box, room = chart.bounding_box(), chart.evaluate("chart => chart.viewBox.baseVal.width / 10")
     last = len(chart.get_attribute("data-counts").split(",")) - 1
-    assert len(rows) > 3
-    for bin, low, high, count in rows[1:4]:
+    weakest, strongest = ends.first.inner_text(), ends.last.inner_text()
+    said = {}
+    for bin, low, high, count in rows[:BINS_SHOWN]:
         place = last - (rows[0][0] - bin)
+        if place <= 0:
+            break
         chart.hover(position={"x": (place + 0.5) * box["width"] / room, "y": 10})
-        told = page.locator(".spark output").inner_text()
-        assert told == f"{count:,} images, {figure(low)} to {figure(high)}"
+        said[place] = ends.nth(1).inner_text()
+        number, least, most = re.fullmatch(r"(\S+) images?, (\S+) to (\S+)", said[place]).groups()
+        assert int(number.replace(",", "")) == count
+        assert ("images" in said[place]) == (count != 1)
+        assert math.isclose(float(least), low, rel_tol=0.005)
+        assert (
+            most == strongest if place == last else math.isclose(float(most), high, rel_tol=0.005)
+        )
+    assert len(said) > 3
+    chart.hover(position={"x": 0.5 * box["width"] / room, "y": 10})
+    assert f" {weakest} to " in ends.nth(1).inner_text()
 
 
-def test_screenshots_are_what_the_readme_shows(browser, drawn_site, tmp_path):
+@pytest.mark.parametrize("path", ["index.html", "browse.html"])
+def test_a_tile_shows_its_caption_when_pointed_at_or_reached_by_keys(visit, path):
+    page = visit(path)
+    tiles = page.locator(".wall li a")
+
+    def caption(place):
+        cap = tiles.nth(place).locator(".cap")
+        return cap.evaluate("c => [c.getBoundingClientRect().top, getComputedStyle(c).opacity]")
+
+    assert caption(5)[0] < -900, "out of the layout until it is wanted"
+    tiles.nth(5).hover()
+    assert 0 < caption(5)[0] < 800
+    assert caption(5)[1] == "1"
+    tiles.nth(6).focus()
+    page.keyboard.press("Tab")
+    assert 0 < caption(7)[0] < 800
+    assert caption(7)[1] == "1"
+
+
+def test_the_readme_shows_each_screenshot_that_is_taken(browser, drawn_site, tmp_path):
     written = shoot_for_readme(browser, drawn_site, tmp_path)
     shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert sorted(shown) == sorted(f"data/screenshots/{path.name}" for path in written)

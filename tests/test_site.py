@@ -134,11 +134,27 @@ def test_an_article_is_what_its_template_makes_of_it(drawn_atlas):
         book = views.read_book(db)
         press = Press(env, views.frame_view(book))
         chapter = views.read_chapter(db, 0, book.n_features)
+        to = partial(links.relative, links.any_feature_page(book.layout))
+        template = env.get_template("article.html.jinja")
         for feature in book.live:
-            view = views.feature_view(book, chapter, feature, (None, feature + 1))
-            to = partial(links.relative, links.any_feature_page(book.layout))
-            whole = env.get_template("article.html.jinja").render({**press.told(view, 1), "to": to})
-            assert press.article(view, rank=1) == whole
+            for rank, turn in ((1, (None, feature + 1)), (2, (feature - 1, None))):
+                view = views.feature_view(book, chapter, feature, turn)
+                whole = template.render({**press.told(view, rank), "to": to})
+                assert press.article(view, rank) == whole
+        assert len(press._article_patterns) < len(book.live)
+
+
+@pytest.mark.parametrize("thumb", ["icon/0/7.webp", links.icon_cell(70, 24), ""])
+def test_a_feature_in_a_list_is_what_its_macros_make_of_it(db, thumb):
+    env = open_templates()
+    press = Press(env, views.frame_view(views.read_book(db)))
+    to = partial(links.relative, links.any_feature_page("pages"))
+    macros = env.get_template("macros.html.jinja").module
+    for feature, name in ((7, "100 % <b>"), (8, "")):
+        link = views.Link(feature, name, "5 %", thumb, links.feature_page(feature, "pages"))
+        picture = macros.image(thumb, to, "", 64) if thumb else macros.no_picture()
+        whole = macros.relation(to(link.page), picture, name or "no name", link.value)
+        assert press._related([link]) == whole
 
 
 def test_json_records_fit_their_schema(site):

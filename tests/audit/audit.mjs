@@ -69,7 +69,7 @@ for (const path of pages) {
 }
 console.log(`html-validate: ${pages.length} pages`);
 
-for (const path of ["index.html", "browse.html", "map.html", first("feature", 1)[0]]) {
+for (const path of ["index.html", "browse.html", "map.html", first("feature", 1)[0], "report.html"]) {
   const { lhr } = await lighthouse(base + path, { port: DEBUGGING, logLevel: "error", onlyCategories: Object.keys(FLOOR) });
   const scores = Object.entries(lhr.categories).map(([name, category]) => [name, category.score]);
   console.log(`lighthouse ${path}: ${scores.map(([name, score]) => `${name} ${Math.round(100 * score)}`).join(", ")}`);
