@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from os import PathLike
 
-    from atlas.lookup import Atlas
+    from atlas.lookup.atlas import Atlas
 
 __version__ = "0.1.0"
 
@@ -21,6 +21,6 @@ def open(path: str | PathLike[str] = "build/demo") -> Atlas:
     Raises:
         MissingError: There is no built atlas in the folder.
     """
-    from atlas.lookup import Atlas
+    from atlas.lookup.atlas import Atlas
 
     return Atlas(path)

@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
-    from atlas.cli import run
+    from atlas.command.app import run
 
     sys.exit(run(sys.argv[1:]))
 

@@ -7,13 +7,10 @@ from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
 
-from atlas.config import Config, remember, settings_of
-from atlas.errors import ConfigError
-from atlas.fetch import fetch_sae
-from atlas.files import DigestCache, tell_no_room
-from atlas.paths import DATABASE, is_foreign, outside_files, sae_path
-from atlas.progress import Progress
-from atlas.stage import (
+from atlas.base.errors import ConfigError
+from atlas.base.files import DigestCache, tell_no_room
+from atlas.base.progress import Progress
+from atlas.run.stage import (
     Outcome,
     Source,
     Stage,
@@ -26,32 +23,49 @@ from atlas.stage import (
     why_damaged,
     why_stale,
 )
+from atlas.sae.fetch import fetch_sae
+from atlas.settings.config import Config, remember, settings_of
+from atlas.settings.paths import DATABASE, is_foreign, outside_files, sae_path
 
 STAGES = (
-    Stage("embed", version=3, needs=("vectors", "images", "pictures", "compositions", "encoder")),
-    Stage("convert", version=1, needs=("checkpoint", "input_mean")),
-    Stage("train", version=4, needs=("embed",)),
-    Stage("scan", version=3, needs=("embed", "sae")),
-    Stage("neighbors", version=4, needs=("embed", "sae", "scan")),
-    Stage("families", version=2, needs=("embed", "sae", "scan", "neighbors", "second_vectors")),
-    Stage("compare", version=1, needs=("embed", "scan", "families", "other")),
+    Stage(
+        "embed",
+        "inputs",
+        version=3,
+        needs=("vectors", "images", "pictures", "compositions", "encoder"),
+    ),
+    Stage("convert", "sae", version=1, needs=("checkpoint", "input_mean")),
+    Stage("train", "training", version=4, needs=("embed",)),
+    Stage("scan", "scan", version=3, needs=("embed", "sae")),
+    Stage("neighbors", "study", version=4, needs=("embed", "sae", "scan")),
+    Stage(
+        "families",
+        "study",
+        version=2,
+        needs=("embed", "sae", "scan", "neighbors", "second_vectors"),
+    ),
+    Stage("compare", "study", version=1, needs=("embed", "scan", "families", "other")),
     Stage(
         "names",
+        "study",
         version=2,
         needs=("embed", "scan", "neighbors", "vocabulary", "imported", "kept_names"),
     ),
     Stage(
         "icons",
+        "icons",
         version=3,
         needs=("embed", "sae", "scan", "encoder", "decoder", "template", "second_encoder"),
     ),
-    Stage("where", version=1, needs=("embed", "sae", "scan", "encoder")),
+    Stage("where", "icons", version=1, needs=("embed", "sae", "scan", "encoder")),
     Stage(
+        "concepts",
         "concepts",
         version=2,
         needs=("embed", "sae", "scan", "encoder", "decoder", "template"),
     ),
     Stage(
+        "catalog",
         "catalog",
         version=6,
         needs=(
@@ -61,6 +75,7 @@ STAGES = (
         unstable=(DATABASE,),
     ),
     Stage(
+        "site",
         "site",
         version=13,
         needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
@@ -137,7 +152,7 @@ def build_atlas(
             outcomes.append(
                 build(
                     stage,
-                    import_module(f"atlas.{stage.name}").run,
+                    import_module(stage.module).run,
                     settings=settings_of(config, stage.name),
                     runtime=config.runtime,
                     sources=sources_of(stage, config, cache),
@@ -176,7 +191,7 @@ def help_build(config: Config, only: tuple[str, ...], progress: Progress) -> Non
             config.out_dir,
             progress,
         )
-        import_module(f"atlas.{stage.name}").help_run(job)
+        import_module(stage.module).help_run(job)
 
 
 def _can_begin(stage: Stage, config: Config) -> bool:

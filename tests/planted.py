@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from atlas.checkpoints.own import write_own
-from atlas.config import Runtime, TrainSettings
-from atlas.files import digest_file, write_json
-from atlas.progress import Progress
-from atlas.sae import SAE, Activation
-from atlas.stage import Job
+from atlas.base.files import digest_file, write_json
+from atlas.base.progress import Progress
+from atlas.run.stage import Job
+from atlas.sae.formats.own import write_own
+from atlas.sae.model import SAE, Activation
+from atlas.settings.config import Runtime, TrainSettings
 
 OFF = -4.0
 LEVELS = np.array([1.0, 1.25, 1.5, 1.75, 2.0])
@@ -43,7 +43,7 @@ HOSTILE = (
 )
 """Captions of the first images."""
 KINDS = ("relu", "topk", "jumprelu", "batchtopk")
-"""Activations of atlas.sae."""
+"""Activations of atlas.sae.model."""
 
 QUICK = TrainSettings(
     n_features=64,

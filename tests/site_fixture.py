@@ -10,9 +10,9 @@ from planted import plant
 from tiny_decoder import save_tiny_decoder
 from tiny_encoder import save_tiny_encoder
 
-from atlas.config import load_config
+from atlas.base.progress import Progress
 from atlas.pipeline import build_atlas
-from atlas.progress import Progress
+from atlas.settings.config import load_config
 
 DRAWN = """
 [runtime]

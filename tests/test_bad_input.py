@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atlas.checkpoints.own import read_own, write_own
-from atlas.cli import run
-from atlas.files import digest_file, list_files
+from atlas.base.files import digest_file, list_files
+from atlas.command.app import run
+from atlas.sae.formats.own import read_own, write_own
 
 
 @pytest.fixture(scope="module")

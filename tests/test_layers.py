@@ -1,135 +1,91 @@
-"""Imports point one way: each module may use only the rows above its own."""
+"""Imports point one way: a room uses only rooms of the floors below its own, and stages never import each other."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-RENDERERS = ("kandinsky22", "ip_adapter_sdxl", "stable_cascade", "stable_unclip")
-CHECKPOINTS = (
-    *("clipscope", "dictionary_learning", "msae", "overcomplete", "patchsae"),
-    *("prisma", "saelens", "saev", "seed", "sparsify"),
+from atlas.pipeline import STAGES
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "atlas"
+FLOORS = (
+    ("base",),
+    ("settings",),
+    ("run",),
+    ("inputs", "sae"),
+    ("scan", "study", "icons", "pipeline"),
+    ("concepts", "catalog", "site"),
+    ("lookup", "prepare"),
+    ("training", "command", "demo"),
+    ("__init__", "__main__"),
 )
-PACKAGE = Path(__file__).parents[1] / "atlas"
-LAYERS = [
-    {"errors"},
-    {"files", "hosts", "links", "records", "compiled", "progress"},
-    {"config", "products"},
-    {"paths", "workers", "image_table"},
-    {"fetch"},
-    {
-        "embeddings",
-        "vocabulary",
-        "compositions",
-        "picture_sets",
-        "layout",
-        "map",
-        "clusters",
-        "monosemanticity",
-        "name_files",
-    },
-    {"loops", "kernels"},
-    {"screens", "duplicates", "meanings"},
-    {"stage", "activations", "sae", "clip", "roundtrip", "shuffle"},
-    {"recipe"},
-    {"steering", "grouping", "engines", "recurring", "naming", "renderers.drawing"},
-    {"checkpoints.own", "checkpoints.tensors", "renderers.pipelines", "gather"},
-    {"checkpoints.weights"},
-    {f"renderers.{name}" for name in RENDERERS} | {f"checkpoints.{name}" for name in CHECKPOINTS},
-    {"checkpoints", "renderers"},
-    {"studio", "second_look"},
-    {"knobs"},
-    {"pages", "render", "search_index", "sheets", "lookalikes", "check"},
-    {"family_pages", "compare_page", "rooms", "curves", "blocks", "output", "serve"},
-    {
-        "embed",
-        "convert",
-        "train",
-        "scan",
-        "neighbors",
-        "families",
-        "compare",
-        "names",
-        "icons",
-        "where",
-        "concepts",
-        "catalog",
-        "site",
-    },
-    {"lookup", "steer", "tune", "terminal"},
-    {"coverage"},
-    {"contact_sheets"},
-    {"pipeline"},
-    {"science", "sweep"},
-    {"machine"},
-    {"plan", "doctor", "begin"},
-    {"demo"},
-    {"cli"},
-    {"__main__", "__init__"},
-]
+"""The rooms of each floor, lowest first; pipeline and the two entrances are modules."""
 HOMES = {
-    "diffusers": {"renderers.pipelines", "renderers.stable_cascade"},
-    "duckdb": {"blocks", "catalog", "family_pages", "lookup", "site", "pages", "rooms"},
-    "faiss": {"neighbors"},
-    "jinja2": {"render"},
-    "llvmlite": {"loops"},
-    "numba": {"loops"},
-    "open_clip": {"clip"},
-    "timm": {"clip"},
-    "sklearn": {"layout"},
+    "diffusers": {"icons.renderers.pipelines", "icons.renderers.stable_cascade"},
+    "duckdb": {"catalog", "lookup", "site"},
+    "faiss": {"study.neighbors"},
+    "jinja2": {"site.press"},
+    "llvmlite": {"base.loops"},
+    "numba": {"base.loops"},
+    "open_clip": {"inputs.encoder"},
+    "timm": {"inputs.encoder"},
+    "sklearn": {"study.map_places"},
     "torch": {
-        "checkpoints.tensors",
-        "clip",
-        "kernels",
-        "machine",
-        "neighbors",
-        "recipe",
-        "renderers",
-        "renderers.ip_adapter_sdxl",
-        "renderers.pipelines",
+        "icons.decoder",
+        "icons.renderers",
+        "inputs.encoder",
+        "prepare.machine",
+        "run.workers",
         "sae",
         "scan",
-        "screens",
-        "shuffle",
-        "train",
-        "workers",
+        "study.neighbors",
+        "training",
     },
-    "torchvision": {"clip"},
-    "transformers": {"renderers.pipelines"},
-    "triton": {"kernels"},
-    "umap": {"layout"},
+    "torchvision": {"inputs.encoder"},
+    "transformers": {"icons.renderers.pipelines"},
+    "triton": {"sae.kernels"},
+    "umap": {"study.map_places"},
 }
-RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-MODULES = sorted(PACKAGE.rglob("*.py"))
+"""The rooms or modules that may import a heavy library, at the top or later."""
+ASKS_WHAT_IS_INSTALLED = "prepare.doctor"
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+STAGE_MODULES = {f"{stage.room}.{stage.name}" for stage in STAGES}
 
 
-def place(path):
-    """The name by which LAYERS knows a file: demo and its steps are one."""
+def name_of(path):
+    """The name of a module below the package: a room's __init__ is the room."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    if parts[0] == "demo":
-        return "demo"
-    if parts[-1] == "__init__" and len(parts) > 1:
-        parts = parts[:-1]
-    return ".".join(parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imported(source):
-    modules = []
+    """Every name that a source imports, anywhere in it, as lists of its parts."""
+    names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             base = ("atlas." if node.level else "") + (node.module or "")
-            modules += [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
+            names += [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
         if isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
-    return [module.split(".") for module in modules]
+            names += [alias.name for alias in node.names]
+    return [name.split(".") for name in names]
 
 
-def ours(path):
-    """Our own modules that a file imports, as LAYERS names them."""
-    for name in imported(path.read_text()):
-        if name[0] == "atlas" and name[1:]:
-            longest = ".".join(name[1:3])
-            yield longest if longest in RANK else name[1]
+def ours(source):
+    """The modules of this package that a source imports."""
+    for first, *rest in imported(source):
+        while first == "atlas" and rest and ".".join(rest) not in MODULES:
+            rest = rest[:-1]
+        if first == "atlas" and rest:
+            yield ".".join(rest)
+
+
+def room_of(module):
+    return module.split(".")[0]
 
 
 @pytest.mark.parametrize(
@@ -146,23 +102,43 @@ def test_the_reader_sees_every_form_of_import(source):
     assert [name[:2] for name in imported(source)] == [["atlas", "scan"]]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=place)
-def test_imports_point_up(path):
-    name = place(path)
-    assert name in RANK, f"place {path.name} in LAYERS"
-    same = {name} if name == "demo" else set()
+def test_every_room_has_a_floor():
+    assert {room_of(name) for name in MODULES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_rooms_import_only_rooms_below_them(name):
+    room = room_of(name)
     wrong = {
         other
-        for other in ours(path)
-        if other in RANK and RANK[other] >= RANK[name] and other not in same
+        for other in ours(MODULES[name].read_text())
+        if room_of(other) != room and FLOOR[room_of(other)] >= FLOOR[room]
     }
-    assert name == "__init__" or not wrong, f"{path.name} may not import {sorted(wrong)}"
+    assert not wrong, f"{name} may not import {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=place)
-def test_heavy_libraries_stay_home(path):
-    name = place(path)
-    if name in {"demo", "doctor"}:  # makes the demo's models; asks what is installed
+def test_no_room_has_a_circle_of_imports():
+    graph = {name: set(ours(path.read_text())) - {name} for name, path in MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("name", sorted(STAGE_MODULES))
+def test_stages_never_import_each_other(name):
+    others = (STAGE_MODULES - {name}) & set(ours(MODULES[name].read_text()))
+    assert not others, f"stage {name} may not import {sorted(others)}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_heavy_libraries_stay_home(name):
+    if room_of(name) == "demo" or name == ASKS_WHAT_IS_INSTALLED:
         return
-    away = {n[0] for n in imported(path.read_text()) if name not in HOMES.get(n[0], {name})}
-    assert not away, f"{path.name} may not import {sorted(away)}"
+    away = {
+        parts[0]
+        for parts in imported(MODULES[name].read_text())
+        if parts[0] in HOMES
+        and not any(f"{name}.".startswith(f"{home}.") for home in HOMES[parts[0]])
+    }
+    assert not away, f"{name} may not import {sorted(away)}"

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from planted import plant
 
-from atlas.cli import run
+from atlas.command.app import run
 from atlas.pipeline import STAGES
-from atlas.stage import read_receipt
+from atlas.run.stage import read_receipt
 
 AFTER_EMBED = ["embed", "scan", "neighbors", "families", "concepts", "catalog", "site"]
 """The stages of an atlas whose SAE is given, without words or a decoder."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from atlas.clip import ensure_torchvision
+from atlas.inputs.encoder import ensure_torchvision
 
 WORDS = ("<|startoftext|>", "<|endoftext|>", "a</w>", "b</w>", "c</w>", "d</w>")
 TEXT_WIDTH = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from atlas.clip import ensure_torchvision
+from atlas.inputs.encoder import ensure_torchvision
 
 
 def save_tiny_encoder(folder: Path, width: int, seed: int = 0) -> Path:

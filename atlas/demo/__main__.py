@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from atlas.errors import AtlasError
+from atlas.base.errors import AtlasError
 
 STEPS = (
     "pictures",

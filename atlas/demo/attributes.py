@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.checkpoints import load_sae
-from atlas.compositions import read_recipes
+from atlas.base.files import read_parquet
 from atlas.demo.figures import replace_figures
 from atlas.demo.places import IMAGES, PICTURES, RECIPES, SAE, VECTORS
-from atlas.files import read_parquet
-from atlas.monosemanticity import interval_of_mean
-from atlas.sae import encode
+from atlas.inputs.compositions import read_recipes
+from atlas.sae.checkpoints import load_sae
+from atlas.sae.model import encode
+from atlas.study.monosemanticity import interval_of_mean
 
 COMMAND = "python -m atlas.demo attributes"
 FEWEST_IMAGES = 60

@@ -12,16 +12,16 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas import naming
-from atlas.activations import FeatureActivations
-from atlas.config import NamesSettings, load_config
+from atlas.base.files import read_parquet
+from atlas.base.progress import Progress
 from atlas.demo.places import DEMO, VOCABULARY
-from atlas.embeddings import read_embeddings
-from atlas.files import read_parquet
-from atlas.names import caption_words
+from atlas.inputs.embeddings import read_embeddings
+from atlas.inputs.vocabulary import read_vocabulary
 from atlas.pipeline import build_atlas
-from atlas.progress import Progress
-from atlas.vocabulary import read_vocabulary
+from atlas.sae.activations import FeatureActivations
+from atlas.settings.config import NamesSettings, load_config
+from atlas.study import naming
+from atlas.study.names import caption_words
 
 TEMPERATURES = (5.0, 10.0, 20.0, 40.0)
 PRIOR_WEIGHTS = (0.25, 0.5, 0.75, 1.0)

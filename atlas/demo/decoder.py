@@ -18,19 +18,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.activations import FeatureActivations
-from atlas.checkpoints import load_sae
-from atlas.clip import embed_images, ensure_torchvision, load_encoder, read_encoder_note
-from atlas.config import load_config
+from atlas.base.files import draft, read_parquet, write_json
+from atlas.base.progress import Progress
 from atlas.demo import movq
 from atlas.demo.movq import BATCH as MOVQ_BATCH
 from atlas.demo.movq import schedule
 from atlas.demo.places import CACHE, DECODER, DEMO, ENCODER, IMAGES, SAE, VECTORS
-from atlas.files import draft, read_parquet, write_json
+from atlas.icons.decoder import NOTE
+from atlas.inputs.encoder import embed_images, ensure_torchvision, load_encoder, read_encoder_note
 from atlas.pipeline import build_atlas
-from atlas.progress import Progress
-from atlas.renderers import NOTE
-from atlas.sae import make_encoder, reconstruct
+from atlas.sae.activations import FeatureActivations
+from atlas.sae.checkpoints import load_sae
+from atlas.sae.model import make_encoder, reconstruct
+from atlas.settings.config import load_config
 
 CONFIG: dict[str, Any] = {
     "sample_size": 16,

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.base.files import read_json, read_parquet
 from atlas.demo import head, trunk
 from atlas.demo.figures import replace_figures
 from atlas.demo.places import DEMO, PICTURES, QUERIES
-from atlas.files import read_json, read_parquet
-from atlas.lookup import Atlas
-from atlas.vocabulary import plain_words
+from atlas.inputs.vocabulary import plain_words
+from atlas.lookup.atlas import Atlas
 
 ATLAS_DIR = DEMO.parents[1] / "build" / "demo"
 COMMAND = "python -m atlas.demo evaluate"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from atlas.base.files import read_json, write_json
 from atlas.demo.places import FIGURES
-from atlas.files import read_json, write_json
 
 
 def replace_figures(command: str, rows: list[dict[str, Any]]) -> None:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from atlas.clip import ensure_torchvision
+from atlas.base.files import draft, read_parquet, write_json
 from atlas.demo import softened, trunk
 from atlas.demo.places import CACHE, ENCODER, IMAGES
 from atlas.demo.words import encode_texts
-from atlas.files import draft, read_parquet, write_json
+from atlas.inputs.encoder import ensure_torchvision
 
 WIDTH = 256
 SENTENCE_WIDTH = 384

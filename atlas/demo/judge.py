@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.activations import FeatureActivations
-from atlas.checkpoints import load_sae
-from atlas.clip import embed_images
-from atlas.config import load_config
+from atlas.base.files import read_parquet, write_json
 from atlas.demo import head, movq, softened
 from atlas.demo.places import DECODER, DEMO, IMAGES, PICTURES, SAE, VECTORS
-from atlas.files import read_parquet, write_json
-from atlas.paths import drawing_inputs
-from atlas.sae import make_encoder
-from atlas.studio import Sheet, draw_in_workers, open_studio
+from atlas.icons.drawing import Sheet, draw_in_workers, open_studio
+from atlas.inputs.encoder import embed_images
+from atlas.sae.activations import FeatureActivations
+from atlas.sae.checkpoints import load_sae
+from atlas.sae.model import make_encoder
+from atlas.settings.config import load_config
+from atlas.settings.paths import drawing_inputs
 
 PICTURES_JUDGED = 200
 """Of each side of the split, drawn by lot among those without skin tone."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tarfile
 from importlib.metadata import files as files_of
 
+from atlas.base.errors import MissingError
+from atlas.base.files import write_text
 from atlas.demo.pictures import PACKAGES, fetch
 from atlas.demo.places import DEMO
 from atlas.demo.words import WORDNET
-from atlas.errors import MissingError
-from atlas.files import write_text
 
 FLUENT_NOTICE = "fluentui-emoji@1.3.0"
 NPM = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from atlas.base.files import digest_file, list_files, write_json
 from atlas.demo.places import DEMO, MANIFEST
-from atlas.files import digest_file, list_files, write_json
 
 
 def run() -> None:

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from atlas.clip import ensure_torchvision
-from atlas.compositions import open_pictures
+from atlas.base.errors import MissingError
+from atlas.base.files import draft, read_parquet
 from atlas.demo.places import CACHE, IMAGES, PICTURES, RECIPES
-from atlas.errors import MissingError
-from atlas.files import draft, read_parquet
+from atlas.inputs.compositions import open_pictures
+from atlas.inputs.encoder import ensure_torchvision
 
 SIDE_PX = 64
 CONFIG: dict[str, Any] = {

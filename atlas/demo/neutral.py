@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from atlas.base.files import write_bytes
 from atlas.demo.places import NEUTRAL
-from atlas.files import write_bytes
 
 SIDE_PX = 256
 

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
+from atlas.base.errors import InputError
+from atlas.base.files import write_parquet
 from atlas.demo.places import CACHE, PICTURES
-from atlas.errors import InputError
-from atlas.files import write_parquet
 
 PACKAGES = {"pictures": "@lobehub/fluent-emoji-3d@1.1.0", "names": "emojibase-data@17.0.0"}
 SIDE_PX = 128

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from atlas.compositions import WHITE, Color, Placed, Recipe, recipe_table, single
+from atlas.base.files import read_parquet, write_parquet
 from atlas.demo.places import IMAGES, PICTURES, RECIPES
-from atlas.files import read_parquet, write_parquet
+from atlas.inputs.compositions import WHITE, Color, Placed, Recipe, recipe_table, single
 
 N_COMPOSITIONS = 18_609
 """With the 3,391 pictures alone, 22,000 images."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 
-from atlas.config import load_config
+from atlas.base.files import draft
+from atlas.base.progress import Progress
 from atlas.demo.places import DEMO, SAE
-from atlas.files import draft
 from atlas.pipeline import build_atlas
-from atlas.progress import Progress
+from atlas.settings.config import load_config
 
 FILES = ("sae.json", "sae.safetensors", "curve.parquet", "figures.json")
 

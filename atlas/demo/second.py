@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atlas.compositions import PictureSource, open_pictures
+from atlas.base.files import draft
 from atlas.demo import trunk
 from atlas.demo.places import CACHE, PICTURES, RECIPES, SECOND
-from atlas.files import draft
+from atlas.inputs.compositions import PictureSource, open_pictures
 
 IMAGE_PX = 112
 COMPONENTS = 48

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.activations import ImageActivations
-from atlas.checkpoints import load_sae
-from atlas.compositions import read_recipes
+from atlas.base.files import read_json, read_parquet
+from atlas.concepts.grouping import adjusted_rand, keep, sweep
 from atlas.demo.evaluate import ATLAS_DIR
 from atlas.demo.figures import replace_figures
 from atlas.demo.places import DEMO, PICTURES, RECIPES
-from atlas.files import read_json, read_parquet
-from atlas.grouping import adjusted_rand, keep, sweep
-from atlas.sae import SAE, unit_directions
+from atlas.inputs.compositions import read_recipes
+from atlas.sae.activations import ImageActivations
+from atlas.sae.checkpoints import load_sae
+from atlas.sae.model import SAE, unit_directions
 
 N_JUDGED = 1000
 """Compositions, drawn by lot."""

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from atlas.base.files import draft
 from atlas.demo import movq, trunk
 from atlas.demo.places import CACHE
-from atlas.files import draft
 
 MOST_NOISE = 0.4
 """Of the codes' spread; each image gets an even share of it by lot."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from atlas.compare import CLOSE, Comparison, Matching, compare
-from atlas.config import load_config
+from atlas.base.progress import Progress
 from atlas.demo.figures import replace_figures
 from atlas.demo.places import DEMO
 from atlas.pipeline import build_atlas
-from atlas.progress import Progress
+from atlas.settings.config import load_config
+from atlas.study.compare import CLOSE, Comparison, Matching, compare
 
 BUILD = DEMO.parents[1] / "build"
 SEEDS = (0, 1, 2)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atlas.clip import ensure_torchvision
-from atlas.compositions import PictureSource, open_pictures
+from atlas.base.errors import MissingError
+from atlas.base.files import draft
 from atlas.demo.places import CACHE, PICTURES, RECIPES
-from atlas.errors import MissingError
-from atlas.files import draft
+from atlas.inputs.compositions import PictureSource, open_pictures
+from atlas.inputs.encoder import ensure_torchvision
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 IMAGE_PX = 224

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from atlas.base.files import draft, write_json, write_text
 from atlas.demo import head, trunk
 from atlas.demo.places import VECTORS, VOCABULARY
 from atlas.demo.words import vocabulary
-from atlas.files import draft, write_json, write_text
-from atlas.vocabulary import VECTORS as WORD_VECTORS
-from atlas.vocabulary import WORDS
+from atlas.inputs.vocabulary import VECTORS as WORD_VECTORS
+from atlas.inputs.vocabulary import WORDS
 
 IMAGES_PER_SHARD = 5500
 

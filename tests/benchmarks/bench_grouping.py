@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from atlas.grouping import sweep
+from atlas.concepts.grouping import sweep
 
 CASES, RESTARTS, WIDTH, TIMED = 200, 10, 256, 3
 

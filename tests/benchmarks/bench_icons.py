@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlas.config import load_config
-from atlas.paths import drawing_inputs
-from atlas.studio import Sheet, Studio, draw, open_studio
-from atlas.workers import one_thread
+from atlas.icons.drawing import Sheet, Studio, draw, open_studio
+from atlas.run.workers import one_thread
+from atlas.settings.config import load_config
+from atlas.settings.paths import drawing_inputs
 
 BATCHES = (1, 4, 16, 32)
 PICTURES = 32

@@ -21,13 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atlas import scan
-from atlas.activations import BY_FEATURE, map_tensors
-from atlas.checkpoints.own import write_own
-from atlas.config import Runtime, ScanSettings
-from atlas.files import digest_file, list_files, read_parquet, remove_tree, write_json
-from atlas.progress import Progress
-from atlas.stage import Job
+from atlas.base.files import digest_file, list_files, read_parquet, remove_tree, write_json
+from atlas.base.progress import Progress
+from atlas.run.stage import Job
+from atlas.sae.activations import BY_FEATURE, map_tensors
+from atlas.sae.formats.own import write_own
+from atlas.scan import scan
+from atlas.settings.config import Runtime, ScanSettings
 from tests.benchmarks.bench_scan import describe_machine
 from tests.benchmarks.synthetic import World, make_sae, make_world
 

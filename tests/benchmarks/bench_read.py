@@ -27,14 +27,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from atlas import embed
-from atlas.config import EmbedSettings, Runtime
-from atlas.duplicates import Twins
-from atlas.embeddings import EmbeddingSet, Shard
-from atlas.image_table import write_image_table
-from atlas.progress import Progress
-from atlas.shuffle import Shuffled
-from atlas.stage import Job
+from atlas.base.progress import Progress
+from atlas.inputs import embed
+from atlas.inputs.duplicates import Twins
+from atlas.inputs.embeddings import EmbeddingSet, Shard
+from atlas.inputs.image_table import write_image_table
+from atlas.run.stage import Job
+from atlas.settings.config import EmbedSettings, Runtime
+from atlas.training.shuffle import Shuffled
 
 ROWS_PER_SHARD = 20_000
 WITHOUT_VECTORS, WITHOUT_TABLE = 3, 5

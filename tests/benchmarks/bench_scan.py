@@ -27,15 +27,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from atlas import scan
-from atlas.checkpoints.own import write_own
-from atlas.clip import ensure_torchvision
-from atlas.config import Runtime, ScanSettings
-from atlas.files import digest_file, digest_json, list_files, write_json
-from atlas.progress import Progress
-from atlas.sae import SAE
-from atlas.screens import FEATURES_PER_BLOCK
-from atlas.stage import Job
+from atlas.base.files import digest_file, digest_json, list_files, write_json
+from atlas.base.progress import Progress
+from atlas.inputs.encoder import ensure_torchvision
+from atlas.run.stage import Job
+from atlas.sae.formats.own import write_own
+from atlas.sae.model import SAE
+from atlas.sae.screens import FEATURES_PER_BLOCK
+from atlas.scan import scan
+from atlas.settings.config import Runtime, ScanSettings
 from tests.benchmarks.synthetic import make_sae, make_world
 
 BATCH = 1024

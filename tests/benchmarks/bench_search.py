@@ -18,9 +18,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from atlas.lookup import Atlas
-from atlas.records import TABLES, create_sql, tables_digest
-from atlas.vocabulary import VECTORS, WORDS
+from atlas.base.tables import TABLES, create_sql, tables_digest
+from atlas.inputs.vocabulary import VECTORS, WORDS
+from atlas.lookup.atlas import Atlas
 
 N_FEATURES, N_WORDS = 81_920, 12_000
 REPEATS = 40

@@ -26,16 +26,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from atlas import links, site, stage
-from atlas.check import list_sizes
-from atlas.config import Runtime, SiteSettings
-from atlas.files import digest_file, digest_json, list_files
-from atlas.hosts import tally
-from atlas.paths import DATABASE
+from atlas.base.files import digest_file, digest_json, list_files
+from atlas.base.progress import Progress
+from atlas.base.tables import TABLES, create_sql
 from atlas.pipeline import STAGES
-from atlas.progress import Progress
-from atlas.records import TABLES, create_sql
-from atlas.stage import RECEIPT, Source
+from atlas.run import stage
+from atlas.run.stage import RECEIPT, Source
+from atlas.settings.config import Runtime, SiteSettings
+from atlas.settings.paths import DATABASE
+from atlas.site import links, site
+from atlas.site.check import list_sizes
+from atlas.site.hosts import tally
 
 ALIVE_SHARE = 0.74
 IMAGES = 120_000

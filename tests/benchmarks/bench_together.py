@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from atlas import activations
-from atlas.activations import EveryFiring
-from atlas.neighbors import _most_frequent
+from atlas.sae import activations
+from atlas.sae.activations import EveryFiring
+from atlas.study.neighbors import _most_frequent
 from tests.benchmarks.bench_scan import describe_machine
 
 N_IMAGES, N_FEATURES, L0, FIRINGS, REPEATS = 200_000, 81_920, 60, 20_000, 15

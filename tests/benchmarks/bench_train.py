@@ -20,8 +20,8 @@ from importlib.metadata import version
 
 import torch
 
-from atlas import recipe
-from atlas.config import TrainSettings
+from atlas.settings.config import TrainSettings
+from atlas.training import recipe
 from tests.benchmarks.bench_scan import describe_machine
 from tests.benchmarks.synthetic import make_world
 

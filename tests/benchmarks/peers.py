@@ -27,7 +27,7 @@ from saev import config as saev_config
 from saev import nn as saev_nn
 from saev import visuals
 
-from atlas.sae import SAE
+from atlas.sae.model import SAE
 
 TOKENS = 128
 """SAEDashboard's data are prompts of tokens; so many images stand in for a prompt."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atlas.sae import SAE
+from atlas.sae.model import SAE
 
 LENGTH = 40.0
 """Of an embedding; raw ViT-bigG embeddings have about this."""

@@ -1,0 +1,254 @@
+"""Files that are whole or absent, and digests of what they hold."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas.base.errors import AtlasError, InputError, MissingError, RoomError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DRAFT_SUFFIX = ".part"
+"""Ending of a file that is still being written; such a file is never read."""
+NO_ROOM = (
+    *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+    "requested and",
+)
+"""How the system says that a file finds no room, and numpy, whose error has no number."""
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """Yield a neighbor path to write to; it takes the final name only if nothing was raised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + DRAFT_SUFFIX)
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    except BaseException:
+        _remove(unfinished)
+        raise
+
+
+@contextmanager
+def tell_no_room(what: str, folder: Path) -> Iterator[None]:
+    """Turn whatever a library says of a full disk into one line; all else goes on as it came.
+
+    Args:
+        what: Who writes, as the line names it.
+        folder: Where it writes.
+
+    Raises:
+        RoomError: What is written finds no room.
+    """
+    try:
+        yield
+    except AtlasError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        if not any(words in said for words in NO_ROOM) and shutil.disk_usage(folder).free:
+            raise
+        raise RoomError(
+            f"{what}: no room to write in {folder} ({said}); make room and run the same command: finished parts are kept"
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a written file is on the disk, so that a power cut can't leave a hole in it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file, or leave the old one."""
+    # Not by draft: asking for the folder of each file is a tenth of the time of a site's pages.
+    unfinished = path.with_name(path.name + DRAFT_SUFFIX)
+    try:
+        try:
+            unfinished.write_bytes(data)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except BaseException:
+        _remove(unfinished)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 file, or leave the old one."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_or_link(path: Path, old: Path, data: bytes) -> None:
+    """Write a whole file, or give the old one a second name where it holds these bytes.
+
+    An unchanged file keeps its time, so that whoever copies a folder copies what changed alone.
+
+    Args:
+        path: Where the file goes.
+        old: The same file as an earlier run left it; may be missing.
+        data: What it is to hold.
+    """
+    try:
+        same = old.stat().st_size == len(data) and old.read_bytes() == data
+    except (FileNotFoundError, NotADirectoryError):
+        same = False
+    if not same or not _link(path, old):
+        write_bytes(path, data)
+
+
+def link_or_copy(old: Path, path: Path) -> None:
+    """Give a file a second name, or copy it with its time where the disk can't do that."""
+    if not _link(path, old):
+        shutil.copy2(old, path)
+
+
+def _link(path: Path, old: Path) -> bool:
+    """Give a file a second name; return whether the disk can do that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        path.hardlink_to(old)
+    except OSError:  # another file system, or one without hard links
+        return False
+    return True
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON with sorted keys."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        MissingError: There is no such file.
+        InputError: The file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"no file at {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}); restore it or build it again") from error
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table; identical tables give identical bytes, and each page has a checksum."""
+    import pyarrow.parquet as pq
+
+    with draft(path) as unfinished:
+        pq.write_table(
+            table,
+            unfinished,
+            compression="zstd",
+            row_group_size=131_072,
+            write_page_checksum=True,
+            store_schema=False,
+        )
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table, verifying the checksum of each page that has one.
+
+    Raises:
+        MissingError: There is no such file.
+        InputError: The file is damaged, not Parquet, or lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        raise MissingError(f"no file at {path}")
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            wanted = columns if columns is not None else file.schema_arrow.names
+            missing = sorted(set(wanted) - set(file.schema_arrow.names))
+            if missing:
+                raise InputError(
+                    f"{path} has no column {missing[0]}; it has {file.schema_arrow.names}"
+                )
+            return file.read(columns=wanted)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot read {path} as Parquet: {reason}; replace the file") from error
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex characters."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_json(value: object) -> str:
+    """Return the SHA-256 of a value's canonical JSON as 64 hex characters."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class DigestCache:
+    """Digests of files, remembered by size and modification time.
+
+    An input of many gigabytes is hashed once, not at each start. `forget` makes the next
+    question hash again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read what earlier runs remembered; a damaged cache is an empty one."""
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        try:
+            self._known = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            self._known = {}
+
+    def digest(self, path: Path) -> str:
+        """Return the SHA-256 of a file, from memory where size and mtime are as they were."""
+        status = path.stat()
+        stamp = [status.st_size, status.st_mtime_ns]
+        name = str(path.resolve())
+        known = self._known.get(name)
+        if known and known[:2] == stamp:
+            return str(known[2])
+        found = digest_file(path)
+        self._known[name] = [*stamp, found]
+        return found
+
+    def forget(self) -> None:
+        """Trust nothing remembered: every file asked for is read again."""
+        self._known = {}
+
+    def save(self) -> None:
+        """Keep what is known for the next run."""
+        write_text(self._path, json.dumps(self._known, sort_keys=True))
+
+
+def list_files(root: Path) -> list[Path]:
+    """Return every regular file under root, sorted by relative path."""
+    found = [Path(folder) / name for folder, _, names in os.walk(root) for name in names]
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder and all in it, if it is there."""
+    if path.exists():
+        shutil.rmtree(path)

@@ -1,0 +1,285 @@
+"""Tables about images, as many tools write them, read a batch at a time into the columns that the atlas knows.
+
+Column names are matched without case: LAION's URL and TEXT, Re-LAION's url and caption,
+img2dataset's and clip-retrieval's metadata, Hugging Face datasets.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.base.errors import InputError
+from atlas.base.files import draft
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_PER_BATCH = 8192
+ROWS_PER_GROUP = 131_072
+"""Rows of a Parquet row group; at most so many are held in memory."""
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+"""Endings of the tables that are read."""
+NAME_COLUMNS = (
+    "name",
+    "key",
+    "image_path",
+    "file_name",
+    "filename",
+    "path",
+    "uid",
+    "sample_id",
+    "id",
+)
+ID_COLUMNS = ("key", "uid", "sample_id", "id")
+"""Columns that name each image once; other names may repeat, as those of files in folders do."""
+CAPTION_COLUMNS = ("caption", "text", "title", "alt_text", "description", "prompt")
+URL_COLUMNS = ("url", "image_url", "source_url")
+SENSITIVE_COLUMNS = ("sensitive", "nsfw", "punsafe")
+NSFW_WORDS = {"nsfw", "unsure", "true"}
+"""Values of LAION's column NSFW that withhold a picture; the third is UNLIKELY."""
+UNSAFE = 0.5
+"""LAION's punsafe from which on a picture is withheld."""
+
+
+def read_tables(path: Path) -> Iterator[pa.Table]:
+    """Yield a table's rows, a batch at a time, with the columns of image_columns.
+
+    Raises:
+        InputError: The file is damaged, of no known kind, or has no column of captions; or, after
+            the last batch, its ids are not each there once.
+    """
+    first, column = 0, None
+    ids: list[NDArray[np.int64]] = []
+    for batch in raw_batches(path):
+        column = find_column(batch.column_names, ID_COLUMNS)
+        if column is not None:
+            ids.append(np.array([hash(one) for one in _texts(batch, column)], np.int64))
+        yield image_columns(batch, path, first)
+        first += len(batch)
+    if column is not None and ids:
+        _check_ids(path, column, np.concatenate(ids))
+
+
+def _texts(batch: pa.Table, column: str) -> list[str | None]:
+    return [None if one is None else str(one) for one in batch[column].to_pylist()]
+
+
+def _check_ids(path: Path, column: str, hashes: NDArray[np.int64]) -> None:
+    """Refuse a table in which an id is there twice; empty cells are no ids.
+
+    Raises:
+        InputError: With the first row whose id an earlier one has, and that row.
+    """
+    order = np.argsort(hashes, kind="stable")
+    suspects = set(hashes[order[1:]][np.diff(hashes[order]) == 0].tolist())
+    seen: dict[str, int] = {}
+    row = 0
+    for batch in raw_batches(path) if suspects else ():
+        for one in _texts(batch, column):
+            if one and hash(one) in suspects:
+                if one in seen:
+                    raise InputError(
+                        f"{path}: row {row} has {column} {one!r}, which row {seen[one]} has, "
+                        "expected each once; mend the table, or rename the column if it is no id"
+                    )
+                seen[one] = row
+            row += 1
+
+
+def raw_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield a table's rows as they are, a batch at a time.
+
+    Args:
+        path: Parquet, JSON lines, CSV or TSV, by its ending.
+        columns: Of a Parquet file, the ones wanted.
+
+    Raises:
+        InputError: The file is damaged, or of no known kind.
+    """
+    import pyarrow as pa
+
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_batches(path, columns)
+    elif suffix in SUFFIXES:
+        lines = _json_lines(path) if suffix in (".jsonl", ".ndjson") else _csv_lines(path)
+        while rows := list(islice(lines, ROWS_PER_BATCH)):
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            yield pa.table(
+                {name: _text_or_values([row.get(name) for row in rows]) for name in names}
+            )
+    else:
+        raise InputError(f"{path} is no table that is read; use {', '.join(SUFFIXES)}")
+
+
+def _parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            wanted = None if columns is None else list(columns)
+            for batch in file.iter_batches(ROWS_PER_BATCH, columns=wanted):
+                yield pa.Table.from_batches([batch])
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is damaged or not Parquet ({reason}); restore it") from error
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}: line {number} is not JSON ({error}); mend it") from error
+            if not isinstance(row, dict):
+                raise InputError(f"{path}: line {number} is no JSON object; mend it")
+            yield row
+
+
+def _csv_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+            for row in csv.DictReader(file, delimiter=delimiter):
+                yield {str(key): value for key, value in row.items() if key is not None}
+        except csv.Error as error:
+            raise InputError(f"{path} is not CSV ({error}); mend it") from error
+
+
+def _text_or_values(values: list[Any]) -> pa.Array:
+    """Return values as Arrow; as text where they are of several kinds."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def find_column(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """Return the first of the wanted columns that is there, in whatever case; or None."""
+    lowered = {name.lower(): name for name in reversed(names)}
+    return next((lowered[name] for name in wanted if name in lowered), None)
+
+
+def image_columns(table: pa.Table, path: Path, first: int) -> pa.Table:
+    """Return name, caption, url, tags, terms, split and sensitive of some rows, missing ones filled in.
+
+    Args:
+        table: The rows as they were found.
+        path: Where, for the error.
+        first: Number of the first row; a row without any name is called by its number.
+
+    Raises:
+        InputError: There is no column of captions, or one holds something else.
+    """
+    import pyarrow as pa
+
+    names = table.column_names
+    if find_column(names, CAPTION_COLUMNS) is None:
+        raise InputError(
+            f"{path} has no column caption (or {', '.join(CAPTION_COLUMNS[1:])}); it has {names}"
+        )
+    try:
+        return _known_columns(table, first)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: a column holds something unexpected ({reason})") from error
+
+
+def _known_columns(table: pa.Table, first: int) -> pa.Table:
+    import pyarrow as pa
+
+    n, names, texts = len(table), table.column_names, pa.list_(pa.string())
+
+    def column(wanted: Sequence[str], kind: pa.DataType, default: Any) -> Any:
+        found = find_column(names, wanted)
+        return pa.array([default] * n, kind) if found is None else table[found].cast(kind)
+
+    caption = column(CAPTION_COLUMNS, pa.string(), "").fill_null("")
+    named = find_column(names, (*NAME_COLUMNS, *URL_COLUMNS))
+    name = (
+        pa.array([f"{first + row}" for row in range(n)])
+        if named is None
+        else table[named].cast(pa.string()).fill_null("")
+    )
+    terms = (
+        column(("terms",), texts, [])
+        if "terms" in names
+        else pa.array([[text] if text else [] for text in caption.to_pylist()], texts)
+    )
+    tags = find_column(names, ("tags",))
+    listed = tags is not None and pa.types.is_list(table[tags].type)
+    return pa.table(
+        {
+            "name": name,
+            "caption": caption,
+            "url": column(URL_COLUMNS, pa.string(), None),
+            "tags": table[tags].cast(texts) if listed else pa.array([[]] * n, texts),
+            "terms": terms,
+            "split": column(("split",), pa.string(), "").fill_null(""),
+            "sensitive": pa.array(_sensitive(table), pa.bool_()),
+        }
+    )
+
+
+def _sensitive(table: pa.Table) -> list[bool]:
+    """Return which rows are to be withheld, by whichever column says so."""
+    found = find_column(table.column_names, SENSITIVE_COLUMNS)
+    if found is None:
+        return [False] * len(table)
+    return [is_sensitive(value) for value in table[found].to_pylist()]
+
+
+def is_sensitive(value: Any) -> bool:
+    """Return whether a cell of such a column withholds its picture: a word, a bool, or a probability."""
+    if isinstance(value, str):
+        return value.strip().lower() in NSFW_WORDS
+    return bool(value) if isinstance(value, bool) else (value or 0) >= UNSAFE
+
+
+def write_image_table(path: Path, tables: Iterable[pa.Table]) -> int:
+    """Write tables of one schema as one file, a row group in memory at a time; return the rows.
+
+    The bytes depend on the rows alone, not on how they are cut into tables.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held: list[pa.Table] = []
+    writer: pq.ParquetWriter | None = None
+    rows = n_held = 0
+    with draft(path) as unfinished:
+        for table in tables:
+            held.append(table)
+            rows, n_held = rows + len(table), n_held + len(table)
+            writer = writer or pq.ParquetWriter(
+                unfinished,
+                table.schema,
+                compression="zstd",
+                write_page_checksum=True,
+                store_schema=False,
+            )
+            while n_held >= ROWS_PER_GROUP:
+                whole = pa.concat_tables(held).combine_chunks()
+                writer.write_table(whole.slice(0, ROWS_PER_GROUP), row_group_size=ROWS_PER_GROUP)
+                held, n_held = [whole.slice(ROWS_PER_GROUP)], n_held - ROWS_PER_GROUP
+        assert writer is not None, "no tables"
+        if n_held:
+            writer.write_table(
+                pa.concat_tables(held).combine_chunks(), row_group_size=ROWS_PER_GROUP
+            )
+        writer.close()
+    return rows

@@ -1,0 +1,128 @@
+"""Words and their vectors in the space that images share: search without a text model.
+
+A query is the mean of its words' vectors, pairs of words taken as one where the vocabulary
+has them. numpy only, so that a look-up starts at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.base.errors import InputError, MissingError
+
+WORDS, VECTORS = "words.txt", "vectors.npy"
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "is",
+        "it",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "with",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """Words, and pairs of words, with their vectors."""
+
+    words: tuple[str, ...]
+    place: dict[str, int]
+    """Word -> row of its vector."""
+    vectors: NDArray[np.float16]
+    """(word, d) unit vectors, centered on the vocabulary's mean before they were scaled."""
+
+    def encode_text(self, query: str) -> NDArray[np.float32]:
+        """Return a unit vector (d,) for a query.
+
+        Raises:
+            InputError: No word of the query is known.
+        """
+        rows, unknown = self.split(query)
+        if not rows:
+            raise InputError(self._explain(query, unknown))
+        total = self.vectors[rows].astype(np.float32).sum(axis=0)
+        found: NDArray[np.float32] = total / np.linalg.norm(total)
+        return found
+
+    def split(self, query: str) -> tuple[list[int], list[str]]:
+        """Return the rows of a query's words, pairs first, and the words that are unknown."""
+        words = [word for word in plain_words(query) if word not in STOP_WORDS]
+        rows: list[int] = []
+        unknown: list[str] = []
+        at = 0
+        while at < len(words):
+            pair = " ".join(words[at : at + 2])
+            if at + 1 < len(words) and pair in self.place:
+                rows.append(self.place[pair])
+                at += 2
+                continue
+            row = self._row(words[at])
+            if row is None:
+                unknown.append(words[at])
+            else:
+                rows.append(row)
+            at += 1
+        return rows, unknown
+
+    def _row(self, word: str) -> int | None:
+        """Return a word's row, or that of its singular."""
+        forms = (
+            word,
+            word.removesuffix("s"),
+            word.removesuffix("es"),
+            f"{word.removesuffix('ies')}y",
+        )
+        return next((self.place[form] for form in forms if form in self.place), None)
+
+    def _explain(self, query: str, unknown: list[str]) -> str:
+        near = [
+            word for text in unknown for word in difflib.get_close_matches(text, self.words, n=2)
+        ]
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; try another word"
+        return f"no word of {query!r} is in the vocabulary of {len(self.words):,} words{hint}"
+
+
+def plain_words(text: str) -> list[str]:
+    """Return a text's words in lower case, without punctuation."""
+    return re.findall(r"[a-z0-9]+(?:['’][a-z]+)?", text.lower())
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """Open a vocabulary: words.txt, a word a line, and vectors.npy, a row a word.
+
+    Raises:
+        MissingError: A file is not there.
+        InputError: The two files disagree.
+    """
+    try:
+        words = tuple((folder / WORDS).read_text(encoding="utf-8").splitlines())
+        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise MissingError(f"no vocabulary at {folder}; it needs {WORDS} and {VECTORS}") from error
+    except ValueError as error:
+        raise InputError(f"{folder / VECTORS} is damaged; restore it") from error
+    if len(words) != len(vectors):
+        raise InputError(
+            f"{folder} has {len(words)} words and {len(vectors)} vectors; restore the two files"
+        )
+    return Vocabulary(words, {word: row for row, word in enumerate(words)}, vectors)

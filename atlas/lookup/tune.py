@@ -1,0 +1,219 @@
+"""Choosing how icons are drawn: template scales and strengths side by side, measured.
+
+For a new model a person looks at the grid and at the curve and chooses, as the seed's author did.
+Writes one page, tune.html, with its pictures beside it, and tune.json with every measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from atlas.base.errors import MissingError
+from atlas.base.files import read_parquet, write_bytes, write_json, write_text
+from atlas.base.progress import Progress
+from atlas.icons.drawing import Proof, Sheet, Studio, draw_in_workers, open_studio, webp
+from atlas.icons.roundtrip import MOST_RANK, Fired, ranks
+from atlas.icons.template import icon_embeddings, make_template, set_strengths
+from atlas.sae.activations import FeatureActivations
+from atlas.sae.model import Firings
+from atlas.settings.config import Config
+from atlas.settings.paths import drawing_inputs, template_root
+from atlas.site.press import open_templates, render
+
+CURVE_WIDTH, CURVE_HEIGHT = 360, 120
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """All features drawn with one template scale and one strength."""
+
+    scale: float
+    """Of the template's codes."""
+    strength: float
+    """In icons.strength_unit."""
+    n: int
+    """Features drawn."""
+    fires: float
+    """Share of icons in which their feature fires, 0 to 1."""
+    strong: float
+    """Share in which it is as strong as its median firing and among the ten strongest."""
+    median_ratio: float
+    """Activation on the icon over the feature's median firing: its median over features."""
+    norm: float
+    """Length of the embeddings drawn: their median."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is tried."""
+
+    scales: tuple[float, ...]
+    strengths: tuple[float, ...]
+    features: tuple[int, ...]
+    """Those whose pictures are shown; empty for the first of the lot."""
+    sample: int
+    """Features drawn by lot for the curve."""
+    shown: int
+    """Features of the lot whose pictures are shown, where none are named."""
+
+
+def tune(config: Config, choice: Choice, out_dir: Path, progress: Progress) -> list[Point]:
+    """Draw every feature with every template scale and strength, and write the page.
+
+    Raises:
+        ConfigError: The decoder doesn't fit.
+        MissingError: The atlas hasn't been scanned, or a feature is dead or unknown.
+    """
+    studio = open_studio(config.icons, drawing_inputs(config), config.runtime.device)
+    table = read_parquet(config.out_dir / "scan" / "features.parquet", ["alive", "max", "median"])
+    features = _features(np.flatnonzero(table["alive"].to_numpy()), choice, config.icons.seed)
+    largest = table["max"].to_numpy()[features].astype(np.float32)
+    median = table["median"].to_numpy()[features].astype(np.float32)
+    pairs = [(scale, strength) for scale in choice.scales for strength in choice.strengths]
+    sheets = [
+        sheet
+        for scale, strength in pairs
+        for sheet in _sheets(studio, features, largest, scale, strength)
+    ]
+    total = len(pairs) * len(features)
+    progress.start("pictures", total=total, unit="pictures")
+    proofs: list[Proof] = []
+    for proof in draw_in_workers(studio, drawing_inputs(config), config.runtime, sheets):
+        proofs.append(proof)
+        progress.advance(len(proof.pictures))
+    progress.stop()
+    pictures = np.concatenate([proof.pictures for proof in proofs]).reshape(
+        len(pairs), len(features), *proofs[0].pictures.shape[1:]
+    )
+    own, rank = _judge(config, proofs, features, len(pairs))
+    norms = [np.linalg.norm(sheet.embeddings, axis=1) for sheet in sheets]
+    lengths = np.concatenate(norms).reshape(len(pairs), -1)
+    points = [
+        Point(
+            scale=scale,
+            strength=strength,
+            n=len(features),
+            fires=float((own[i] > 0).mean()),
+            strong=float(((own[i] >= median) & (rank[i] <= MOST_RANK)).mean()),
+            median_ratio=float(np.median(own[i] / median)),
+            norm=float(np.median(lengths[i])),
+        )
+        for i, (scale, strength) in enumerate(pairs)
+    ]
+    _write(config, choice, out_dir, features, pictures, own, points)
+    return points
+
+
+def _features(alive: NDArray[np.int64], choice: Choice, seed: int) -> NDArray[np.int64]:
+    """Return the named features, then those of the lot."""
+    for feature in choice.features:
+        if feature not in alive:
+            raise MissingError(f"feature {feature} is dead or unknown; name live ones")
+    lot = np.random.default_rng(seed).permutation(alive)[: choice.sample]
+    rest = [feature for feature in lot.tolist() if feature not in choice.features]
+    return np.array([*choice.features, *rest], np.int64)
+
+
+def _sheets(
+    studio: Studio,
+    features: NDArray[np.int64],
+    largest: NDArray[np.float32],
+    scale: float,
+    strength: float,
+) -> list[Sheet]:
+    settings = studio.settings
+    template = make_template(studio.sae, studio.neutral, scale)
+    strengths = set_strengths(studio.sae, features, largest, strength, settings.strength_unit)
+    wanted = icon_embeddings(studio.sae, template, features, strengths)
+    labels = [f"feature {feature} at {strength:g}" for feature in features]
+    size = settings.block_features
+    return [
+        Sheet("tune", wanted[start : start + size], tuple(labels[start : start + size]))
+        for start in range(0, len(features), size)
+    ]
+
+
+def _judge(
+    config: Config, proofs: Sequence[Proof], features: NDArray[np.int64], n_pairs: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return (pair, feature) the activation on the icon, and its rank there over all features."""
+    first, parts = 0, []
+    for proof in proofs:
+        parts.append((proof.fired, first))
+        first += len(proof.pictures)
+    icon = np.concatenate([fired.image + start for fired, start in parts])
+    fired = Firings(
+        icon,
+        np.concatenate([fired.feature for fired, _ in parts]),
+        np.concatenate([fired.activation for fired, _ in parts]),
+    )
+    firings = FeatureActivations(config.out_dir / "scan")
+    q99 = np.ones(len(firings), np.float32)
+    for feature in np.unique(np.concatenate([fired.feature, features])).tolist():
+        natural = firings[feature][1]
+        q99[feature] = np.quantile(natural, 0.99) if len(natural) else np.inf
+    whose = np.tile(features, n_pairs)
+    own = np.zeros(len(whose), np.float32)
+    mine = fired.feature == whose[fired.image]
+    own[fired.image[mine]] = fired.activation[mine]
+    rank = ranks(Fired(fired.image, fired.feature, fired.activation), own, q99, whose)
+    return own.reshape(n_pairs, -1), rank.reshape(n_pairs, -1)
+
+
+def _write(
+    config: Config,
+    choice: Choice,
+    out_dir: Path,
+    features: NDArray[np.int64],
+    pictures: NDArray[np.uint8],
+    own: NDArray[np.float32],
+    points: Sequence[Point],
+) -> None:
+    shown = len(choice.features) or min(choice.shown, len(features))
+    n = len(choice.strengths)
+    grids = []
+    for place in range(shown):
+        rows = []
+        for i, scale in enumerate(choice.scales):
+            cells = []
+            for j in range(n):
+                name = f"pictures/{features[place]}-{i}-{j}.webp"
+                data = webp(Image.fromarray(pictures[i * n + j, place]), config.icons.quality)
+                write_bytes(out_dir / name, data)
+                cells.append((name, f"{own[i * n + j, place]:.3g}"))
+            rows.append((f"{scale:g}", cells))
+        grids.append((int(features[place]), rows))
+    top = max(point.strong for point in points) or 1.0
+    curves = [
+        (f"{scale:g}", _line([p.strong / top for p in points if p.scale == scale]))
+        for scale in choice.scales
+    ]
+    view = {
+        "page": "tune.html",
+        "px": config.icons.px,
+        "unit": config.icons.strength_unit,
+        "strengths": [f"{strength:g}" for strength in choice.strengths],
+        "grids": grids,
+        "curves": curves,
+        "top": f"{top:.0%}",
+        "width": CURVE_WIDTH,
+        "height": CURVE_HEIGHT,
+        "points": points,
+    }
+    write_json(out_dir / "tune.json", {"points": [asdict(point) for point in points]})
+    write_bytes(out_dir / "tune.css", (template_root() / "tune.css").read_bytes())
+    write_text(out_dir / "tune.html", render(open_templates(), "tune", view))
+
+
+def _line(values: Sequence[float]) -> str:
+    """Return the points of an SVG polyline for values from 0 to 1, left to right."""
+    step = CURVE_WIDTH / max(1, len(values) - 1)
+    return " ".join(
+        f"{i * step:.1f},{CURVE_HEIGHT * (1 - value):.1f}" for i, value in enumerate(values)
+    )

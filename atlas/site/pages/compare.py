@@ -1,0 +1,120 @@
+"""The page that holds this atlas against another one: what both have, and what each lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from atlas.base.files import read_json, read_parquet
+from atlas.site import links
+from atlas.site.all_pages import Book, Link, clean, common, feature_link, figure, percent
+
+WITHHELD = "withheld"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What stage compare left."""
+
+    facts: Mapping[str, Any]
+    """compare.json."""
+    pairs: Sequence[Mapping[str, Any]]
+    """Rows feature, other, cosine, correlation, shown."""
+    other: Mapping[int, Mapping[str, Any]]
+    """Feature of the other atlas -> name, sensitive, webp."""
+
+
+class Twin(NamedTuple):
+    """One pair, side by side."""
+
+    one: Link
+    other: Link
+    """Without a page: it is in another atlas."""
+    cosine: str
+    correlation: str
+
+
+def read_compared(folder: Path) -> Compared:
+    """Read the stage's folder."""
+    rows = read_parquet(folder / "other.parquet").to_pylist()
+    return Compared(
+        read_json(folder / "compare.json"),
+        read_parquet(folder / "pairs.parquet").to_pylist(),
+        {row["feature"]: row for row in rows},
+    )
+
+
+def pictures(compared: Compared) -> dict[str, bytes]:
+    """Return the pictures of the other atlas's features that the page shows: address -> WebP."""
+    return {
+        links.other_icon(feature): row["webp"]
+        for feature, row in compared.other.items()
+        if row["webp"] is not None
+    }
+
+
+def pairs_record(book: Book, compared: Compared) -> dict[str, Any]:
+    """Return all pairs as the JSON file gives them."""
+    return {
+        "id": book.facts["id"],
+        "other": compared.facts["id"],
+        "pairs": [
+            [row["feature"], row["other"], round(row["cosine"], 4), round(row["correlation"], 4)]
+            for row in compared.pairs
+        ],
+    }
+
+
+def compare_view(book: Book, compared: Compared) -> dict[str, Any]:
+    """Return what the page shows."""
+    facts = compared.facts
+    shown = sorted(
+        (row for row in compared.pairs if row["shown"]),
+        key=lambda row: (-row["correlation"], row["feature"]),
+    )
+    return {
+        **common(book, links.COMPARE, "Beside another atlas", "report"),
+        "other_id": facts["id"],
+        "other_title": clean(facts["title"]),
+        "images": f"{facts['images']:,}",
+        "live": (f"{facts['live_a']:,}", f"{facts['live_b']:,}"),
+        "both": (percent(facts["both"]), percent(facts["both_null"]), f"{len(compared.pairs):,}"),
+        "rows": [_matching(facts["directions"]), _matching(facts["firing"])],
+        "twins": [
+            Twin(
+                feature_link(row["feature"], "", book),
+                other_link(compared, row["other"], ""),
+                f"{row['cosine']:.2f}",
+                f"{row['correlation']:.2f}",
+            )
+            for row in shown
+        ],
+        "b_lacks": [
+            feature_link(row["feature"], f"{row['cosine']:.2f}", book) for row in facts["b_lacks"]
+        ],
+        "a_lacks": [
+            other_link(compared, row["feature"], f"{row['cosine']:.2f}") for row in facts["a_lacks"]
+        ],
+    }
+
+
+def other_link(compared: Compared, feature: int, value: str) -> Link:
+    """Return a feature of the other atlas, which has no page here."""
+    row = compared.other[feature]
+    name = WITHHELD if row["sensitive"] else clean(row["name"])
+    thumb = "" if row["webp"] is None else links.other_icon(feature)
+    return Link(feature, name, value, thumb, "")
+
+
+def _matching(row: Mapping[str, Any]) -> list[str]:
+    """Return one measure as a row of the page's table."""
+    by = {
+        "directions": "decoder direction, by cosine",
+        "firing": "firing, by correlation over the images",
+    }
+    cells = [by[row["by"]]]
+    for name in ("mutual", "close"):
+        cells += [percent(row[name]), percent(row[f"{name}_null"])]
+    return [*cells, figure(row["median"]), figure(row["median_null"]), f"{row['n']:,}"]

@@ -1,0 +1,108 @@
+"""The pages of families: clusters at three levels, and the names of the map's regions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from atlas.site import links
+from atlas.site.all_pages import Book, Link, clean, common, feature_link, percent
+from atlas.study.clusters import LEVELS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SHOWN_OF_EACH = 8
+"""Members of a cluster where only some are shown: those nearest to its middle."""
+LONGEST_REGION = 26
+"""Characters of a name that the map has room for."""
+
+
+class Cluster(NamedTuple):
+    """One cluster, ready for a page."""
+
+    level: int
+    number: int
+    """In its level, from 0."""
+    parent: int | None
+    name: str
+    named: bool
+    """Whether the name is a word that its members share, and not just a number."""
+    evidence: str
+    """What speaks for the name, beside its null."""
+    size: str
+    members: list[Link]
+    """Those that may be shown, nearest to the middle first."""
+    page: str
+    """Empty but for the middle level."""
+
+
+def read_clusters(book: Book, db: DuckDBPyConnection) -> list[list[Cluster]]:
+    """Return the clusters of every level, the coarsest first."""
+    members: dict[tuple[int, int], list[Link]] = defaultdict(list)
+    for level, cluster, feature, cosine in db.execute(
+        "SELECT level, cluster, feature, cosine FROM cluster_features ORDER BY level, cluster, rank"
+    ).fetchall():
+        if not book.live[feature].sensitive:
+            members[level, cluster].append(feature_link(feature, f"{cosine:.2f}", book))
+    levels: list[list[Cluster]] = [[] for _ in range(LEVELS)]
+    for level, cluster, parent, features, label, share, null in db.execute(
+        """SELECT level, cluster, parent, features, label, label_share, null_share
+           FROM clusters ORDER BY level, cluster"""
+    ).fetchall():
+        levels[level].append(
+            Cluster(
+                level,
+                cluster,
+                parent,
+                clean(label) or f"cluster {cluster + 1}",
+                bool(label),
+                f"{percent(share)} of them are labeled so, {percent(null)} of all" if label else "",
+                f"{features:,}",
+                members[level, cluster],
+                links.family_page(cluster) if level == 1 else "",
+            )
+        )
+    return levels
+
+
+def views(book: Book, db: DuckDBPyConnection) -> list[tuple[str, dict[str, Any]]]:
+    """Return (template, view) of the page of all families, and of each cluster of the middle level."""
+    coarse, middle, fine = read_clusters(book, db)
+    figures = [m for m in book.metrics if m.name == "nearest_in_cluster_level_1" and m.null_value]
+    front = {
+        **common(book, links.FAMILIES, "Families", "families"),
+        "families": [
+            (
+                cluster,
+                [(c, c.members[:SHOWN_OF_EACH]) for c in middle if c.parent == cluster.number],
+            )
+            for cluster in coarse
+        ],
+        "near": [(percent(m.value), percent(m.null_value)) for m in figures if m.null_value],
+    }
+    pages = [
+        {
+            **common(book, cluster.page, cluster.name, "families"),
+            "cluster": cluster,
+            "above": coarse[cluster.parent or 0],
+            "groups": [c for c in fine if c.parent == cluster.number],
+            "before": middle[cluster.number - 1].page if cluster.number else "",
+            "after": middle[cluster.number + 1].page if cluster.number + 1 < len(middle) else "",
+        }
+        for cluster in middle
+    ]
+    return [("families", front), *(("family", page) for page in pages)]
+
+
+def regions(db: DuckDBPyConnection) -> list[tuple[int, str, float, float]]:
+    """Return (level, name, x, y) of the clusters that the map names, coarse and large ones first."""
+    rows = db.execute(
+        """SELECT level, label, map_x, map_y FROM clusters
+           WHERE label <> '' ORDER BY level, features DESC, cluster"""
+    ).fetchall()
+    return [
+        (level, clean(label), round(x, 4), round(y, 4))
+        for level, label, x, y in rows
+        if len(label) <= LONGEST_REGION
+    ]

@@ -1,0 +1,94 @@
+"""What decides the pages of a block of features, as digests: a block whose digest is as it was need not be made.
+
+The digest is of the very rows that pages.read_chapter reads, of what the frame of every page
+shows, and of how the features that these pages point to are shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from atlas.base.files import digest_json
+from atlas.site.all_pages import (
+    ROW_FIELDS,
+    Book,
+    chapter_queries,
+    frame_view,
+    name_of,
+    names_were_looked_for,
+)
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FEATURES_A_BLOCK = 64
+"""As many as a JSON file holds, so that no file belongs to two blocks."""
+BLOCKS_AT_ONCE = 256
+POINTERS = frozenset({"feature", "neighbor", "other", "child"})
+"""Columns of a chapter's queries that hold features."""
+Turns = Mapping[int, tuple[int | None, int | None]]
+
+
+def digest_blocks(
+    db: DuckDBPyConnection, book: Book, turns: Turns, others: str
+) -> Iterator[tuple[int, str]]:
+    """Yield each block that has live features, with a digest of all that decides its files.
+
+    Args:
+        db: The catalog.
+        book: What every page may need.
+        turns: Of each live feature the one before and the one after it.
+        others: Digest of what decides the files beside the catalog: settings, pictures.
+    """
+    shared = digest_json(
+        [others, book.layout, frame_view(book), names_were_looked_for(book), list(book.opened)]
+    )
+    at_once = FEATURES_A_BLOCK * BLOCKS_AT_ONCE
+    for start in range(0, book.n_features, at_once):
+        tables = _read(db, start, start + at_once)
+        for first in range(start, min(start + at_once, book.n_features), FEATURES_A_BLOCK):
+            live = [f for f in range(first, first + FEATURES_A_BLOCK) if f in book.live]
+            if live:
+                ends = [shared, turns[live[0]][0], turns[live[-1]][1]]
+                yield first // FEATURES_A_BLOCK, _digest(book, tables, first, ends)
+
+
+def _read(db: DuckDBPyConnection, first: int, last: int) -> dict[str, pa.Table]:
+    own = f"""SELECT {", ".join(ROW_FIELDS)} FROM features
+              WHERE alive AND feature >= {first} AND feature < {last} ORDER BY feature"""
+    queries = {"own": own, **chapter_queries(first, last)}
+    return {
+        name: db.sql(query).to_arrow_table().combine_chunks() for name, query in queries.items()
+    }
+
+
+def _digest(book: Book, tables: Mapping[str, pa.Table], first: int, ends: Sequence[object]) -> str:
+    found = hashlib.sha256(digest_json(ends).encode())
+    shown: set[int] = set()
+    for name, table in tables.items():
+        features = table["feature"].to_numpy()
+        start, stop = np.searchsorted(features, (first, first + FEATURES_A_BLOCK))
+        found.update(f"{name} {stop - start}\n".encode())
+        if start == stop:
+            continue
+        (batch,) = table.slice(start, stop - start).to_batches()
+        found.update(_bytes_of(batch))
+        for column in POINTERS.intersection(table.column_names):
+            shown.update(batch[column].to_pylist())
+    for feature in sorted(shown):
+        told = (name_of(book, feature), book.icons.get(feature), book.live[feature].sensitive)
+        found.update(f"{feature} {told}\n".encode())
+    return found.hexdigest()
+
+
+def _bytes_of(batch: pa.RecordBatch) -> bytes:
+    """Return bytes that equal rows always give: what lies in memory below a null is left out."""
+    gaps = {name for name in batch.schema.names if batch[name].null_count}
+    whole = batch.select([name for name in batch.schema.names if name not in gaps])
+    with_gaps = [(name, batch[name].to_pylist()) for name in sorted(gaps)]
+    return bytes(whole.serialize()) + repr(with_gaps).encode()

@@ -1,0 +1,464 @@
+"""Words for features through their images, and how well a word tells those images from others.
+
+Words and images share a space; both sides are centered, as text and images lie in two separate
+cones. A word's score is a mean log-likelihood ratio over the images of a feature (Soft-WPMI);
+how reliable it is, is measured on other images (AUROC). Final numbers are float64 products of
+chosen pairs: float32 products only say which words to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.base.float64 import inner_products
+from atlas.sae.activations import FeatureActivations
+
+FEWEST_FIRINGS = 10
+"""Features that fire more rarely get no name."""
+WORDS_KEPT = 3
+CONSIDERED = 20
+"""Best words of a feature among which those are looked for that say most together."""
+SPARE = 8
+"""More words than that are taken from float32 products."""
+PRIOR_IMAGES = 2048
+"""Images from which a word's prior and spread are taken."""
+RANDOM_SETS = 64
+NULL_QUANTILE = 0.95
+FEATURES_PER_BLOCK = 512
+DECIMALS = 6
+"""Scores on images are rounded to this, so that no product's last bit decides an order."""
+TENTHS = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One half of the images: names are chosen on one side and graded on the other."""
+
+    images: NDArray[np.int64]
+    """(image,) ascending."""
+    member: NDArray[np.bool_]
+    """(all images,) whether an image is one of them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lexicon:
+    """The words that may be names, and how they spread over images."""
+
+    vectors: NDArray[np.float32]
+    """(word, d) unit vectors."""
+    log_prior: NDArray[np.float64]
+    """(word,) log of its mean probability over images."""
+    spread: NDArray[np.float64]
+    """(d, d) covariance of centered image vectors."""
+    temperature: float
+    """What cosines are multiplied by before they become probabilities."""
+    log_total: float
+    """Mean over images of the log of the sum that turns scores into probabilities."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The words of every feature that has images to choose from."""
+
+    features: NDArray[np.int64]
+    words: NDArray[np.int64]
+    """(feature, 3) rows of the lexicon, best first; -1 where there are fewer."""
+    scores: NDArray[np.float64]
+    """(feature, 3) Soft-WPMI in nats: how much likelier the word is on the feature's images."""
+    cosines: NDArray[np.float64]
+    """(feature, 3) centered cosine of word and the images' mean, the second opinion."""
+    cosine_ranks: NDArray[np.int64]
+    """(feature,) place of the first word by centered cosine alone, from 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grades:
+    """How well names tell firing images from silent ones."""
+
+    auroc: NDArray[np.float64]
+    """(feature,) 0 to 1, 0.5 by chance; nan where there are too few images."""
+    tenths: NDArray[np.float64]
+    """(feature, 10) the same for each tenth of the firings, weakest first; nan where empty."""
+    firing: NDArray[np.int64]
+    """(feature,) images that fire and were graded."""
+    silent: NDArray[np.int64]
+    """(feature,) images that do not, and were."""
+
+
+def center_units(vectors: NDArray[np.float32], side: Side) -> NDArray[np.float32]:
+    """Return embeddings at unit length, minus the mean of one side's, at unit length again."""
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    off = units - units[side.images].mean(axis=0, dtype=np.float64).astype(np.float32)
+    lengths = np.linalg.norm(off, axis=1, keepdims=True)
+    found: NDArray[np.float32] = (off / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return found
+
+
+def split_sides(split: Sequence[str], seed: int) -> tuple[Side, Side]:
+    """Return the images that names are chosen on, and those that grade them.
+
+    Held-out images grade and all others choose, so that no picture or caption that trained a
+    model has a say in the grade; without any, two halves are drawn by lot.
+
+    Args:
+        split: Of each image; heldout or held_out marks those that trained nothing.
+        seed: Seed of the lot.
+    """
+    held = np.array([word.replace("_", "") == "heldout" for word in split], bool)
+    if not held.any() or held.all():
+        held = np.random.default_rng(seed).random(len(held)) < 0.5
+    return side_of(~held), side_of(held)
+
+
+def side_of(member: NDArray[np.bool_]) -> Side:
+    """Return the side that holds these images."""
+    return Side(np.flatnonzero(member), member)
+
+
+def make_lexicon(
+    vectors: NDArray[np.float32], images: NDArray[np.float32], temperature: float, seed: int
+) -> Lexicon:
+    """Measure words on a sample of images.
+
+    Args:
+        vectors: (word, d) unit vectors.
+        images: (image, d) centered unit embeddings of the choosing side.
+        temperature: What cosines are multiplied by before they become probabilities.
+        seed: Seed of the sample.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(images))[:PRIOR_IMAGES]
+    sample = images[np.sort(drawn)].astype(np.float64)
+    wide = vectors.astype(np.float64)
+    prior = np.zeros(len(wide))
+    totals = []
+    for start in range(0, len(sample), FEATURES_PER_BLOCK):
+        logits = temperature * (sample[start : start + FEATURES_PER_BLOCK] @ wide.T)
+        total = np.logaddexp.reduce(logits, axis=1)
+        prior += np.exp(logits - total[:, None]).sum(axis=0)
+        totals.append(total)
+    log_prior = np.round(np.log(prior / len(sample)), DECIMALS).astype(np.float64)
+    log_total = round(float(np.concatenate(totals).mean()), DECIMALS)
+    off = sample - sample.mean(axis=0)
+    spread: NDArray[np.float64] = off.T @ off / len(off)
+    return Lexicon(vectors, log_prior, spread, temperature, log_total)
+
+
+def mean_images(
+    by_feature: FeatureActivations,
+    vectors: NDArray[np.float32],
+    side: Side,
+    most: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return each feature's mean image vector on one side, and how many images it is of.
+
+    Args:
+        by_feature: Images of each feature.
+        vectors: (image, d) centered unit embeddings.
+        side: Only these images count.
+        most: The strongest so many; of equal activations the lower image first.
+
+    Returns:
+        (feature, d) means, 0 where no image fires; (feature,) images.
+    """
+    means = np.zeros((len(by_feature), vectors.shape[1]))
+    counts = np.zeros(len(by_feature), np.int64)
+    for feature in range(len(by_feature)):
+        images = strongest(by_feature, feature, side)[:most]
+        counts[feature] = len(images)
+        if len(images):
+            means[feature] = vectors[images].mean(axis=0, dtype=np.float64)
+    return means, counts
+
+
+def strongest(by_feature: FeatureActivations, feature: int, side: Side) -> NDArray[np.int64]:
+    """Return the images of one side on which a feature fires, strongest first, ties by image."""
+    images, activations = by_feature[feature]
+    mine = side.member[images]
+    images, activations = images[mine], activations[mine]
+    return images[np.lexsort((images, -activations))]
+
+
+def choose_words(
+    lexicon: Lexicon, means: NDArray[np.float64], features: NDArray[np.int64], weight: float
+) -> Chosen:
+    """Return the three words that say most of each feature.
+
+    The first is the best by Soft-WPMI: temperature times the cosine of word and mean image,
+    minus the logs that make it a probability, minus weight times the word's log prior. A soft
+    membership that floors each probability, as published, has no effect here: at the
+    calibrated temperature every probability lies far below that floor. The others are those of
+    the twenty best that, added, separate the feature's images best from the rest.
+
+    Args:
+        lexicon: The words.
+        means: (feature, d), a row for each of the features.
+        features: Their numbers.
+        weight: Of the prior; 1 is plain pointwise mutual information.
+    """
+    parts = [
+        _choose_block(lexicon, means[block], weight) for block in _blocks(np.arange(len(features)))
+    ]
+    words, scores, cosines, ranks = (
+        np.concatenate(columns) for columns in zip(*parts, strict=True)
+    )
+    return Chosen(features, words, scores, cosines, ranks)
+
+
+def _blocks(items: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, max(len(items), 1), FEATURES_PER_BLOCK):
+        yield items[start : start + FEATURES_PER_BLOCK]
+
+
+def _choose_block(
+    lexicon: Lexicon, means: NDArray[np.float64], weight: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    closeness = means.astype(np.float32) @ lexicon.vectors.T
+    rough = lexicon.temperature * closeness - (weight * lexicon.log_prior).astype(np.float32)
+    n_words = len(lexicon.vectors)
+    wanted = min(CONSIDERED + SPARE, n_words)
+    words = np.argpartition(-rough, wanted - 1, axis=1)[:, :wanted]
+    cosine = _products(means, lexicon.vectors, words)
+    score = lexicon.temperature * cosine - lexicon.log_total - weight * lexicon.log_prior[words]
+    order = np.lexsort((words, -score))[:, :CONSIDERED]
+    words, score = np.take_along_axis(words, order, 1), np.take_along_axis(score, order, 1)
+    cosine = np.take_along_axis(cosine, order, 1)
+    picked = _say_most_together(lexicon, words, cosine)
+    kept = [np.take_along_axis(a, np.maximum(picked, 0), 1) for a in (words, score, cosine)]
+    ranks = 1 + (closeness > closeness[np.arange(len(means)), kept[0][:, 0]][:, None]).sum(axis=1)
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    unit = kept[2] / np.where(lengths > 0, lengths, 1)
+    missing = picked < 0
+    return (
+        np.where(missing, -1, kept[0]),
+        np.where(missing, np.nan, kept[1]),
+        np.where(missing, np.nan, unit),
+        ranks.astype(np.int64),
+    )
+
+
+def _products(
+    means: NDArray[np.float64], vectors: NDArray[np.float32], words: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return (feature, candidate) products of means and words, pair by pair in float64."""
+    rows = np.repeat(np.arange(len(means)), words.shape[1])
+    found = np.einsum("pd,pd->p", means[rows], vectors[words.ravel()].astype(np.float64))
+    rounded: NDArray[np.float64] = np.round(found, DECIMALS + 3).reshape(words.shape)
+    return rounded
+
+
+def _say_most_together(
+    lexicon: Lexicon,
+    words: NDArray[np.int64],
+    cosine: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Return (feature, 3) columns of words: the first, then what separates best with it.
+
+    Separation is the mean of the summed words' score on the feature's images over its standard
+    deviation on all images.
+    """
+    vectors = lexicon.vectors[words].astype(np.float64)
+    total, top = vectors[:, 0].copy(), cosine[:, 0].copy()
+    spreads = np.einsum("fkd,de,fke->fk", vectors, lexicon.spread, vectors, optimize=True)
+    picked = np.full((len(words), WORDS_KEPT), -1, np.int64)
+    picked[:, 0] = 0
+    taken = np.zeros(words.shape, bool)
+    taken[:, 0] = True
+    for place in range(1, min(WORDS_KEPT, words.shape[1])):
+        turned = total @ lexicon.spread
+        own = np.einsum("fd,fd->f", turned, total)
+        both = own[:, None] + spreads + 2 * np.einsum("fd,fkd->fk", turned, vectors)
+        worth = (top[:, None] + cosine) / np.sqrt(np.maximum(both, 1e-30))
+        best = np.where(taken, -np.inf, np.round(worth, DECIMALS)).argmax(axis=1)
+        rows = np.arange(len(words))
+        picked[:, place] = best
+        taken[rows, best] = True
+        total += vectors[rows, best]
+        top += cosine[rows, best]
+    return picked
+
+
+def directions_of(lexicon: Lexicon, words: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return (feature, d) the sum of each row's words, at unit length; -1 counts as no word."""
+    held = np.where((words >= 0)[..., None], lexicon.vectors[np.maximum(words, 0)], 0)
+    total = held.astype(np.float64).sum(axis=1)
+    lengths = np.linalg.norm(total, axis=1, keepdims=True)
+    found: NDArray[np.float32] = (total / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return found
+
+
+def null_scores(
+    lexicon: Lexicon,
+    vectors: NDArray[np.float32],
+    side: Side,
+    counts: NDArray[np.int64],
+    weight: float,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Return what score the best word of random images reaches, for each number of images.
+
+    For each size, a power of two, the same argmax is taken on random sets of images of the
+    side; a feature is held against the next smaller size, so that the null is never too easy.
+
+    Returns:
+        (feature,) the 95th percentile of 64 sets.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = 2 ** np.arange(0, max(int(counts.max(initial=1)), 1).bit_length())
+    limits = []
+    for size in sizes.tolist():
+        drawn = side.images[rng.integers(0, len(side.images), (RANDOM_SETS, size))]
+        means = np.stack([vectors[row].mean(axis=0, dtype=np.float64) for row in drawn])
+        best = choose_words(lexicon, means, np.arange(RANDOM_SETS), weight).scores[:, 0]
+        limits.append(float(np.quantile(best, NULL_QUANTILE)))
+    place = np.log2(np.maximum(counts, 1)).astype(np.int64)
+    found: NDArray[np.float64] = np.array(limits)[place]
+    return found
+
+
+def random_means(
+    vectors: NDArray[np.float32], side: Side, counts: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
+    """Return for each feature the mean of as many random images of the side as it has."""
+    rng = np.random.default_rng(seed)
+    means = np.zeros((len(counts), vectors.shape[1]))
+    for feature, count in enumerate(counts.tolist()):
+        if count:
+            drawn = side.images[rng.integers(0, len(side.images), count)]
+            means[feature] = vectors[drawn].mean(axis=0, dtype=np.float64)
+    return means
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exam:
+    """The images on which the names of some features are graded."""
+
+    features: NDArray[np.int64]
+    firing: tuple[NDArray[np.int64], ...]
+    """Of each feature images that fire, strongest first, evenly spaced by rank."""
+    places: tuple[NDArray[np.float64], ...]
+    """Of each of them its place among all firings of the side: 0 strongest, below 1."""
+    others: NDArray[np.int64]
+    """(image,) drawn from the side; those on which a feature fires are left out for it."""
+    silent: tuple[NDArray[np.bool_], ...]
+    """Of each feature which of the others do not fire."""
+
+
+def make_exam(
+    by_feature: FeatureActivations,
+    features: NDArray[np.int64],
+    side: Side,
+    most_firing: int,
+    most_silent: int,
+    seed: int,
+) -> Exam:
+    """Draw the images that grade each feature's name: firing ones evenly, silent ones by lot."""
+    drawn = np.random.default_rng(seed).permutation(side.images)[:most_silent]
+    others = np.sort(drawn)
+    firing, places, silent = [], [], []
+    for feature in features.tolist():
+        ranked = strongest(by_feature, feature, side)
+        kept = min(most_firing, len(ranked))
+        at = (np.arange(kept) * len(ranked)) // max(kept, 1)
+        firing.append(ranked[at])
+        places.append(at / max(len(ranked), 1))
+        silent.append(~np.isin(others, by_feature[feature][0], kind="sort"))
+    return Exam(features, tuple(firing), tuple(places), others, tuple(silent))
+
+
+def grade(exam: Exam, vectors: NDArray[np.float32], directions: NDArray[np.float32]) -> Grades:
+    """Grade names: how often a firing image scores above a silent one, ties counted half.
+
+    Args:
+        exam: Images of each feature.
+        vectors: (image, d) centered unit embeddings.
+        directions: (feature, d) of each name, in the exam's order.
+    """
+    n = len(exam.features)
+    auroc, tenths = np.full(n, np.nan), np.full((n, TENTHS), np.nan)
+    others = vectors[exam.others].astype(np.float64)
+    for block in _blocks(np.arange(n)):
+        table = np.round(others @ directions[block].astype(np.float64).T, DECIMALS)
+        firing = [exam.firing[row] for row in block.tolist()]
+        ends = np.cumsum([0, *(len(images) for images in firing)])
+        images = np.concatenate(firing or [np.empty(0, np.int64)])
+        products = inner_products(vectors, images, directions, np.repeat(block, np.diff(ends)))
+        for column, row in enumerate(block.tolist()):
+            scores = np.round(products[ends[column] : ends[column + 1]], DECIMALS)
+            silent = np.sort(table[exam.silent[row], column])
+            if not len(scores) or not len(silent):
+                continue
+            above = _share_below(silent, scores)
+            auroc[row] = above.mean()
+            tenths[row] = _by_tenth(above, exam.places[row])
+    counts = [np.array([len(a) for a in exam.firing]), np.array([a.sum() for a in exam.silent])]
+    return Grades(auroc, tenths, *(c.astype(np.int64) for c in counts))
+
+
+def _share_below(silent: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each score the share of ascending silent ones below it, ties counted half."""
+    low = np.searchsorted(silent, scores, side="left")
+    high = np.searchsorted(silent, scores, side="right")
+    found: NDArray[np.float64] = (low + high) / (2 * len(silent))
+    return found
+
+
+def _by_tenth(above: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each tenth of the firings, weakest first."""
+    tenth = TENTHS - 1 - np.minimum((places * TENTHS).astype(np.int64), TENTHS - 1)
+    held = np.bincount(tenth, minlength=TENTHS)
+    sums = np.bincount(tenth, weights=above, minlength=TENTHS)
+    return np.where(held > 0, sums / np.maximum(held, 1), np.nan)
+
+
+def auroc_interval(auroc: float, firing: int, silent: int) -> tuple[float, float]:
+    """Return the 95 % interval of an AUROC by Hanley and McNeil's standard error, in 0 to 1."""
+    if not firing or not silent or np.isnan(auroc):
+        return float("nan"), float("nan")
+    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    within = auroc * (1 - auroc)
+    variance = within + (firing - 1) * (q1 - auroc**2) + (silent - 1) * (q2 - auroc**2)
+    half = 1.96 * float(np.sqrt(max(variance, 0.0) / (firing * silent)))
+    return max(0.0, auroc - half), min(1.0, auroc + half)
+
+
+def median_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return a median with its 95 % interval by order statistics; nan are left out."""
+    kept = np.sort(values[~np.isnan(values)])
+    if not len(kept):
+        return float("nan"), float("nan"), float("nan")
+    half = 0.98 * np.sqrt(len(kept))
+    low = int(max(np.floor(len(kept) / 2 - half), 0))
+    high = int(min(np.ceil(len(kept) / 2 + half), len(kept) - 1))
+    return float(np.median(kept)), float(kept[low]), float(kept[high])
+
+
+def matched_shuffle(counts: NDArray[np.int64], seed: int, group: int = 20) -> NDArray[np.int64]:
+    """Return for each feature another of like density, drawn by lot: whose name it is given.
+
+    Features are sorted by count and cut into groups; each group is turned round by a random
+    step, so that no feature keeps its own name (a last one alone keeps it).
+    """
+    order = np.lexsort((np.arange(len(counts)), counts))
+    rng = np.random.default_rng(seed)
+    found = np.empty(len(counts), np.int64)
+    for start in range(0, len(order), group):
+        members = order[start : start + group]
+        step = int(rng.integers(1, len(members))) if len(members) > 1 else 0
+        found[members] = np.roll(members, step)
+    return found
+
+
+def matched_words(
+    words: NDArray[np.int64], n_words: int, seed: int, reach: int = 50
+) -> NDArray[np.int64]:
+    """Return for each word another within so many places of it: words lie by frequency."""
+    rng = np.random.default_rng(seed)
+    step = rng.integers(1, reach + 1, words.shape) * rng.choice([-1, 1], words.shape)
+    other = np.abs(words + step)
+    other = np.where(other >= n_words, 2 * (n_words - 1) - other, other)
+    found: NDArray[np.int64] = np.where(words < 0, -1, np.clip(other, 0, n_words - 1))
+    return found

@@ -1,0 +1,75 @@
+"""The command line beside the README."""
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+import typer
+
+from atlas.command.app import app, run
+from atlas.pipeline import STAGES
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted(typer.main.get_command(app).commands)
+
+
+def test_the_readme_names_every_command_and_no_other():
+    blocks = "".join(re.findall(r"^```\w*\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+    shown = set(re.findall(r"^atlas ([a-z]+)", blocks, re.MULTILINE))
+    assert shown == set(COMMANDS)
+
+
+def test_the_readme_names_every_stage_in_order():
+    table = README[README.index("| stage | reads | writes |") :]
+    assert re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)[: len(STAGES)] == [
+        stage.name for stage in STAGES
+    ]
+
+
+def test_the_readme_names_every_make_target_it_promises():
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    assert run([command, "--help"]) == 0
+    assert "Usage:" in capsys.readouterr().out
+
+
+def test_wrong_usage_ends_with_two(capsys):
+    assert run(["feature"]) == 2
+    assert run(["feature", "x"]) == 2
+    assert run(["fly"]) == 2
+    assert run(["search", "x", "--limit", "0"]) == 2
+
+
+def test_the_version_is_the_package_s(capsys):
+    from atlas import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"feature-atlas {__version__}\n"
+
+
+def test_serve_shows_the_site_to_this_machine_only(planted_atlas):
+    command = [sys.executable, "-u", "-m", "atlas", "serve", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--atlas", str(planted_atlas)], stdout=-1, stderr=-1, text=True
+    ) as process:
+        line = process.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:\d+", line).group()
+        with urllib.request.urlopen(f"{address}/index.html") as answer:
+            assert b"SYNTHETIC" in answer.read()
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_serve_needs_a_site_and_a_free_port(tmp_path, capsys):
+    assert run(["serve", "--atlas", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"atlas: no site at {tmp_path / 'site'}; ")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from planted import plant
+
+from atlas.base.files import list_files
+
+IGNORED = ("receipt.json",)
+
+
+def build(root: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "atlas", "build", str(root / "atlas.toml"), "scan", *words]
+    return subprocess.Popen(command, env=os.environ | env, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+
+
+def all_bytes(root: Path) -> dict[str, bytes]:
+    folder = root / "build" / "scan"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in list_files(folder)
+        if path.name not in IGNORED
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Return the bytes of a scan by one process."""
+    root = tmp_path_factory.mktemp("alone") / "in"
+    plant(root, n_images=240, n_shards=4)
+    finish(build(root, "--workers", "1"))
+    return all_bytes(root)
+
+
+def test_worker_processes_give_the_same_bytes(tmp_path, alone):
+    plant(tmp_path / "in", n_images=240, n_shards=4)
+    finish(build(tmp_path / "in", "--workers", "2"))
+    assert all_bytes(tmp_path / "in") == alone
+
+
+def test_a_killed_worker_costs_nothing_but_time(tmp_path, alone):
+    root = tmp_path / "in"
+    plant(root, n_images=240, n_shards=4)
+    building = build(root, "--workers", "2")
+    deadline = time.monotonic() + 120
+    while not list(root.glob("build/**/parts/0*.lock")):  # one of them has begun a part
+        assert building.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    victim = scan_workers(building.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    finish(building)
+    assert all_bytes(root) == alone
+
+
+def scan_workers(build_pid: int) -> list[int]:
+    """Return the processes that a build has started to make parts."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            words = (path.parent / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == build_pid and b"lend_a_hand" in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_ranks_share_a_scan(tmp_path, alone):
+    root = tmp_path / "in"
+    plant(root, n_images=240, n_shards=4)
+    subprocess.run(
+        [sys.executable, "-m", "atlas", "build", str(root / "atlas.toml"), "embed"], check=True
+    )
+    ranks = [build(root, "--engine", "ranks", RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
+    for process in ranks:
+        finish(process)
+    assert all_bytes(root) == alone
+
+
+def test_a_ray_cluster_gives_the_same_bytes(tmp_path, alone):
+    root = tmp_path / "in"
+    plant(root, n_images=240, n_shards=4)
+    finish(build(root, "--engine", "ray", "--address", "local", "--workers", "1"))
+    assert all_bytes(root) == alone

@@ -1,0 +1,81 @@
+"""What the home page opens: rules and lots, never a hand."""
+
+import duckdb
+import pytest
+
+from atlas.site.all_pages import read_book
+from atlas.site.pages.rooms import (
+    PICTURES_A_ROUND,
+    changed_room,
+    find_rooms,
+    flips,
+    game_room,
+    in_order,
+    one_word_apart,
+)
+
+
+@pytest.fixture(scope="module")
+def drawn(drawn_atlas):
+    with duckdb.connect(str(drawn_atlas / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        yield db, read_book(db)
+
+
+def test_an_order_by_lot_is_the_same_everywhere():
+    assert in_order(range(6), "round") == in_order(reversed(range(6)), "round")
+    assert in_order(range(40), "round") != in_order(range(40), "side")
+
+
+def test_captions_one_word_apart_are_found_and_no_others():
+    captions = {
+        4: "a red apple",
+        1: "a green apple",
+        2: "a red pear",
+        3: "red apple",
+        5: "a red apple",
+    }
+    found = [(change.images, change.words) for change in one_word_apart(captions)]
+    assert found == [
+        ((1, 4), ("green", "red")),
+        ((1, 5), ("green", "red")),
+        ((2, 4), ("pear", "apple")),
+        ((2, 5), ("pear", "apple")),
+    ]
+
+
+def test_flips_count_what_fires_on_one_image_alone():
+    codes = {0: {1: 3.0, 2: 1.0}, 1: {1: 4.0, 3: 2.0}}
+    assert flips(codes, (0, 1)) == (1 - 1 / 3, 1 - 7 / 10)
+    assert flips(codes, (0, 0)) == (0, 0)
+
+
+def test_the_game_shows_nine_pictures_and_the_right_icon_on_either_side(drawn):
+    db, book = drawn
+    rounds = game_room(db, book)["rounds"]
+    assert {a_round.right for a_round in rounds} == {0, 1}
+    for a_round in rounds:
+        assert len(set(a_round.pictures)) == PICTURES_A_ROUND
+        assert len(set(a_round.icons)) == 2
+        assert not [image for image in a_round.pictures if _sensitive(db, image)]
+
+
+def _sensitive(db, address):
+    image = int(address.rsplit("/", 1)[1].removesuffix(".webp"))
+    return db.execute("SELECT sensitive FROM images WHERE image = ?", [image]).fetchone()[0]
+
+
+def test_what_changed_lists_features_of_one_image_alone(drawn):
+    db, book = drawn
+    room = changed_room(db, book)
+    if room is None:
+        pytest.skip("the planted captions hold no such pair")
+    sides = [{link.feature for link in side["alone"]} for side in room["sides"]]
+    assert not sides[0] & sides[1]
+
+
+def test_without_icons_the_home_page_has_no_game_and_no_knobs(planted_atlas):
+    with duckdb.connect(str(planted_atlas / "catalog/atlas.duckdb"), read_only=True) as db:
+        rooms = find_rooms(db, read_book(db))
+    assert rooms["game"] is None
+    assert rooms["opened"]["knobs"] == []
+    assert rooms["opened"]["features"]
