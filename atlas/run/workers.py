@@ -1,7 +1,7 @@
 """Tasks in several processes, one a device or a core; they end with the build that started them.
 
 Results come back in order to the process that asks. Whole parts of a stage, on this machine or
-on many, are made by atlas.engines.
+on many, are made by atlas.run.engines.
 """
 
 from __future__ import annotations

@@ -74,7 +74,11 @@ def visit(browser, site):
     complaints, contexts = [], []
 
     def complain(text):
-        skipped = ("ViewTransition opt-in disabled", "Transition was skipped")
+        skipped = (
+            "ViewTransition opt-in disabled",
+            "Transition was skipped",
+            "Transition was aborted",
+        )
         if not any(words in text for words in skipped):  # Chromium's own: it skips the fade
             complaints.append(text)
 
