@@ -31,9 +31,7 @@ Make = Callable[[Job, int, Tell], bool]
 
 POLL_S = 1.0
 RAY_RETRIES = 4
-HAND = (
-    "import sys; from atlas.run.engines import lend_a_hand; lend_a_hand(sys.stdin.buffer, sys.stdout)"
-)
+HAND = "import sys; from atlas.run.engines import lend_a_hand; lend_a_hand(sys.stdin.buffer, sys.stdout)"
 
 
 def cores() -> int:

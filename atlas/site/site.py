@@ -25,15 +25,37 @@ from atlas.base.tables import SURE, TABLES
 from atlas.inputs.vocabulary import read_vocabulary
 from atlas.run.stage import Job
 from atlas.settings.paths import DATABASE, template_root
-from atlas.site import all_pages, links, lookalikes
-from atlas.site.all_pages import Book, Chapter
+from atlas.site import links, lookalikes
+from atlas.site.book import Book, name_of, read_book
+from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN, Chapter, distinct_tops, read_chapter
 from atlas.site.check import check_host, check_site, list_sizes
 from atlas.site.hosts import URLS_A_SITEMAP
 from atlas.site.output import Output
-from atlas.site.pages import compare, families, rooms
+from atlas.site.pages import compare, families
+from atlas.site.pages.browse import browse_views
+from atlas.site.pages.concepts import concept_views, concepts_view
+from atlas.site.pages.data import data_view
+from atlas.site.pages.example import read_example
+from atlas.site.pages.feature import (
+    PICTURES_A_ROW,
+    feature_view,
+    frame_view,
+    group_view,
+    row_of_images,
+)
+from atlas.site.pages.home import home_view
+from atlas.site.pages.home_rooms import find_rooms, in_order
+from atlas.site.pages.map import map_view
+from atlas.site.pages.missing import missing_view
+from atlas.site.pages.parts import common
+from atlas.site.pages.pictures import image_view, pictures_views, read_opened
+from atlas.site.pages.record import feature_record
+from atlas.site.pages.report import charts, dead_view, read_reliability, report_view
+from atlas.site.pages.search import search_view, words_views
 from atlas.site.press import Press, Templates, open_templates, render, render_group
 from atlas.site.rebuild import FEATURES_A_BLOCK, Turns, digest_blocks
 from atlas.site.search_index import file_name, index_scripts, script, table_scripts, word_weights
+from atlas.site.text import clean, percent
 from atlas.study.meanings import read_lists
 
 if TYPE_CHECKING:
@@ -68,12 +90,12 @@ SHEET_KEYS = "sheet/keys.json"
 """Digest of what each sheet was made of, for the next build."""
 HOME_SCRIPTS = ("assets/rounds.js",)
 ON_FEATURES = f"""
-    SELECT image FROM {all_pages.distinct_tops("true")} JOIN features USING (feature)
+    SELECT image FROM {distinct_tops("true")} JOIN features USING (feature)
     WHERE NOT sensitive
     UNION SELECT image FROM quantile_images JOIN features USING (feature)
     WHERE rank = 0 AND NOT sensitive
     UNION SELECT image FROM near_misses JOIN features USING (feature)
-    WHERE rank < {all_pages.NEAR_SHOWN} AND NOT sensitive"""
+    WHERE rank < {NEAR_SHOWN} AND NOT sensitive"""
 """Query of the images that features' pages show small; some may be sensitive."""
 
 
@@ -124,7 +146,7 @@ def run(job: Job) -> None:
 
     out, catalog = Output(job), job.inputs["catalog"]
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
-        book = all_pages.read_book(db, job.settings)
+        book = read_book(db, job.settings)
         sheets = open_sheets(out, db, book)
         book = replace(book, icons_2x=len(sheets.icon_sides) > 1)
         env = open_templates(icons_2x=book.icons_2x)
@@ -226,10 +248,10 @@ def write_features(
     wanted = images_on_features(db) if keys and in_sheets(job) else set()
     with thumbnails(job, wanted) as small:
         twice = len(sheets.thumbnail_sides) > 1
-        press = Press(env, all_pages.frame_view(book), thumbnails_2x=twice)
+        press = Press(env, frame_view(book), thumbnails_2x=twice)
         shop = Shop(out, env, press, book, turns, sheets, small)
         for blocks in runs(sorted(keys)):
-            chapter = all_pages.read_chapter(
+            chapter = read_chapter(
                 db, blocks[0] * FEATURES_A_BLOCK, (blocks[-1] + 1) * FEATURES_A_BLOCK
             )
             for block in blocks:
@@ -270,12 +292,9 @@ def write_block(shop: Shop, chapter: Chapter, live: Sequence[int]) -> dict[str, 
     written = write_thumbnail_sheets(shop, chapter, live)
     write_feature_pages(
         shop,
-        [
-            all_pages.feature_view(book, chapter, f, shop.turns[f], sheet_of(out.job, f))
-            for f in live
-        ],
+        [feature_view(book, chapter, f, shop.turns[f], sheet_of(out.job, f)) for f in live],
     )
-    records = {str(f): all_pages.feature_record(book, chapter, f) for f in live}
+    records = {str(f): feature_record(book, chapter, f) for f in live}
     out.put(links.feature_json(live[0]), json.dumps(records, separators=(",", ":")) + "\n")
     return written
 
@@ -297,7 +316,7 @@ def write_feature_pages(shop: Shop, views: Sequence[dict[str, Any]]) -> None:
         return
     for _, held in groupby(views, key=lambda view: view["feature"] // links.FEATURES_A_GROUP):
         group = list(held)
-        frame = all_pages.group_view(shop.book, [view["feature"] for view in group])
+        frame = group_view(shop.book, [view["feature"] for view in group])
         shop.out.put(frame["page"], render_group(shop.env, shop.press, frame, group))
 
 
@@ -340,12 +359,12 @@ def write_thumbnail_sheets(shop: Shop, chapter: Chapter, live: Sequence[int]) ->
     written: dict[str, str] = {}
     if not in_sheets(job):
         return written
-    a_sheet, columns = links.features_a_sheet(job.settings.layout), all_pages.PICTURES_A_ROW
+    a_sheet, columns = links.features_a_sheet(job.settings.layout), PICTURES_A_ROW
     for sheet, held in groupby(live, key=lambda feature: feature // a_sheet):
         webps: list[bytes | None] = []
         for feature in held:
             webps += [None] * (feature % a_sheet * columns - len(webps))
-            row = all_pages.row_of_images(shop.book, chapter, feature)
+            row = row_of_images(shop.book, chapter, feature)
             webps += [None if image is None else shop.small[image] for image in row]
         if any(webps):
             name = links.thumbnail_sheet(sheet)
@@ -491,22 +510,20 @@ def write_pictures(out: Output, env: Templates, db: DuckDBPyConnection, book: Bo
     captions: dict[int, str] = {}
     examples = set(book.examples)
     for start in range(0, len(book.opened), IMAGES_AT_ONCE):
-        opened = all_pages.read_opened(db, book.opened[start : start + IMAGES_AT_ONCE])
+        opened = read_opened(db, book.opened[start : start + IMAGES_AT_ONCE])
         for image in opened.values():
             captions[image.image] = image.caption
-            example = (
-                all_pages.read_example(db, book, image.image) if image.image in examples else None
-            )
-            write_page(out, env, "image", all_pages.image_view(book, image, example))
+            example = read_example(db, book, image.image) if image.image in examples else None
+            write_page(out, env, "image", image_view(book, image, example))
             out.job.progress.advance()
-    for view in all_pages.pictures_views(book, captions):
+    for view in pictures_views(book, captions):
         write_page(out, env, "pictures", view)
 
 
 def write_concepts(out: Output, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
     """Write the list and the page of every recurring concept."""
-    write_page(out, env, "concepts", all_pages.concepts_view(db, book))
-    for view in all_pages.concept_views(db, book):
+    write_page(out, env, "concepts", concepts_view(db, book))
+    for view in concept_views(db, book):
         write_page(out, env, "concept", view)
 
 
@@ -518,25 +535,25 @@ def write_front(
     own: Mapping[str, str] | None,
 ) -> None:
     """Write every page that there is one of, and the walls and word lists."""
-    words = all_pages.words_views(book)
+    words = words_views(book)
     letters = words[0]["letters"] if words else []
-    chosen = rooms.find_rooms(db, book)
+    chosen = find_rooms(db, book)
     if chosen["game"]:
         rounds = [a_round._asdict() for a_round in chosen["game"]["rounds"]]
         out.put(links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
     front = [
-        ("home", all_pages.home_view(book, chosen)),
-        ("search", {**all_pages.search_view(book, letters), "own": own}),
-        ("map", all_pages.map_view(book)),
-        ("dead", all_pages.dead_view(book)),
+        ("home", home_view(book, chosen)),
+        ("search", {**search_view(book, letters), "own": own}),
+        ("map", map_view(book)),
+        ("dead", dead_view(book)),
         (
             "report",
-            all_pages.report_view(book, all_pages.charts(db), all_pages.read_reliability(db)),
+            report_view(book, charts(db), read_reliability(db)),
         ),
-        ("data", all_pages.data_view(book)),
-        ("about", all_pages.common(book, links.ABOUT, "About", "about")),
-        ("404", all_pages.missing_view(book, out.job.settings.base_url)),
-        *(("browse", view) for view in all_pages.browse_views(book)),
+        ("data", data_view(book)),
+        ("about", common(book, links.ABOUT, "About", "about")),
+        ("404", missing_view(book, out.job.settings.base_url)),
+        *(("browse", view) for view in browse_views(book)),
         *(("words", view) for view in words),
         *families.views(book, db),
     ]
@@ -604,7 +621,7 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
     shown = dict(
         db.execute(
             f"""SELECT image, list(feature ORDER BY rank, feature)
-                FROM {all_pages.distinct_tops("true")} JOIN features USING (feature)
+                FROM {distinct_tops("true")} JOIN features USING (feature)
                 JOIN images USING (image)
                 WHERE NOT features.sensitive AND NOT images.sensitive
                 GROUP BY image ORDER BY image"""
@@ -613,7 +630,7 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
     with thumbnails(out.job, set(shown)) as small:
         images = [image for image in shown if image in small]
         hashes = np.array([lookalikes.hash_webp(small[image]) for image in images], np.uint64)
-        drawn = rooms.in_order(range(len(images)), "tried")[: lookalikes.MOST_JUDGED]
+        drawn = in_order(range(len(images)), "tried")[: lookalikes.MOST_JUDGED]
         judged = lookalikes.judge([small[images[i]] for i in drawn], hashes, drawn)
     table = lookalikes.picture_table(images, hashes, [shown[image] for image in images])
     out.put(links.PICTURES_SCRIPT, script("atlasPictures", table))
@@ -621,8 +638,8 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
         return None
     return {
         "shown": f"{len(images):,}",
-        "found": all_pages.percent(judged.found),
-        "mistaken": all_pages.percent(judged.mistaken),
+        "found": percent(judged.found),
+        "mistaken": percent(judged.mistaken),
         "n": f"{judged.n:,}",
     }
 
@@ -636,7 +653,7 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     texts = db.execute(
         f"""SELECT t.feature, concat_ws(' ', i.caption, array_to_string(i.tags, ' ')), t.activation
             FROM top_images t JOIN images i USING (image) JOIN features f USING (feature)
-            WHERE t.rank < {all_pages.TOP_SHOWN} AND NOT i.sensitive AND NOT f.sensitive
+            WHERE t.rank < {TOP_SHOWN} AND NOT i.sensitive AND NOT f.sensitive
             ORDER BY t.feature, t.rank"""
     ).fetchall()
     trips = dict(
@@ -647,7 +664,7 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     rows = [
         {
             "feature": f,
-            "name": all_pages.name_of(book, f),
+            "name": name_of(book, f),
             "icon": icon_number(book, f),
             "density": float(f"{book.live[f].density:.3g}"),
             "max": float(f"{book.live[f].max:.3g}"),
@@ -659,7 +676,7 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         for f in book.order
     ]
     scripts = index_scripts(
-        word_weights(labels, ((feature, all_pages.clean(text), a) for feature, text, a in texts)),
+        word_weights(labels, ((feature, clean(text), a) for feature, text, a in texts)),
         meanings(out.job.inputs["catalog"] / "search"),
         rows=rows,
     )

@@ -21,10 +21,11 @@ from atlas.base.tables import TABLES
 from atlas.settings.config import SiteSettings
 from atlas.settings.paths import template_root
 from atlas.site import links, site
-from atlas.site.all_pages import FILM_SHOWN, NEAR_SHOWN, PICTURES_A_ROW, TOP_SHOWN
+from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN
 from atlas.site.check import check_site
 from atlas.site.hosts import URLS_A_SITEMAP
 from atlas.site.output import RECORD, Output
+from atlas.site.pages.feature import FILM_SHOWN, PICTURES_A_ROW
 
 
 def inputs_of(atlas):
