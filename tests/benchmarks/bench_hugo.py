@@ -24,9 +24,10 @@ import duckdb
 from atlas.base.files import write_bytes
 from atlas.settings.config import SiteSettings
 from atlas.settings.paths import DATABASE
-from atlas.site import links, site
+from atlas.site import links
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter
+from atlas.site.feature_pages import neighbors_in, uncollected
 from atlas.site.pages.feature import feature_view, frame_view
 from atlas.site.pages.parts import Link
 from atlas.site.press import Press, open_templates
@@ -41,7 +42,7 @@ def views(db: duckdb.DuckDBPyConnection) -> Any:
     """Yield the book, then the views of all live features, some at a time."""
     book = read_book(db, SETTINGS)
     yield book
-    turns = site.neighbors_in(list(book.live))
+    turns = neighbors_in(list(book.live))
     for first in range(0, book.n_features, FEATURES_AT_ONCE):
         chapter = read_chapter(db, first, first + FEATURES_AT_ONCE)
         yield [
@@ -55,7 +56,7 @@ def views(db: duckdb.DuckDBPyConnection) -> Any:
 
 def write_pages(database: Path, out_dir: Path) -> None:
     """Write every live feature's page, as the site stage does."""
-    with duckdb.connect(str(database), read_only=True) as db, site.uncollected():
+    with duckdb.connect(str(database), read_only=True) as db, uncollected():
         some = views(db)
         press = Press(open_templates(), frame_view(next(some)))
         for chapter in some:

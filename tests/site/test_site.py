@@ -15,10 +15,10 @@ from atlas.base.errors import MissingError, SiteError
 from atlas.base.files import list_files
 from atlas.settings.paths import DATABASE
 from atlas.site import links
-from atlas.site import site as stage
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter
 from atlas.site.check import check_site
+from atlas.site.feature_pages import uncollected
 from atlas.site.pages.feature import feature_view, frame_view
 from atlas.site.pages.parts import Link
 from atlas.site.pages.record import feature_record
@@ -125,7 +125,7 @@ def test_pages_of_features_leave_python_nothing_to_collect(db):
 
     make_pages()
     gc.collect()
-    with stage.uncollected():
+    with uncollected():
         assert not gc.isenabled()
         make_pages()
         assert gc.collect() == 0
