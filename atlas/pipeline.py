@@ -24,7 +24,7 @@ from atlas.run.stage import (
     why_stale,
 )
 from atlas.sae.fetch import fetch_sae
-from atlas.settings.config import Config, remember, settings_of
+from atlas.settings.load import Config, save_config, settings_of
 from atlas.settings.paths import DATABASE, is_foreign, outside_files, sae_path
 
 STAGES = (
@@ -162,7 +162,7 @@ def build_atlas(
                 )
             )
             cache.save()
-        remember(config)
+        save_config(config)
     return outcomes
 
 

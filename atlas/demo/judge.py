@@ -21,7 +21,7 @@ from atlas.inputs.encoder import embed_images
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import make_encoder
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 from atlas.settings.paths import drawing_inputs
 
 PICTURES_JUDGED = 200

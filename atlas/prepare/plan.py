@@ -17,8 +17,9 @@ from atlas.inputs.picture_sets import count_pictures
 from atlas.pipeline import stages_of
 from atlas.prepare.machine import CARD_TFLOPS, REFERENCE_CARD, Machine, free_bytes, look_at_machine
 from atlas.sae.fetch import hub_command
-from atlas.settings.config import Config, SiteSettings
+from atlas.settings.load import Config
 from atlas.settings.paths import outside_files, sae_home, sae_path
+from atlas.settings.site import SiteSettings
 from atlas.site.hosts import HOSTS, Tally, why_over
 from atlas.site.links import FEATURES_A_GROUP, FEATURES_A_SHEET, ICON_COLUMNS
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from atlas.base.compiled import find_kernels
 from atlas.base.errors import ConfigError
 from atlas.base.float64 import squared_lengths
-from atlas.settings.config import ScreenKind
+from atlas.settings.runtime import ScreenKind
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from atlas.base.errors import ConfigError, MissingError
 
 if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
-    from atlas.settings.config import Config
+    from atlas.settings.load import Config
 
 DATABASE = "atlas.duckdb"
 IMPORTED = "imported"

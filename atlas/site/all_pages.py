@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from atlas.base.tables import BINS_AN_OCTAVE, LOWEST_OCTAVE, SURE, TABLES
-from atlas.settings.config import SiteSettings
+from atlas.settings.site import SiteSettings
 from atlas.site import links
 from atlas.study.map_order import map_order, wall
 

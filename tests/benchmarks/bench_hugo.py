@@ -22,8 +22,8 @@ from typing import Any
 import duckdb
 
 from atlas.base.files import write_bytes
-from atlas.settings.config import SiteSettings
 from atlas.settings.paths import DATABASE
+from atlas.settings.site import SiteSettings
 from atlas.site import all_pages, links, site
 from atlas.site.press import Press, open_templates
 from tests.benchmarks.bench_site import make_catalog

@@ -15,8 +15,9 @@ from atlas.base.progress import Progress
 from atlas.command.app import run
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.fetch import _fetch_url, fetch_sae
-from atlas.settings.config import SaeSettings, load_config
+from atlas.settings.load import load_config
 from atlas.settings.paths import sae_home, sae_path
+from atlas.settings.sae import SaeSettings
 
 REPO = "someone/their-sae"
 
