@@ -151,7 +151,7 @@ def _inputs(path: Path, device: str) -> list[Finding]:
     except AtlasError as error:
         return [Finding("configuration", False, str(error), "mend the file")]
     findings = [Finding("configuration", True, str(path))]
-    commands = {item.what: item.told() for item in config.downloads}
+    commands = {item.what: item.shell_command() for item in config.downloads}
     if config.sae.repo is not None:
         commands["checkpoint"] = hub_command(config.sae)
     for name, (place, files) in outside_files(config).items():

@@ -195,7 +195,7 @@ def _fetches(config: Config) -> tuple[Fetch, ...]:
     """Return what is missing and known to be fetched somewhere, in the configuration's order."""
     gone = {name for name, (_, files) in outside_files(config).items() if not files}
     listed = [download for download in config.downloads if download.what in gone]
-    fetches = [Fetch(d.what, d.size_gb * 1e9, d.license, d.told()) for d in listed]
+    fetches = [Fetch(d.what, d.size_gb * 1e9, d.license, d.shell_command()) for d in listed]
     if config.sae.repo is not None and "checkpoint" in gone - {d.what for d in listed}:
         fetches.append(Fetch("checkpoint", 0.0, "", hub_command(config.sae)))
     return tuple(fetches)

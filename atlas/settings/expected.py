@@ -1,4 +1,4 @@
-"""What a preset knows of its inputs before a build: section [expected] and [[downloads]]."""
+"""Settings of what is known about the inputs before a build: section [expected] and [[downloads]]."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ from atlas.settings.section import Section
 
 
 class ExpectedSettings(Section):
-    """What is known of the inputs beforehand. Nothing here changes a byte of what is built."""
+    """Sizes and figures of inputs known in advance. Nothing here changes a byte of the output."""
 
     images: int = Field(
-        default=0, ge=0, description="Images that atlas plan reckons with where none are here yet."
+        default=0,
+        ge=0,
+        description="Number of images that atlas plan assumes where none are there yet.",
     )
-    width: int = Field(
-        default=0, ge=0, description="Dimensions of the encoder's embeddings; 0 where unknown."
-    )
-    features: int = Field(default=0, ge=0, description="Features of the SAE; 0 where unknown.")
+    width: int = Field(default=0, ge=0, description="Dimensions of the embeddings; 0 if unknown.")
+    features: int = Field(default=0, ge=0, description="Features of the SAE; 0 if unknown.")
     encode_gflop: float = Field(
         default=0.0,
         ge=0,
-        description="Billions of operations that the encoder takes for an image, for atlas plan.",
+        description="GFLOP that the encoder needs per image, for atlas plan.",
     )
     picture_gflop: float = Field(
         default=0.0,
         ge=0,
-        description="Billions of operations that the decoder takes for a picture, for atlas plan.",
+        description="GFLOP that the decoder needs per picture, for atlas plan.",
     )
     gpu_gb: float = Field(
-        default=0.0, ge=0, description="Memory that a card should have, in GB; an estimate."
+        default=0.0, ge=0, description="Memory that a GPU should have, in GB; an estimate."
     )
     l0: float | None = Field(
         default=None,
         gt=0,
-        description="Features that fire on an image, on average, as the SAE's author says; atlas doctor measures.",
+        description="Mean number of features that fire on an image, as published by the author of the SAE; checked by atlas doctor.",
     )
     explained_percent: float | None = Field(
         default=None,
         gt=0,
         le=100,
-        description="Variance explained, in percent, as the SAE's author says; atlas doctor measures.",
+        description="Explained variance in percent, as published by the author of the SAE; checked by atlas doctor.",
     )
     gray_norm: float | None = Field(
         default=None,
         gt=0,
-        description="Length of the encoder's embedding of the mean-gray picture; atlas doctor measures.",
+        description="Length of the encoder's embedding of the mean-gray picture; checked by atlas doctor.",
     )
     template_norm: float | None = Field(
         default=None,
         gt=0,
-        description="Length of the template's embedding, its codes scaled; atlas doctor measures.",
+        description="Length of the embedding of the template with its activations scaled; checked by atlas doctor.",
     )
 
 
 class Download(Section):
-    """One thing to fetch before a build, with its price. Nothing here changes a byte."""
+    """A download to make before a build. Nothing here changes a byte of the output."""
 
     what: str = Field(
-        description="Input that it becomes, as atlas plan calls it: encoder, decoder, checkpoint, pictures."
+        description="Input that the download provides, by the name that atlas plan uses: encoder, decoder, checkpoint, pictures."
     )
-    to: Path = Field(description="Folder that it belongs in.")
-    command: str = Field(description="Command that fetches it; {to} stands for the folder.")
-    size_gb: float = Field(ge=0, description="Bytes to fetch, in GB.")
-    license: str = Field(default="", description="License, and who says so.")
+    to: Path = Field(description="Folder to download to.")
+    command: str = Field(description="Command that downloads it; {to} stands for the folder.")
+    size_gb: float = Field(ge=0, description="Size of the download, in GB.")
+    license: str = Field(default="", description="License, and who states it.")
 
-    def told(self) -> str:
-        """Return the command with the folder in it."""
+    def shell_command(self) -> str:
+        """Return the command with the folder filled in."""
         return self.command.replace("{to}", str(self.to))
 
     @classmethod
     def places(cls) -> set[str]:
-        """Return the fields that say where inputs are."""
+        """Return the fields that locate inputs."""
         return {"to"}

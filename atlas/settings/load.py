@@ -1,8 +1,6 @@
-"""The configuration of an atlas: a TOML file, read and checked before anything runs.
+"""Read the configuration of an atlas from a TOML file, and check it before anything runs.
 
-Settings that decide bytes sit in the section of the stage they change and enter its plan.
-Settings that only decide speed or place sit in [runtime], or are named by `places()`,
-and never do. Paths are relative to the file that names them.
+Paths in the file are relative to its folder.
 """
 
 from __future__ import annotations
@@ -30,11 +28,11 @@ from atlas.settings.site import CatalogSettings, SiteSettings
 from atlas.settings.study import CompareSettings, FamiliesSettings, NamesSettings, NeighborsSettings
 
 SAVED_CONFIG = ".settings.json"
-"""In an atlas's folder: the whole configuration of its last build."""
+"""File in the folder of an atlas that holds the configuration of its last build."""
 
 
 class Config(Section):
-    """One atlas."""
+    """Configuration of one atlas."""
 
     out_dir: Path = Field(default=Path("build/atlas"), description="Folder of the finished atlas.")
     embed: EmbedSettings = Field(default_factory=EmbedSettings, description="Stage embed.")
@@ -58,16 +56,16 @@ class Config(Section):
     site: SiteSettings = Field(default_factory=SiteSettings, description="Stage site.")
     runtime: Runtime = Field(default_factory=Runtime, description="How to run.")
     expected: ExpectedSettings = Field(
-        default_factory=ExpectedSettings, description="What is known of the inputs beforehand."
+        default_factory=ExpectedSettings, description="What is known about the inputs in advance."
     )
     downloads: tuple[Download, ...] = Field(
         default=(),
-        description="What to fetch beforehand, for atlas plan: what, to, command, size_gb, license.",
+        description="What to download in advance, for atlas plan: what, to, command, size_gb, license.",
     )
 
 
 def settings_of(config: Config, stage: str) -> Section:
-    """Return all settings that decide what a stage writes."""
+    """Return all settings that the output of a stage depends on."""
     if stage == "concepts":
         return DrawnConcepts(concepts=config.concepts, icons=config.icons)
     section: Section = config.sae if stage == "convert" else getattr(config, stage)
@@ -75,7 +73,7 @@ def settings_of(config: Config, stage: str) -> Section:
 
 
 def save_config(config: Config) -> None:
-    """Keep beside the stages what they are built from, for look-ups that encode or draw."""
+    """Save the configuration in the folder of the atlas, for look-ups that encode or draw."""
     path, text = config.out_dir / SAVED_CONFIG, config.model_dump_json(indent=1) + "\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
@@ -85,19 +83,19 @@ def saved_config(atlas_dir: Path) -> Config:
     """Return the configuration that an atlas was last built with.
 
     Raises:
-        MissingError: The folder holds none, as a copied catalog doesn't.
-        ConfigError: It is of another version of this program.
+        MissingError: The folder holds none, for instance because only the catalog was copied.
+        ConfigError: It was written by another version of atlas.
     """
     path = atlas_dir / SAVED_CONFIG
     try:
         return Config.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingError(
-            f"{atlas_dir} doesn't say what it was built from; build it on this machine first"
+            f"{atlas_dir} holds no {SAVED_CONFIG} with its configuration; build it on this machine first"
         ) from error
     except ValidationError as error:
         raise ConfigError(
-            f"{path} is of another version ({_explain(error)}); build the atlas again"
+            f"{path} was written by another version of atlas ({_explain(error)}); build the atlas again"
         ) from error
 
 
@@ -106,11 +104,11 @@ def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
 
     Args:
         path: The TOML file.
-        changes: Settings that override the file's, each as "section.key=value" with the
-            value in TOML, or a bare word for text.
+        changes: Overrides of settings, each as "section.key=value" with the value in TOML;
+            text needs no quotes.
 
     Raises:
-        ConfigError: The file is missing or malformed, or a setting is unknown or impossible.
+        ConfigError: The file is missing or malformed, or a setting is unknown or invalid.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +121,8 @@ def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
     for change in changes:
         _apply(raw, change)
     try:
-        # By way of JSON, in which strict still lets text be a path and a list be a tuple.
+        # Through JSON, because pydantic's strict mode then accepts text for a path and a list for a
+        # tuple, but still no text for a number.
         config = Config.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError(f"{_explain(error)}; see {path}") from error
@@ -131,6 +130,7 @@ def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
 
 
 def _apply(raw: dict[str, Any], change: str) -> None:
+    """Set the value of one "section.key=value" in the tables of a configuration file."""
     name, equals, text = change.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
@@ -148,7 +148,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    """Return the first problem in one line, with a suggestion for a misspelt key."""
+    """Return the first problem as one line, with a suggestion for an unknown key."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -162,7 +162,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def setting_names() -> list[str]:
-    """Return every setting's full name, in the order of the sections."""
+    """Return the full name of every setting, in the order of the sections."""
     names = []
     for key, field in Config.model_fields.items():
         kind = field.annotation
@@ -174,11 +174,11 @@ def setting_names() -> list[str]:
 
 
 def _resolve(config: Config, base: Path) -> Config:
-    """Make every path absolute, counted from the configuration's folder."""
+    """Make every path absolute, relative to the folder of the configuration."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, Path):
-            return Path(os.path.normpath(base / value))  # as people would write it
+            return Path(os.path.normpath(base / value))  # not resolve(): links stay as written
         if isinstance(value, tuple):
             return tuple(absolute(item) for item in value)
         return value

@@ -26,87 +26,95 @@ CheckpointFormat = Literal[
 
 
 class TrainSettings(Section):
-    """A new SAE; used when [sae] names no checkpoint."""
+    """Training of an SAE; used if [sae] names no checkpoint."""
 
-    n_features: int = Field(default=4096, ge=1, description="Features of the new SAE.")
+    n_features: int = Field(default=4096, ge=1, description="Number of features.")
     activation: Literal["relu", "topk", "batchtopk"] = Field(
         default="relu",
-        description="relu: the published recipe, made sparse by l1. topk, batchtopk: made sparse by k instead, with decoder directions of length 1; a batch top-k is kept with the threshold that it ends with.",
+        description="relu: the published recipe, with an l1 penalty for sparsity. topk, batchtopk: sparse by k instead, with decoder directions of unit length; a batch top-k SAE is saved with its final threshold.",
     )
     k: int = Field(
         default=32,
         ge=1,
-        description="Features that fire on an image: at most, for topk; on average in a batch, for batchtopk.",
+        description="Features that fire on an image: at most, for topk; on average over a batch, for batchtopk.",
     )
-    steps: int = Field(default=4000, ge=1, description="Steps of the optimizer.")
+    steps: int = Field(default=4000, ge=1, description="Optimizer steps.")
     batch_images: int = Field(
-        default=512, ge=1, description="Images in a step; part of the loss, which sums over them."
+        default=512,
+        ge=1,
+        description="Images per step; changes the loss, which is summed over them.",
     )
-    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's learning rate.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
     warmup_steps: int = Field(
         default=200, ge=0, description="Steps over which the learning rate rises from zero."
     )
     decay_steps: int = Field(
-        default=800, ge=0, description="Last steps, over which the learning rate falls to zero."
+        default=800,
+        ge=0,
+        description="Steps at the end over which the learning rate falls to zero.",
     )
     l1: float = Field(
         default=4e-5,
         ge=0,
-        description="Weight of the sparsity term, for relu: the sum over batch and features of activation times decoder norm.",
+        description="Weight of the sparsity penalty, for relu: activation times decoder norm, summed over batch and features.",
     )
     l1_warmup_steps: int = Field(
-        default=400, ge=0, description="Steps over which the sparsity weight rises from zero."
+        default=400,
+        ge=0,
+        description="Steps over which the weight of the sparsity penalty rises from zero.",
     )
-    tied: bool = Field(
-        default=False, description="True keeps the decoder equal to the transposed encoder."
-    )
+    tied: bool = Field(default=False, description="Tie the decoder to the transposed encoder.")
     resample_steps: tuple[int, ...] = Field(
         default=(),
-        description="Steps at which features that have not fired since the step before are given new directions.",
+        description="Steps at which dead features are resampled: those that have not fired since the previous one of these steps.",
     )
     aux_k: int = Field(
         default=0,
         ge=0,
-        description="Dead features that are to explain, on each image, what the others leave over; 0 for no such loss.",
+        description="Dead features that reconstruct the residual of each image in the auxiliary loss; 0 turns the loss off.",
     )
     aux_weight: float = Field(
-        default=1 / 32, gt=0, description="Weight of that loss beside the squared error."
+        default=1 / 32,
+        gt=0,
+        description="Weight of the auxiliary loss relative to the squared error.",
     )
     dead_after_images: int = Field(
         default=100_000,
         ge=1,
-        description="Images without a firing from which on that loss takes a feature for dead.",
+        description="Images without a firing after which the auxiliary loss treats a feature as dead.",
     )
     buffer_images: int = Field(
         default=262_144,
         ge=1,
-        description="Images in memory at once, in which they are shuffled; a set of more is read in pieces, in another order each time.",
+        description="Images held in memory and shuffled together; a larger set is read in pieces, in a different order each pass.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="Precision of the products while training; bfloat16 (autocast) only on cards that have it.",
+        description="Precision of matrix products in training; bfloat16 (autocast) only on GPUs that support it.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of directions and of the order of images.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the initial directions and of the order of images."
+    )
     storage: Literal["float16", "float32"] = Field(
-        default="float32", description="Precision in which the weights are kept."
+        default="float32", description="Precision in which the weights are saved."
     )
 
 
 class SaeSettings(Section):
-    """The SAE whose features the atlas shows, and what its checkpoint does not say of itself."""
+    """The SAE whose features the atlas shows, and facts that its checkpoint lacks."""
 
     path: Path | None = Field(
         default=None,
-        description="Checkpoint: a folder or a file of weights, in any format of the table. Without path, repo or url the train stage makes one.",
+        description="Checkpoint: a folder or a file of weights, in any of the supported formats. Without path, repo or url, the train stage trains an SAE.",
     )
     repo: str | None = Field(
         default=None,
-        description="Checkpoint on the Hugging Face Hub, as owner/name; kept in the Hub's own cache.",
+        description="Checkpoint on the Hugging Face Hub, as owner/name; stored in the Hub's own cache.",
     )
     revision: str = Field(default="main", description="Branch, tag or commit of sae.repo.")
     url: str | None = Field(
         default=None,
-        description="Checkpoint as one file at an https address; sae.sha256 goes with it.",
+        description="Checkpoint as a single file at an https address; requires sae.sha256.",
     )
     sha256: str | None = Field(
         default=None,
@@ -115,37 +123,41 @@ class SaeSettings(Section):
     )
     file: str | None = Field(
         default=None,
-        description="Folder or file inside of the checkpoint, where it holds more than one.",
+        description="Folder or file within the checkpoint, if it holds more than one SAE.",
     )
     format: CheckpointFormat = Field(
-        default="auto", description="Format; auto tells it by what the files hold."
+        default="auto",
+        description="Format of the checkpoint; auto detects it from the contents of the files.",
     )
     k: int | None = Field(
-        default=None, ge=1, description="Features that fire on an image, where a file lacks it."
+        default=None,
+        ge=1,
+        description="Features that fire on an image, if the checkpoint does not say.",
     )
     threshold: float | None = Field(
         default=None,
         ge=0,
-        description="Activation above which a feature fires, where a file lacks it.",
+        description="Activation above which a feature fires, if the checkpoint does not say.",
     )
     activation: Literal["relu"] | None = Field(
-        default=None, description="relu where a file doesn't say how activations are chosen."
+        default=None,
+        description="Set to relu if the checkpoint does not name its activation function.",
     )
     pre_bias: bool | None = Field(
         default=None,
-        description="Whether the decoder's bias is subtracted from the input; unset: as the format has it.",
+        description="Whether the decoder bias is subtracted from the input; if unset, the convention of the format applies.",
     )
     input_mean: Path | None = Field(
         default=None,
-        description="Mean subtracted from embeddings before the SAE, a .npy of (d,), where a file lacks it.",
+        description="Mean to subtract from embeddings before the SAE, a .npy of shape (d,), if the checkpoint does not hold it.",
     )
     input_scale: float | None = Field(
         default=None,
         gt=0,
-        description="Factor that embeddings are multiplied by before the SAE, where a file lacks it.",
+        description="Factor to multiply embeddings by before the SAE, if the checkpoint does not say.",
     )
 
     @classmethod
     def places(cls) -> set[str]:
-        """Return the fields that say where inputs are."""
+        """Return the fields that locate inputs."""
         return {"path", "input_mean", "repo", "revision", "url", "sha256"}

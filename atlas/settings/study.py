@@ -1,4 +1,4 @@
-"""Settings of what is computed from a scan: sections [neighbors], [families], [compare] and [names]."""
+"""Settings of the stages that study a scan: sections [neighbors], [families], [compare], [names]."""
 
 from __future__ import annotations
 
@@ -10,140 +10,160 @@ from atlas.settings.section import Section
 
 
 class NeighborsSettings(Section):
-    """How many neighbors to keep of every feature."""
+    """Neighbors, co-activations and near misses of every feature."""
 
     feature_neighbors: int = Field(
-        default=32, ge=1, description="Live features kept nearest to each, by decoder direction."
+        default=32,
+        ge=1,
+        description="Nearest live features kept per feature, by cosine of decoder directions.",
     )
     coactivations: int = Field(
-        default=32, ge=1, description="Features kept that fire most often together with each."
+        default=32,
+        ge=1,
+        description="Features kept per feature that fire together with it most often.",
     )
     near_misses: int = Field(
-        default=16, ge=0, description="Similar images kept on which the feature does not fire."
+        default=16,
+        ge=0,
+        description="Near misses kept per feature: images similar to its top images on which it does not fire.",
     )
     near_miss_top_images: int = Field(
-        default=16, ge=1, description="Top images of a feature whose surroundings are searched."
+        default=16,
+        ge=1,
+        description="Top images per feature around which near misses are searched.",
     )
     near_miss_pool: int = Field(
-        default=64, ge=1, description="Nearest images of a top image that are considered."
+        default=64, ge=1, description="Nearest images considered around each of these top images."
     )
     duplicate_cosine: float = Field(
         default=0.98,
         ge=0,
         le=1,
-        description="Images as alike as this are duplicates, by cosine of centered embeddings; a duplicate is no near miss.",
+        description="Cosine of centered embeddings from which on two images are duplicates; a duplicate of a top image is not a near miss.",
     )
 
 
 class FamiliesSettings(Section):
-    """What makes two features relatives, and who judges how pure each one is."""
+    """Relatives of features, clusters and monosemanticity."""
 
     second_vectors: str | None = Field(
         default=None,
-        description="Vectors of the same images by another encoder, which monosemanticity is judged by: a glob of .npy shards of (image, d), float16 or float32. Without it there is no such score.",
+        description="Embeddings of the same images by another encoder, from which monosemanticity is computed: a glob of .npy shards of shape (image, d), float16 or float32. If unset, there is no such score.",
     )
     duplicate_cosine: float = Field(
-        default=0.95, gt=0, le=1, description="Decoder cosine above which two may be duplicates."
+        default=0.95,
+        gt=0,
+        le=1,
+        description="Decoder cosine above which two features may be duplicates.",
     )
     duplicate_share: float = Field(
         default=0.9,
         gt=0,
         le=1,
-        description="Share of each duplicate's images on which the other fires too, at least.",
+        description="Minimum share of the images of each duplicate on which the other fires too.",
     )
     antipode_cosine: float = Field(
-        default=0.5, gt=0, le=1, description="An antipode's decoder cosine is minus this, or less."
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Two features are antipodes if their decoder cosine is at most minus this.",
     )
     strong_share: float = Field(
         default=0.1,
         gt=0,
         le=1,
-        description="Share of a feature's firings, the strongest, on which its parents are looked for; 1 takes all.",
+        description="Share of the firings of a feature, the strongest, on which parents are searched; 1 takes all.",
     )
     parent_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Share of the child's strong images on which a parent fires, at least.",
+        description="Minimum share of the strong images of the child on which a parent fires.",
     )
     child_share: float = Field(
         default=0.3,
         ge=0,
         le=1,
-        description="Share of the parent's strong images on which the child fires, at most.",
+        description="Maximum share of the strong images of the parent on which the child fires.",
     )
-    relatives: int = Field(
-        default=8, ge=1, description="Relatives of one kind kept of each feature."
-    )
+    relatives: int = Field(default=8, ge=1, description="Relatives of each kind kept per feature.")
     seed: int = Field(default=0, ge=0, description="Seed of clusters, nulls and intervals.")
 
     @classmethod
     def places(cls) -> set[str]:
-        """Return the fields that say where inputs are."""
+        """Return the fields that locate inputs."""
         return {"second_vectors"}
 
 
 class CompareSettings(Section):
-    """Another atlas that this one is held against; used where it is named."""
+    """Comparison with another atlas; used if one is named."""
 
     other: Path | None = Field(
         default=None,
-        description="Folder of another finished atlas of the same images; a page then shows which features both have, and what each lacks.",
+        description="Folder of another finished atlas of the same images; a page then shows which features the two share and which each lacks.",
     )
     seed: int = Field(
-        default=0, ge=0, description="Seed of the null's permutations and of the pairs shown."
+        default=0, ge=0, description="Seed of the permutations of the null and of the pairs shown."
     )
 
     @classmethod
     def places(cls) -> set[str]:
-        """Return the fields that say where inputs are."""
+        """Return the fields that locate inputs."""
         return {"other"}
 
 
 class NamesSettings(Section):
-    """Words for features; used where a vocabulary or names from outside are given."""
+    """Names of features; used if there is a vocabulary or a file of names."""
 
     images: int = Field(
-        default=256, ge=1, description="Strongest images of a feature that its name is chosen on."
+        default=256,
+        ge=1,
+        description="Strongest images of a feature from which its name is chosen.",
     )
     temperature: float = Field(
         default=10.0,
         gt=0,
-        description="What the cosines of image and words are multiplied by before they become probabilities.",
+        description="Factor that cosines of images and words are multiplied by before the softmax.",
     )
     prior_weight: float = Field(
-        default=1.0, ge=0, description="Weight of a word's log prior: more favors rarer words."
+        default=1.0,
+        ge=0,
+        description="Weight of the log prior of a word; higher favors rarer words.",
     )
     fewest_captions: int = Field(
         default=1,
         ge=0,
-        description="Images whose caption or tags must hold a word before it may be a name; 0 lets every word of the vocabulary.",
+        description="Images whose caption or tags must contain a word before it can be a name; 0 allows every word of the vocabulary.",
     )
     least_auroc: float = Field(
         default=0.75,
         ge=0.5,
         le=1,
-        description="How well, on the images that chose it, a first word must tell firing images from silent ones; below it there is no name.",
+        description="Minimum AUROC of a first word, firing images against silent ones, on the images that chose it; below it the feature gets no name.",
     )
     graded_images: int = Field(
-        default=200, ge=1, description="Firing images, at most, that grade a feature's name."
+        default=200,
+        ge=1,
+        description="Firing images, at most, on which the name of a feature is graded.",
     )
     silent_images: int = Field(
-        default=2048, ge=1, description="Images drawn by lot that firing ones are told from."
+        default=2048,
+        ge=1,
+        description="Silent images, drawn at random, against which a name is graded.",
     )
     sibling_cosine: float = Field(
         default=0.3,
         ge=0,
         le=1,
-        description="Least cosine of two decoder directions for one feature to be suspected of firing in the other's place.",
+        description="Minimum cosine of two decoder directions for one feature to be suspected of absorbing the other.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of every lot.")
+    seed: int = Field(default=0, ge=0, description="Seed of all random draws.")
     imported: tuple[Path, ...] = Field(
         default=(),
-        description="Names from outside, .csv or .jsonl, shown before the others; see atlas names.",
+        description="Files of names from elsewhere, .csv or .jsonl, shown before the others; see atlas names.",
     )
 
     @classmethod
     def places(cls) -> set[str]:
-        """Return the fields that say where inputs are."""
+        """Return the fields that locate inputs."""
         return {"imported"}

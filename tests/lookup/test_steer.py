@@ -122,7 +122,7 @@ def test_an_atlas_that_was_only_copied_says_so(atlas_dir, tmp_path, capsys):
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / "atlas.duckdb").write_bytes(b"")
     told = wrong(tmp_path, capsys, "steer", "5", "--out", str(tmp_path / "edit.webp"))
-    assert "doesn't say what it was built from; build it on this machine first" in told
+    assert "holds no .settings.json with its configuration; build it on this machine first" in told
 
 
 def test_tune_lays_scales_and_strengths_side_by_side(drawn_atlas, tmp_path, capsys):
