@@ -584,7 +584,8 @@ def export_directions(
     from atlas.lookup.steer import export_directions as write
     from atlas.sae.checkpoints import load_sae
     from atlas.settings.load import saved_config
-    from atlas.settings.paths import drawing_inputs, require_atlas
+    from atlas.settings.outside import drawing_inputs
+    from atlas.settings.paths import require_atlas
 
     sae = load_sae(drawing_inputs(saved_config(require_atlas(atlas)))["sae"])
     write(sae, features, out, unit=unit)

@@ -18,7 +18,7 @@ from atlas.base.errors import AtlasError
 from atlas.prepare.selfcheck import Finding, check_science
 from atlas.sae.fetch import hub_command
 from atlas.settings.load import load_config
-from atlas.settings.paths import outside_files
+from atlas.settings.outside import outside_files
 from atlas.settings.runtime import ScreenKind
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from atlas.pipeline import stages_of
 from atlas.prepare.machine import CARD_TFLOPS, REFERENCE_CARD, Machine, free_bytes, look_at_machine
 from atlas.sae.fetch import hub_command
 from atlas.settings.load import Config
-from atlas.settings.paths import outside_files, sae_home, sae_path
+from atlas.settings.outside import outside_files, sae_dir, sae_path
 from atlas.settings.site import SiteSettings
 from atlas.site.hosts import HOSTS, Tally, why_over
 from atlas.site.links import FEATURES_A_GROUP, FEATURES_A_SHEET, ICON_COLUMNS
@@ -180,7 +180,7 @@ def measure(config: Config, machine: Machine) -> Size:
 def _features(config: Config) -> int:
     if sae_path(config) is None:
         return config.train.n_features
-    note = sae_home(config) / "sae.json"
+    note = sae_dir(config) / "sae.json"
     return int(read_json(note)["n_features"]) if note.exists() else 0
 
 

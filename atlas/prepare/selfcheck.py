@@ -21,7 +21,7 @@ from atlas.inputs.encoder import embed_images, load_encoder, read_encoder_note, 
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import SAE, InputConvention, make_encoder, prepare, reconstruct
 from atlas.settings.load import Config
-from atlas.settings.paths import outside_files, sae_path
+from atlas.settings.outside import outside_files, sae_path
 
 if TYPE_CHECKING:
     from atlas.inputs.encoder import Encoder
