@@ -24,8 +24,9 @@ from atlas.run.stage import (
     why_stale,
 )
 from atlas.sae.fetch import fetch_sae
-from atlas.settings.config import Config, remember, settings_of
-from atlas.settings.paths import DATABASE, is_foreign, outside_files, sae_path
+from atlas.settings.load import Config, save_config, settings_of
+from atlas.settings.outside import needs_conversion, outside_files, sae_path
+from atlas.settings.paths import DATABASE
 
 STAGES = (
     Stage(
@@ -99,7 +100,7 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
     without = {
         "compare": config.compare.other is None,
         "names": not {"vocabulary", "imported", "kept_names"} & outside.keys(),
-        "convert": not is_foreign(config),
+        "convert": not needs_conversion(config),
         "train": sae_path(config) is not None,
         "icons": config.icons.decoder is None,
         "where": not config.where.features or not {"encoder", "pictures"} <= outside.keys(),
@@ -162,7 +163,7 @@ def build_atlas(
                 )
             )
             cache.save()
-        remember(config)
+        save_config(config)
     return outcomes
 
 

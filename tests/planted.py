@@ -25,7 +25,8 @@ from atlas.base.progress import Progress
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE, Activation
-from atlas.settings.config import Runtime, TrainSettings
+from atlas.settings.runtime import Runtime
+from atlas.settings.sae import TrainSettings
 
 OFF = -4.0
 LEVELS = np.array([1.0, 1.25, 1.5, 1.75, 2.0])

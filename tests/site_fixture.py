@@ -12,7 +12,7 @@ from tiny_encoder import save_tiny_encoder
 
 from atlas.base.progress import Progress
 from atlas.pipeline import build_atlas
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 DRAWN = """
 [runtime]

@@ -1,7 +1,7 @@
-"""Loops compiled by numba; taken through atlas.base.compiled where there may be none.
+"""Loops compiled by numba.
 
-They don't look whether the rows that they are given exist: callers do. The compiled form is
-kept on disk.
+Code that must run without numba gets this module from atlas.base.compiled.find_loops. The loops
+don't check bounds: callers make sure that the rows they pass exist.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from numpy.typing import NDArray
 from atlas.base.float64 import LANES
 
 IMAGES_AHEAD = 8
-"""Images between the one that is counted and the one whose features are fetched from memory."""
+"""How many images ahead of the one being counted features are prefetched."""
 CACHE_LINE = 16
-"""Features (int32) that the processor fetches together."""
+"""Features (int32) in a cache line of 64 bytes."""
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
-def compiled(function: Loop) -> Loop:
-    """Return the function, compiled when it is first called; the compiled form is kept on disk."""
-    made: Any = numba.njit(cache=True, nogil=True)(function)
-    return cast(Loop, made)
+def jit(function: Loop) -> Loop:
+    """Decorate a function to be compiled when it is first called, and cached on disk.
+
+    It runs without the GIL, so threads can run it side by side.
+    """
+    return cast(Loop, numba.njit(cache=True, nogil=True)(function))
 
 
 @intrinsic
-def _fetch(_typing: Any, array: Any, entry: Any) -> Any:
-    """Ask for an array's entry (C order) to be in the cache soon, without waiting for it."""
+def _prefetch(_typing: Any, array: Any, entry: Any) -> Any:
+    """Start loading an array's entry (C order) into the cache, without waiting for it."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, given[0]).data
@@ -40,6 +42,7 @@ def _fetch(_typing: Any, array: Any, entry: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
         place = builder.bitcast(builder.gep(data, [given[1]]), byte)
+        # Arguments of llvm.prefetch: read, not write; keep in all levels; data, not code.
         to_read, to_keep, data_not_code = number(0), number(3), number(1)
         builder.call(prefetch, [place, to_read, to_keep, data_not_code])
         return context.get_dummy_value()
@@ -47,7 +50,7 @@ def _fetch(_typing: Any, array: Any, entry: Any) -> Any:
     return numba.types.void(array, entry), generate
 
 
-@compiled
+@jit
 def count_features(
     starts: NDArray[np.int64],
     features: NDArray[np.int32],
@@ -56,7 +59,8 @@ def count_features(
 ) -> None:
     """Add to counts (feature,) on how many of the images each feature fires.
 
-    Memory is what it would wait for: an image's features lie together, the next image's far off.
+    Prefetches, because memory latency bounds it: the features of an image are contiguous, but
+    those of the next image are far away.
 
     Args:
         starts: (image + 1,) where each image begins in features, and its end.
@@ -67,13 +71,13 @@ def count_features(
     for place in range(len(images)):
         ahead = images[min(place + IMAGES_AHEAD, len(images) - 1)]
         for entry in range(starts[ahead], starts[ahead + 1], CACHE_LINE):
-            _fetch(features, entry)  # type: ignore[call-arg]  # numba adds the first
+            _prefetch(features, entry)  # type: ignore[call-arg]  # numba adds the first
         for entry in range(starts[images[place]], starts[images[place] + 1]):
-            # Unsigned: numba would look at each whether it counts from the end.
+            # Unsigned, or numba would test each index for being negative (counted from the end).
             counts[np.uint32(features[entry])] += np.int32(1)
 
 
-@compiled
+@jit
 def fill_products(
     left: NDArray[np.float32],
     left_rows: NDArray[np.int64],
@@ -81,7 +85,15 @@ def fill_products(
     right_rows: NDArray[np.int64],
     found: NDArray[np.float64],
 ) -> None:
-    """Fill found (pair,) with inner products of rows, added in the order of atlas.base.float64."""
+    """Fill found (pair,) with inner products of rows, summed in the order of atlas.base.float64.
+
+    Args:
+        left: (row, dimension).
+        left_rows: (pair,) rows of left.
+        right: (row, dimension).
+        right_rows: (pair,) rows of right.
+        found: (pair,) overwritten.
+    """
     width = left.shape[1]
     whole = width // LANES * LANES
     sums = np.empty(LANES)

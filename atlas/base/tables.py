@@ -1,7 +1,7 @@
-"""The catalog's tables: every column, its type and what it means.
+"""Schema of the catalog: every table and column, with its type and meaning.
 
-The DuckDB file, the Parquet export, the site's data page and build/README.md all follow
-this one list; a test holds the README to it.
+The DuckDB file, the Parquet export, the site's data page and build/README.md all follow this list.
+A changed name, type or meaning changes the catalog or the site: raise the version of that stage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Column(NamedTuple):
     type: str
     """DuckDB type."""
     meaning: str
-    """One line: meaning, unit, range."""
+    """One line with unit and range; shown on the site's data page and in build/README.md."""
 
 
 class Table(NamedTuple):
@@ -25,9 +25,9 @@ class Table(NamedTuple):
 
     name: str
     meaning: str
-    columns: tuple[Column, ...]
     order: str
     """The columns that sort it, in SQL; unique together."""
+    columns: tuple[Column, ...]
 
 
 SENSITIVE_SHARE = 0.1
@@ -37,9 +37,9 @@ IMAGE = Column("image", "BIGINT", "row of the image in the embedding shards take
 SURE = (
     "CASE source WHEN 'captions' THEN score ELSE greatest(coalesce(2 * auroc - 1, 0.5), 0.01) END"
 )
-"""How far a label is to be trusted, 0 to 1, in SQL on the table labels."""
+"""SQL on the table labels: how far a label can be trusted, 0 to 1. Ranks labels of mixed sources."""
 LOWEST_OCTAVE, OCTAVES, BINS_AN_OCTAVE = -16, 32, 4
-"""Of the histograms: from 2^-16 on, and one bin below and one above."""
+"""Bins of the histograms: four equal ones an octave from 2^-16 on, plus one below and one above."""
 RANK = Column("rank", "INTEGER", "place, from 0")
 ACTIVATION = Column("activation", "FLOAT", "activation of the feature on the image, unitless")
 LEVEL = Column("level", "INTEGER", "0 the coarsest, 2 the finest")
@@ -48,595 +48,352 @@ CONCEPT = Column("concept", "INTEGER", "number of the group in its image, by mas
 TAU = Column("tau", "VARCHAR", "coarse or fine: which threshold the image was grouped by")
 RECURRING = Column("recurring", "INTEGER", "number of the recurring concept, that of most images 0")
 
+# A row a column, aligned by hand:
+# fmt: off
 TABLES = (
-    Table(
-        "features",
-        "one row for every feature, dead ones included",
-        (
-            FEATURE,
-            Column("alive", "BOOLEAN", "fires on at least one of the scanned images"),
-            Column("count", "BIGINT", "images on which it fires (activation > 0)"),
-            Column("density", "DOUBLE", "count over all scanned images, 0 to 1"),
-            Column("sum", "DOUBLE", "sum of its activations"),
-            Column("sum_squares", "DOUBLE", "sum of its squared activations"),
-            Column("mean", "DOUBLE", "mean activation over the images on which it fires"),
-            Column(
-                "median",
-                "FLOAT",
-                "median activation over the images on which it fires, of activations rounded to float16",
-            ),
-            Column("max", "FLOAT", "largest activation"),
-            Column("mass_share", "DOUBLE", "its sum over the sum of all features, 0 to 1"),
-            Column("decoder_norm", "FLOAT", "length of its decoder direction"),
-            Column("sum_weighted", "DOUBLE", "sum times decoder_norm; free of the SAE's scaling"),
-            Column("max_weighted", "FLOAT", "max times decoder_norm; free of the SAE's scaling"),
-            Column(
-                "selectivity",
-                "DOUBLE",
-                "sum^2 / (count * sum_squares), 0 to 1: 1 if equally strong wherever it fires, near 0 if a few images hold it all",
-            ),
-            Column(
-                "monosemanticity",
-                "DOUBLE",
-                "how alike its images are in a second encoder, weighted by activation, -1 to 1; null where none was given or it fires on fewer than two images",
-            ),
-            Column("map_x", "FLOAT", "place on the map, 0 to 1; null where dead"),
-            Column("map_y", "FLOAT", "place on the map, 0 to 1; null where dead"),
-            Column("sensitive", "BOOLEAN", "a tenth or more of its top images are sensitive"),
-        ),
-        "feature",
-    ),
-    Table(
-        "images",
-        "one row for every scanned image",
-        (
-            IMAGE,
-            Column("name", "VARCHAR", "file name or key in its source"),
-            Column(
-                "caption", "VARCHAR", "text that came with it; from the open web, not to be trusted"
-            ),
-            Column("url", "VARCHAR", "where it was found; null if unknown"),
-            Column("tags", "VARCHAR[]", "keywords that came with it"),
-            Column(
-                "terms",
-                "VARCHAR[]",
-                "names of what is in it; its caption where nothing better is known",
-            ),
-            Column(
-                "split", "VARCHAR", "train or heldout for models trained here; empty if unknown"
-            ),
-            Column(
-                "duplicate_of",
-                "BIGINT",
-                "the first image that it repeats, by file or embedding; null if it repeats none",
-            ),
-            Column("l0", "INTEGER", "features that fire on it"),
-            Column("mass", "DOUBLE", "sum of its activations"),
-            Column("squared_error", "DOUBLE", "squared distance of embedding and reconstruction"),
-            Column("norm", "FLOAT", "length of its raw embedding"),
-            Column("sensitive", "BOOLEAN", "withheld from pages and search"),
-        ),
-        "image",
-    ),
-    Table(
-        "top_images",
-        "the images that activate a feature most; equal activations by image number",
-        (FEATURE, RANK, IMAGE, ACTIVATION),
-        "feature, rank",
-    ),
-    Table(
-        "quantile_images",
-        "seeded picks from each tenth of a feature's firing images, by activation",
-        (
-            FEATURE,
-            Column("quantile", "INTEGER", "0 the weakest tenth, 9 the strongest"),
-            RANK,
-            IMAGE,
-            Column(
-                "activation", "FLOAT", "activation of the feature on the image, rounded to float16"
-            ),
-        ),
-        "feature, quantile, rank",
-    ),
-    Table(
-        "near_misses",
-        "images most like a top image on which the feature stays silent",
-        (
-            FEATURE,
-            RANK,
-            IMAGE,
-            Column("top_image", "BIGINT", "the top image that it resembles"),
-            Column("similarity", "FLOAT", "cosine of the two centered embeddings, -1 to 1"),
-            Column(
-                "pre_activation", "FLOAT", "what the nonlinearity silenced; not above 0 for ReLU"
-            ),
-            Column(
-                "name_score",
-                "FLOAT",
-                "centered cosine of image and first word; null without a name",
-            ),
-            Column(
-                "verdict",
-                "VARCHAR",
-                "negative: the name is false there; missed: it holds; absorption suspect: it holds and a feature of like direction fires; null without a name",
-            ),
-            Column("sibling", "INTEGER", "the feature suspected of absorption; else null"),
-        ),
-        "feature, rank",
-    ),
-    Table(
-        "activation_histogram",
-        "how often a feature fires how strongly; bins of a quarter octave, empty ones left out",
-        (
-            FEATURE,
-            Column("bin", "INTEGER", "number of the bin"),
-            Column("low", "DOUBLE", "least activation in the bin"),
-            Column("high", "DOUBLE", "activation at which the next bin begins"),
-            Column("count", "BIGINT", "images"),
-        ),
-        "feature, bin",
-    ),
-    Table(
-        "feature_neighbors",
-        "live features whose decoder directions are most alike",
-        (
-            FEATURE,
-            RANK,
-            Column("neighbor", "INTEGER", "the other feature"),
-            Column("cosine", "FLOAT", "cosine of the decoder directions, -1 to 1"),
-        ),
-        "feature, rank",
-    ),
-    Table(
-        "coactivations",
-        "features that fire on the same images, most shared images first",
-        (
-            FEATURE,
-            RANK,
-            Column("other", "INTEGER", "the other feature"),
-            Column(
-                "count",
-                "BIGINT",
-                "images on which both fire; estimated where the feature fires on more than 20,000",
-            ),
-            Column(
-                "p_other_given_feature",
-                "DOUBLE",
-                "share of the feature's images on which the other fires",
-            ),
-            Column(
-                "standard_error",
-                "DOUBLE",
-                "of that share: 0 where all the feature's images were looked at, as they are up to 20,000; beyond, a sample of 20,000 is",
-            ),
-            Column(
-                "p_feature_given_other",
-                "DOUBLE",
-                "share of the other's images on which the feature fires",
-            ),
-            Column("lift", "DOUBLE", "count over the count expected if the two were independent"),
-        ),
-        "feature, rank",
-    ),
-    Table(
-        "relatives",
-        "duplicates, antipodes and parents of a feature; who has it as a parent is its child",
-        (
-            FEATURE,
-            Column(
-                "kind",
-                "VARCHAR",
-                "duplicate: points and fires alike; antipode: points away; parent: fires wherever the feature is strong, and the feature seldom where the parent is",
-            ),
-            RANK,
-            Column("other", "INTEGER", "the other feature"),
-            Column("cosine", "FLOAT", "cosine of the decoder directions, -1 to 1"),
-            Column(
-                "n",
-                "BIGINT",
-                "the feature's firings that were looked at: all, for a parent the strongest tenth (families.strong_share)",
-            ),
-            Column("share", "DOUBLE", "share of these on which the other fires"),
-            Column("share_low", "DOUBLE", "lower end of its 95 % Wilson interval"),
-            Column(
-                "share_back", "DOUBLE", "the same with the two exchanged: how often the feature"
-            ),
-            Column("share_back_high", "DOUBLE", "upper end of its 95 % Wilson interval"),
-        ),
-        "feature, kind, rank",
-    ),
-    Table(
-        "clusters",
-        "groups of live features by decoder direction, at three levels, each within its parent",
-        (
-            LEVEL,
-            CLUSTER,
-            Column("parent", "INTEGER", "cluster of the level above; null at level 0"),
-            Column("features", "BIGINT", "members"),
-            Column(
-                "label",
-                "VARCHAR",
-                "words that many members' labels hold and few others; may be empty",
-            ),
-            Column("label_share", "DOUBLE", "share of the members with one of these words"),
-            Column("null_share", "DOUBLE", "share of all labeled features with one of them"),
-            Column("map_x", "FLOAT", "median place of its members on the map, 0 to 1"),
-            Column("map_y", "FLOAT", "median place of its members on the map, 0 to 1"),
-        ),
-        "level, cluster",
-    ),
-    Table(
-        "cluster_features",
-        "the members of each cluster, those nearest to its middle first",
-        (
-            LEVEL,
-            CLUSTER,
-            RANK,
-            FEATURE,
-            Column("cosine", "FLOAT", "cosine of its direction and the members' mean, -1 to 1"),
-        ),
-        "level, cluster, rank",
-    ),
-    Table(
-        "labels",
-        "words for a feature, and where they come from",
-        (
-            FEATURE,
-            RANK,
-            Column("label", "VARCHAR", "the word or words"),
-            Column(
-                "source",
-                "VARCHAR",
-                "images: a word chosen through its images; captions: a term that recurs in its top images; imported: a name from outside",
-            ),
-            Column("author", "VARCHAR", "who or what gave an imported name; empty if unknown"),
-            Column(
-                "score",
-                "DOUBLE",
-                "images: Soft-WPMI in nats; captions: share of the top images' activation on images with the term; imported: as its author scored it",
-            ),
-            Column(
-                "null_score",
-                "DOUBLE",
-                "images: what 95 % of random sets of as many images stay below; captions: share of all images with the term",
-            ),
-            Column(
-                "cosine",
-                "DOUBLE",
-                "centered cosine of the word and the feature's mean image, -1 to 1",
-            ),
-            Column(
-                "auroc",
-                "DOUBLE",
-                "how well the words up to this rank together tell firing images from silent ones among images that did not choose them, 0.5 is chance; null where not graded; imported: this name alone",
-            ),
-            Column("auroc_low", "DOUBLE", "lower end of its 95 % interval (Hanley and McNeil)"),
-            Column("auroc_high", "DOUBLE", "upper end of its 95 % interval"),
-        ),
-        "feature, rank",
-    ),
-    Table(
-        "name_reliability",
-        "how well names hold for each tenth of their features' firings, as medians over features",
-        (
-            Column("quantile", "INTEGER", "0 the weakest tenth, 9 the strongest"),
-            Column("features", "BIGINT", "features with a name and firings in this tenth"),
-            Column("auroc", "DOUBLE", "median AUROC of the three words together"),
-            Column("auroc_low", "DOUBLE", "lower end of the median's 95 % interval"),
-            Column("auroc_high", "DOUBLE", "upper end of the median's 95 % interval"),
-            Column("first_word", "DOUBLE", "median AUROC of the first word alone"),
-            Column("shuffled", "DOUBLE", "median AUROC of other features' names"),
-        ),
-        "quantile",
-    ),
-    Table(
-        "icons",
-        "the picture that stands for a live feature",
-        (
-            FEATURE,
-            Column("image", "BIGINT", "the image that stands in; null where an icon was rendered"),
-            Column(
-                "source",
-                "VARCHAR",
-                "rendered: drawn by a decoder; top image: a picture on which it fires, nothing rendered: the strongest one, or the strongest that shows the first label alone if that has 0.3 of its activation",
-            ),
-            Column(
-                "strength",
-                "FLOAT",
-                "activation that the feature was set to; from here on null where nothing was rendered",
-            ),
-            Column("moved", "FLOAT", "length of what that added to the template's embedding"),
-            Column("on_template", "FLOAT", "activation on the drawn template, no feature set"),
-            Column("on_intended", "FLOAT", "activation on the intended embedding, before drawing"),
-            Column("on_icon", "FLOAT", "activation on the icon, encoded again"),
-            Column(
-                "percentile",
-                "FLOAT",
-                "share of the feature's own firings that on_icon exceeds, 0 to 1",
-            ),
-            Column(
-                "icon_rank",
-                "INTEGER",
-                "place of the feature in its icon by activation over its own 99th percentile, from 1; ties count against it",
-            ),
-            Column(
-                "p",
-                "DOUBLE",
-                "share of matched other icons that activate it as strongly, itself counted",
-            ),
-            Column("passes", "BOOLEAN", "p survives Benjamini-Hochberg at 5 % over all icons"),
-            Column(
-                "seeds", "INTEGER", "in how many seeds it was rendered; figures are the first's"
-            ),
-            Column(
-                "verdict",
-                "VARCHAR",
-                "round trip: shown, partly or not shown; the least of all seeds",
-            ),
-        ),
-        "feature",
-    ),
-    Table(
-        "icon_replicates",
-        "the icons of a sample of features, rendered with other seeds",
-        (
-            FEATURE,
-            Column("seed", "INTEGER", "seed of the noise"),
-            Column("on_icon", "FLOAT", "activation on this icon, encoded again"),
-            Column("icon_rank", "INTEGER", "as in icons"),
-            Column("p", "DOUBLE", "as in icons"),
-            Column("verdict", "VARCHAR", "of this seed alone"),
-        ),
-        "feature, seed",
-    ),
-    Table(
-        "icon_side_effects",
-        "other features that changed most between the drawn template and an icon",
-        (
-            FEATURE,
-            RANK,
-            Column("other", "INTEGER", "the feature that changed"),
-            Column("on_icon", "FLOAT", "its activation on the icon"),
-            Column("on_template", "FLOAT", "its activation on the drawn template"),
-        ),
-        "feature, rank",
-    ),
-    Table(
-        "strips",
-        "icons of a sample of features at five strengths",
-        (
-            FEATURE,
-            Column("step", "INTEGER", "0 to 4, from weak to strong"),
-            Column("strength", "FLOAT", "activation that the feature was set to"),
-            Column("on_icon", "FLOAT", "activation on the picture, encoded again"),
-        ),
-        "feature, step",
-    ),
-    Table(
-        "where_maps",
-        "which part of a top image drives a feature, by covering parts of its thumbnail; of a sample of features",
-        (
-            FEATURE,
-            RANK,
-            IMAGE,
-            ACTIVATION,
-            Column(
-                "on_thumbnail", "FLOAT", "activation on the thumbnail, which is what is covered"
-            ),
-            Column(
-                "lost",
-                "FLOAT[]",
-                "of 8 x 8 cells, row by row from the top left, the share of on_thumbnail that is lost where a cell is covered in the picture's mean color, mean over the four patches of 2 x 2 cells that cover it (fewer at the edges); below 0 where it grows",
-            ),
-            Column(
-                "lost_gray",
-                "FLOAT",
-                "share lost where the patch that takes most away is covered in plain gray",
-            ),
-            Column(
-                "other",
-                "INTEGER",
-                "another feature that fires on the same picture, drawn by lot; null where none does",
-            ),
-            Column(
-                "lost_gray_null",
-                "FLOAT",
-                "share lost where the patch that takes most away from that other feature is covered in plain gray",
-            ),
-        ),
-        "feature, rank",
-    ),
-    Table(
-        "decompositions",
-        "the features of the images that have a page, strongest first",
-        (IMAGE, RANK, FEATURE, ACTIVATION),
-        "image, rank",
-    ),
-    Table(
-        "groupings",
-        "every image's features in groups, heaviest first, at two thresholds",
-        (
-            IMAGE,
-            TAU,
-            Column("k", "INTEGER", "groups; 0 where the image's mass is below tau"),
-            Column("lowest", "INTEGER", "fewest groups that one restart alone would have kept"),
-            Column("highest", "INTEGER", "most groups that one restart alone would have kept"),
-            Column(
-                "agreement",
-                "FLOAT",
-                "mean adjusted Rand index of the kept run and the other restarts with k groups",
-            ),
-            Column("masses", "FLOAT[]", "sum of the activations of each group"),
-            Column(
-                "recurring",
-                "INTEGER[]",
-                "recurring concept that each group is near, -1 where none; null for coarse",
-            ),
-        ),
-        "image, tau",
-    ),
-    Table(
-        "examples",
-        "images whose concepts are kept whole",
-        (
-            IMAGE,
-            Column("rank", "INTEGER", "place in the order of choice, from 0"),
-            Column("by_hand", "BOOLEAN", "named in the configuration, not chosen by coverage"),
-            Column("drawn", "BOOLEAN", "has icons of its coarse concepts, and knobs"),
-            Column(
-                "noise_agreement_coarse",
-                "DOUBLE",
-                "mean adjusted Rand index with groupings of activations that were disturbed by a tenth",
-            ),
-            Column("noise_agreement_fine", "DOUBLE", "the same of the fine grouping"),
-        ),
-        "image",
-    ),
-    Table(
-        "concepts",
-        "groups of an example image's features",
-        (
-            IMAGE,
-            TAU,
-            CONCEPT,
-            Column("mass", "DOUBLE", "sum of its features' activations"),
-            Column("mass_share", "DOUBLE", "mass over the image's mass, 0 to 1"),
-            Column(
-                "stability",
-                "FLOAT",
-                "mean Jaccard index, 0 to 1, with the most similar concept once activations are disturbed by a tenth",
-            ),
-            Column("recurring", "INTEGER", "recurring concept that it is near; null where none"),
-            Column(
-                "mass_on_icon",
-                "DOUBLE",
-                "sum of their activations on the concept's icon, encoded again; null where none is drawn",
-            ),
-        ),
-        "image, tau, concept",
-    ),
-    Table(
-        "concept_features",
-        "which features a concept holds",
-        (
-            IMAGE,
-            TAU,
-            CONCEPT,
-            FEATURE,
-            ACTIVATION,
-        ),
-        "image, tau, concept, feature",
-    ),
-    Table(
-        "concept_neighbors",
-        "fine concepts of other images, of a lot, that point most like an example's concept",
-        (
-            IMAGE,
-            TAU,
-            CONCEPT,
-            RANK,
-            Column("other_image", "BIGINT", "the other image"),
-            Column("other_concept", "INTEGER", "number of the concept in that image"),
-            Column("cosine", "FLOAT", "cosine of the two centers, -1 to 1"),
-        ),
-        "image, tau, concept, rank",
-    ),
-    Table(
-        "recurring_concepts",
-        "concepts of different images that point the same way, as one",
-        (
-            RECURRING,
-            Column("n_images", "BIGINT", "images of which a fine concept is near it"),
-            Column("mass", "DOUBLE", "sum of the masses of those concepts"),
-            Column("mass_share", "DOUBLE", "mass over the mass of all images, 0 to 1"),
-        ),
-        "recurring",
-    ),
-    Table(
-        "recurring_features",
-        "the features that hold most of a recurring concept's mass",
-        (
-            RECURRING,
-            RANK,
-            FEATURE,
-            Column("mass_share", "DOUBLE", "share of the concept's mass, 0 to 1"),
-        ),
-        "recurring, rank",
-    ),
-    Table(
-        "recurring_images",
-        "the images in which a recurring concept weighs most",
-        (
-            RECURRING,
-            RANK,
-            IMAGE,
-            CONCEPT,
-            Column("mass", "DOUBLE", "mass of the concept in the image"),
-            Column("cosine", "FLOAT", "cosine of its center to the recurring one's, -1 to 1"),
-        ),
-        "recurring, rank",
-    ),
-    Table(
-        "recurring_neighbors",
-        "recurring concepts that point most alike",
-        (
-            RECURRING,
-            RANK,
-            Column("other", "INTEGER", "the other recurring concept"),
-            Column("cosine", "FLOAT", "cosine of the two, -1 to 1"),
-        ),
-        "recurring, rank",
-    ),
-    Table(
-        "knobs",
-        "example images drawn again with one coarse concept turned down or up",
-        (
-            IMAGE,
-            CONCEPT,
-            Column("gain", "FLOAT", "what its activations are multiplied by; 1 changes nothing"),
-            Column("mass", "DOUBLE", "the concept's mass on the drawn picture, encoded again"),
-        ),
-        "image, concept, gain",
-    ),
-    Table(
-        "transfers",
-        "example images drawn again with a coarse concept of another one added",
-        (
-            IMAGE,
-            Column("source", "BIGINT", "the image that the concept is from"),
-            Column("concept", "INTEGER", "number of the concept in that image"),
-            Column("mass_before", "DOUBLE", "the concept's mass on the image drawn as it is"),
-            Column("mass_after", "DOUBLE", "its mass on the picture with the concept added"),
-        ),
-        "image, source",
-    ),
-    Table(
-        "metrics",
-        "figures of the whole, each beside what chance or a baseline gives",
-        (
-            Column("name", "VARCHAR", "what was measured"),
-            Column("value", "DOUBLE", "the figure"),
-            Column("unit", "VARCHAR", "its unit; share means 0 to 1"),
-            Column("n", "BIGINT", "how many things were measured"),
-            Column(
-                "null_value", "DOUBLE", "the same figure for the baseline; null where none applies"
-            ),
-            Column("null_name", "VARCHAR", "what the baseline is"),
-            Column("command", "VARCHAR", "command that prints the figure again"),
-            Column("note", "VARCHAR", "what the figure does not say"),
-        ),
-        "name",
-    ),
-    Table(
-        "provenance",
-        "what the atlas was made from",
-        (
-            Column("key", "VARCHAR", "name of the fact"),
-            Column("value", "VARCHAR", "the fact"),
-        ),
-        "key",
-    ),
+    Table("features", "one row for every feature, dead ones included", order="feature", columns=(
+        FEATURE,
+        Column("alive",           "BOOLEAN", "fires on at least one of the scanned images"),
+        Column("count",           "BIGINT",  "images on which it fires (activation > 0)"),
+        Column("density",         "DOUBLE",  "count over all scanned images, 0 to 1"),
+        Column("sum",             "DOUBLE",  "sum of its activations"),
+        Column("sum_squares",     "DOUBLE",  "sum of its squared activations"),
+        Column("mean",            "DOUBLE",  "mean activation over the images on which it fires"),
+        Column("median",          "FLOAT",   "median activation over the images on which it fires, of "
+                                             "activations rounded to float16"),
+        Column("max",             "FLOAT",   "largest activation"),
+        Column("mass_share",      "DOUBLE",  "its sum over the sum of all features, 0 to 1"),
+        Column("decoder_norm",    "FLOAT",   "length of its decoder direction"),
+        Column("sum_weighted",    "DOUBLE",  "sum times decoder_norm; free of the SAE's scaling"),
+        Column("max_weighted",    "FLOAT",   "max times decoder_norm; free of the SAE's scaling"),
+        Column("selectivity",     "DOUBLE",  "sum^2 / (count * sum_squares), 0 to 1: 1 if equally strong "
+                                             "wherever it fires, near 0 if a few images hold it all"),
+        Column("monosemanticity", "DOUBLE",  "how alike its images are in a second encoder, weighted by "
+                                             "activation, -1 to 1; null where none was given or it fires "
+                                             "on fewer than two images"),
+        Column("map_x",           "FLOAT",   "place on the map, 0 to 1; null where dead"),
+        Column("map_y",           "FLOAT",   "place on the map, 0 to 1; null where dead"),
+        Column("sensitive",       "BOOLEAN", "a tenth or more of its top images are sensitive"),
+    )),
+    Table("images", "one row for every scanned image", order="image", columns=(
+        IMAGE,
+        Column("name",          "VARCHAR",   "file name or key in its source"),
+        Column("caption",       "VARCHAR",   "text that came with it; from the open web, not to be "
+                                             "trusted"),
+        Column("url",           "VARCHAR",   "where it was found; null if unknown"),
+        Column("tags",          "VARCHAR[]", "keywords that came with it"),
+        Column("terms",         "VARCHAR[]", "names of what is in it; its caption where nothing better is "
+                                             "known"),
+        Column("split",         "VARCHAR",   "train or heldout for models trained here; empty if unknown"),
+        Column("duplicate_of",  "BIGINT",    "the first image that it repeats, by file or embedding; null "
+                                             "if it repeats none"),
+        Column("l0",            "INTEGER",   "features that fire on it"),
+        Column("mass",          "DOUBLE",    "sum of its activations"),
+        Column("squared_error", "DOUBLE",    "squared distance of embedding and reconstruction"),
+        Column("norm",          "FLOAT",     "length of its raw embedding"),
+        Column("sensitive",     "BOOLEAN",   "withheld from pages and search"),
+    )),
+    Table("top_images",
+          "the images that activate a feature most; equal activations by image number",
+          order="feature, rank", columns=(
+        FEATURE, RANK, IMAGE, ACTIVATION,
+    )),
+    Table("quantile_images",
+          "seeded picks from each tenth of a feature's firing images, by activation",
+          order="feature, quantile, rank", columns=(
+        FEATURE,
+        Column("quantile",   "INTEGER", "0 the weakest tenth, 9 the strongest"),
+        RANK, IMAGE,
+        Column("activation", "FLOAT",   "activation of the feature on the image, rounded to float16"),
+    )),
+    Table("near_misses",
+          "images most like a top image on which the feature stays silent",
+          order="feature, rank", columns=(
+        FEATURE, RANK, IMAGE,
+        Column("top_image",      "BIGINT",  "the top image that it resembles"),
+        Column("similarity",     "FLOAT",   "cosine of the two centered embeddings, -1 to 1"),
+        Column("pre_activation", "FLOAT",   "what the nonlinearity silenced; not above 0 for ReLU"),
+        Column("name_score",     "FLOAT",   "centered cosine of image and first word; null without a name"),
+        Column("verdict",        "VARCHAR", "negative: the name is false there; missed: it holds; "
+                                            "absorption suspect: it holds and a feature of like direction "
+                                            "fires; null without a name"),
+        Column("sibling",        "INTEGER", "the feature suspected of absorption; else null"),
+    )),
+    Table("activation_histogram",
+          "how often a feature fires how strongly; bins of a quarter octave, empty ones left out",
+          order="feature, bin", columns=(
+        FEATURE,
+        Column("bin",   "INTEGER", "number of the bin"),
+        Column("low",   "DOUBLE",  "least activation in the bin"),
+        Column("high",  "DOUBLE",  "activation at which the next bin begins"),
+        Column("count", "BIGINT",  "images"),
+    )),
+    Table("feature_neighbors",
+          "live features whose decoder directions are most alike",
+          order="feature, rank", columns=(
+        FEATURE, RANK,
+        Column("neighbor", "INTEGER", "the other feature"),
+        Column("cosine",   "FLOAT",   "cosine of the decoder directions, -1 to 1"),
+    )),
+    Table("coactivations",
+          "features that fire on the same images, most shared images first",
+          order="feature, rank", columns=(
+        FEATURE, RANK,
+        Column("other",                 "INTEGER", "the other feature"),
+        Column("count",                 "BIGINT",  "images on which both fire; estimated where the "
+                                                   "feature fires on more than 20,000"),
+        Column("p_other_given_feature", "DOUBLE",  "share of the feature's images on which the other "
+                                                   "fires"),
+        Column("standard_error",        "DOUBLE",  "of that share: 0 where all the feature's images were "
+                                                   "looked at, as they are up to 20,000; beyond, a sample "
+                                                   "of 20,000 is"),
+        Column("p_feature_given_other", "DOUBLE",  "share of the other's images on which the feature "
+                                                   "fires"),
+        Column("lift",                  "DOUBLE",  "count over the count expected if the two were "
+                                                   "independent"),
+    )),
+    Table("relatives",
+          "duplicates, antipodes and parents of a feature; who has it as a parent is its child",
+          order="feature, kind, rank", columns=(
+        FEATURE,
+        Column("kind",            "VARCHAR", "duplicate: points and fires alike; antipode: points away; "
+                                             "parent: fires wherever the feature is strong, and the "
+                                             "feature seldom where the parent is"),
+        RANK,
+        Column("other",           "INTEGER", "the other feature"),
+        Column("cosine",          "FLOAT",   "cosine of the decoder directions, -1 to 1"),
+        Column("n",               "BIGINT",  "the feature's firings that were looked at: all, for a "
+                                             "parent the strongest tenth (families.strong_share)"),
+        Column("share",           "DOUBLE",  "share of these on which the other fires"),
+        Column("share_low",       "DOUBLE",  "lower end of its 95 % Wilson interval"),
+        Column("share_back",      "DOUBLE",  "the same with the two exchanged: how often the feature"),
+        Column("share_back_high", "DOUBLE",  "upper end of its 95 % Wilson interval"),
+    )),
+    Table("clusters",
+          "groups of live features by decoder direction, at three levels, each within its parent",
+          order="level, cluster", columns=(
+        LEVEL, CLUSTER,
+        Column("parent",      "INTEGER", "cluster of the level above; null at level 0"),
+        Column("features",    "BIGINT",  "members"),
+        Column("label",       "VARCHAR", "words that many members' labels hold and few others; may be "
+                                         "empty"),
+        Column("label_share", "DOUBLE",  "share of the members with one of these words"),
+        Column("null_share",  "DOUBLE",  "share of all labeled features with one of them"),
+        Column("map_x",       "FLOAT",   "median place of its members on the map, 0 to 1"),
+        Column("map_y",       "FLOAT",   "median place of its members on the map, 0 to 1"),
+    )),
+    Table("cluster_features",
+          "the members of each cluster, those nearest to its middle first",
+          order="level, cluster, rank", columns=(
+        LEVEL, CLUSTER, RANK, FEATURE,
+        Column("cosine", "FLOAT", "cosine of its direction and the members' mean, -1 to 1"),
+    )),
+    Table("labels", "words for a feature, and where they come from", order="feature, rank", columns=(
+        FEATURE, RANK,
+        Column("label",      "VARCHAR", "the word or words"),
+        Column("source",     "VARCHAR", "images: a word chosen through its images; captions: a term that "
+                                        "recurs in its top images; imported: a name from outside"),
+        Column("author",     "VARCHAR", "who or what gave an imported name; empty if unknown"),
+        Column("score",      "DOUBLE",  "images: Soft-WPMI in nats; captions: share of the top images' "
+                                        "activation on images with the term; imported: as its author "
+                                        "scored it"),
+        Column("null_score", "DOUBLE",  "images: what 95 % of random sets of as many images stay below; "
+                                        "captions: share of all images with the term"),
+        Column("cosine",     "DOUBLE",  "centered cosine of the word and the feature's mean image, -1 to "
+                                        "1"),
+        Column("auroc",      "DOUBLE",  "how well the words up to this rank together tell firing images "
+                                        "from silent ones among images that did not choose them, 0.5 is "
+                                        "chance; null where not graded; imported: this name alone"),
+        Column("auroc_low",  "DOUBLE",  "lower end of its 95 % interval (Hanley and McNeil)"),
+        Column("auroc_high", "DOUBLE",  "upper end of its 95 % interval"),
+    )),
+    Table("name_reliability",
+          "how well names hold for each tenth of their features' firings, as medians over features",
+          order="quantile", columns=(
+        Column("quantile",   "INTEGER", "0 the weakest tenth, 9 the strongest"),
+        Column("features",   "BIGINT",  "features with a name and firings in this tenth"),
+        Column("auroc",      "DOUBLE",  "median AUROC of the three words together"),
+        Column("auroc_low",  "DOUBLE",  "lower end of the median's 95 % interval"),
+        Column("auroc_high", "DOUBLE",  "upper end of the median's 95 % interval"),
+        Column("first_word", "DOUBLE",  "median AUROC of the first word alone"),
+        Column("shuffled",   "DOUBLE",  "median AUROC of other features' names"),
+    )),
+    Table("icons", "the picture that stands for a live feature", order="feature", columns=(
+        FEATURE,
+        Column("image",       "BIGINT",  "the image that stands in; null where an icon was rendered"),
+        Column("source",      "VARCHAR", "rendered: drawn by a decoder; top image: a picture on which it "
+                                         "fires, nothing rendered: the strongest one, or the strongest "
+                                         "that shows the first label alone if that has 0.3 of its "
+                                         "activation"),
+        Column("strength",    "FLOAT",   "activation that the feature was set to; from here on null where "
+                                         "nothing was rendered"),
+        Column("moved",       "FLOAT",   "length of what that added to the template's embedding"),
+        Column("on_template", "FLOAT",   "activation on the drawn template, no feature set"),
+        Column("on_intended", "FLOAT",   "activation on the intended embedding, before drawing"),
+        Column("on_icon",     "FLOAT",   "activation on the icon, encoded again"),
+        Column("percentile",  "FLOAT",   "share of the feature's own firings that on_icon exceeds, 0 to 1"),
+        Column("icon_rank",   "INTEGER", "place of the feature in its icon by activation over its own "
+                                         "99th percentile, from 1; ties count against it"),
+        Column("p",           "DOUBLE",  "share of matched other icons that activate it as strongly, "
+                                         "itself counted"),
+        Column("passes",      "BOOLEAN", "p survives Benjamini-Hochberg at 5 % over all icons"),
+        Column("seeds",       "INTEGER", "in how many seeds it was rendered; figures are the first's"),
+        Column("verdict",     "VARCHAR", "round trip: shown, partly or not shown; the least of all seeds"),
+    )),
+    Table("icon_replicates",
+          "the icons of a sample of features, rendered with other seeds",
+          order="feature, seed", columns=(
+        FEATURE,
+        Column("seed",      "INTEGER", "seed of the noise"),
+        Column("on_icon",   "FLOAT",   "activation on this icon, encoded again"),
+        Column("icon_rank", "INTEGER", "as in icons"),
+        Column("p",         "DOUBLE",  "as in icons"),
+        Column("verdict",   "VARCHAR", "of this seed alone"),
+    )),
+    Table("icon_side_effects",
+          "other features that changed most between the drawn template and an icon",
+          order="feature, rank", columns=(
+        FEATURE, RANK,
+        Column("other",       "INTEGER", "the feature that changed"),
+        Column("on_icon",     "FLOAT",   "its activation on the icon"),
+        Column("on_template", "FLOAT",   "its activation on the drawn template"),
+    )),
+    Table("strips", "icons of a sample of features at five strengths", order="feature, step", columns=(
+        FEATURE,
+        Column("step",     "INTEGER", "0 to 4, from weak to strong"),
+        Column("strength", "FLOAT",   "activation that the feature was set to"),
+        Column("on_icon",  "FLOAT",   "activation on the picture, encoded again"),
+    )),
+    Table("where_maps",
+          "which part of a top image drives a feature, by covering parts of its thumbnail; of a sample of "
+          "features",
+          order="feature, rank", columns=(
+        FEATURE, RANK, IMAGE, ACTIVATION,
+        Column("on_thumbnail",   "FLOAT",   "activation on the thumbnail, which is what is covered"),
+        Column("lost",           "FLOAT[]", "of 8 x 8 cells, row by row from the top left, the share of "
+                                            "on_thumbnail that is lost where a cell is covered in the "
+                                            "picture's mean color, mean over the four patches of 2 x 2 "
+                                            "cells that cover it (fewer at the edges); below 0 where it "
+                                            "grows"),
+        Column("lost_gray",      "FLOAT",   "share lost where the patch that takes most away is covered "
+                                            "in plain gray"),
+        Column("other",          "INTEGER", "another feature that fires on the same picture, drawn by "
+                                            "lot; null where none does"),
+        Column("lost_gray_null", "FLOAT",   "share lost where the patch that takes most away from that "
+                                            "other feature is covered in plain gray"),
+    )),
+    Table("decompositions",
+          "the features of the images that have a page, strongest first",
+          order="image, rank", columns=(
+        IMAGE, RANK, FEATURE, ACTIVATION,
+    )),
+    Table("groupings",
+          "every image's features in groups, heaviest first, at two thresholds",
+          order="image, tau", columns=(
+        IMAGE, TAU,
+        Column("k",         "INTEGER",   "groups; 0 where the image's mass is below tau"),
+        Column("lowest",    "INTEGER",   "fewest groups that one restart alone would have kept"),
+        Column("highest",   "INTEGER",   "most groups that one restart alone would have kept"),
+        Column("agreement", "FLOAT",     "mean adjusted Rand index of the kept run and the other restarts "
+                                         "with k groups"),
+        Column("masses",    "FLOAT[]",   "sum of the activations of each group"),
+        Column("recurring", "INTEGER[]", "recurring concept that each group is near, -1 where none; null "
+                                         "for coarse"),
+    )),
+    Table("examples", "images whose concepts are kept whole", order="image", columns=(
+        IMAGE,
+        Column("rank",                   "INTEGER", "place in the order of choice, from 0"),
+        Column("by_hand",                "BOOLEAN", "named in the configuration, not chosen by coverage"),
+        Column("drawn",                  "BOOLEAN", "has icons of its coarse concepts, and knobs"),
+        Column("noise_agreement_coarse", "DOUBLE",  "mean adjusted Rand index with groupings of "
+                                                    "activations that were disturbed by a tenth"),
+        Column("noise_agreement_fine",   "DOUBLE",  "the same of the fine grouping"),
+    )),
+    Table("concepts", "groups of an example image's features", order="image, tau, concept", columns=(
+        IMAGE, TAU, CONCEPT,
+        Column("mass",         "DOUBLE",  "sum of its features' activations"),
+        Column("mass_share",   "DOUBLE",  "mass over the image's mass, 0 to 1"),
+        Column("stability",    "FLOAT",   "mean Jaccard index, 0 to 1, with the most similar concept once "
+                                          "activations are disturbed by a tenth"),
+        Column("recurring",    "INTEGER", "recurring concept that it is near; null where none"),
+        Column("mass_on_icon", "DOUBLE",  "sum of their activations on the concept's icon, encoded again; "
+                                          "null where none is drawn"),
+    )),
+    Table("concept_features",
+          "which features a concept holds",
+          order="image, tau, concept, feature", columns=(
+        IMAGE, TAU, CONCEPT, FEATURE, ACTIVATION,
+    )),
+    Table("concept_neighbors",
+          "fine concepts of other images, of a lot, that point most like an example's concept",
+          order="image, tau, concept, rank", columns=(
+        IMAGE, TAU, CONCEPT, RANK,
+        Column("other_image",   "BIGINT",  "the other image"),
+        Column("other_concept", "INTEGER", "number of the concept in that image"),
+        Column("cosine",        "FLOAT",   "cosine of the two centers, -1 to 1"),
+    )),
+    Table("recurring_concepts",
+          "concepts of different images that point the same way, as one",
+          order="recurring", columns=(
+        RECURRING,
+        Column("n_images",   "BIGINT", "images of which a fine concept is near it"),
+        Column("mass",       "DOUBLE", "sum of the masses of those concepts"),
+        Column("mass_share", "DOUBLE", "mass over the mass of all images, 0 to 1"),
+    )),
+    Table("recurring_features",
+          "the features that hold most of a recurring concept's mass",
+          order="recurring, rank", columns=(
+        RECURRING, RANK, FEATURE,
+        Column("mass_share", "DOUBLE", "share of the concept's mass, 0 to 1"),
+    )),
+    Table("recurring_images",
+          "the images in which a recurring concept weighs most",
+          order="recurring, rank", columns=(
+        RECURRING, RANK, IMAGE, CONCEPT,
+        Column("mass",   "DOUBLE", "mass of the concept in the image"),
+        Column("cosine", "FLOAT",  "cosine of its center to the recurring one's, -1 to 1"),
+    )),
+    Table("recurring_neighbors",
+          "recurring concepts that point most alike",
+          order="recurring, rank", columns=(
+        RECURRING, RANK,
+        Column("other",  "INTEGER", "the other recurring concept"),
+        Column("cosine", "FLOAT",   "cosine of the two, -1 to 1"),
+    )),
+    Table("knobs",
+          "example images drawn again with one coarse concept turned down or up",
+          order="image, concept, gain", columns=(
+        IMAGE, CONCEPT,
+        Column("gain", "FLOAT",  "what its activations are multiplied by; 1 changes nothing"),
+        Column("mass", "DOUBLE", "the concept's mass on the drawn picture, encoded again"),
+    )),
+    Table("transfers",
+          "example images drawn again with a coarse concept of another one added",
+          order="image, source", columns=(
+        IMAGE,
+        Column("source",      "BIGINT",  "the image that the concept is from"),
+        Column("concept",     "INTEGER", "number of the concept in that image"),
+        Column("mass_before", "DOUBLE",  "the concept's mass on the image drawn as it is"),
+        Column("mass_after",  "DOUBLE",  "its mass on the picture with the concept added"),
+    )),
+    Table("metrics",
+          "figures of the whole, each beside what chance or a baseline gives",
+          order="name", columns=(
+        Column("name",       "VARCHAR", "what was measured"),
+        Column("value",      "DOUBLE",  "the figure"),
+        Column("unit",       "VARCHAR", "its unit; share means 0 to 1"),
+        Column("n",          "BIGINT",  "how many things were measured"),
+        Column("null_value", "DOUBLE",  "the same figure for the baseline; null where none applies"),
+        Column("null_name",  "VARCHAR", "what the baseline is"),
+        Column("command",    "VARCHAR", "command that prints the figure again"),
+        Column("note",       "VARCHAR", "what the figure does not say"),
+    )),
+    Table("provenance", "what the atlas was made from", order="key", columns=(
+        Column("key",   "VARCHAR", "name of the fact"),
+        Column("value", "VARCHAR", "the fact"),
+    )),
 )
+# fmt: on
 
 TABLE = {table.name: table for table in TABLES}
 
@@ -648,7 +405,7 @@ def create_sql(table: Table) -> str:
 
 
 def tables_digest() -> str:
-    """Return what an atlas and a program must have alike to understand each other."""
+    """Return a digest of all names and types: a catalog of another digest needs another version of atlas."""
     statements = "\n".join(create_sql(table) for table in TABLES)
     return hashlib.sha256(statements.encode()).hexdigest()[:12]
 

@@ -143,7 +143,7 @@ def build(
     from atlas.base.progress import Progress
     from atlas.pipeline import build_atlas, help_build
     from atlas.prepare.begin import begin_atlas
-    from atlas.settings.config import load_config
+    from atlas.settings.load import load_config
 
     short = {"workers": workers, "engine": engine, "address": address}
     given = [f"runtime.{key}={value}" for key, value in short.items() if value is not None]
@@ -248,7 +248,7 @@ def status(
 ) -> None:
     """Say which stages a build would run, and why."""
     from atlas.pipeline import status as stage_status
-    from atlas.settings.config import load_config
+    from atlas.settings.load import load_config
 
     rows = dict(stage_status(load_config(config, changes or []), verify=verify))
     if as_json:
@@ -264,7 +264,7 @@ def status(
 def plan(config: ConfigArg, changes: SetOpt = None, as_json: JsonOpt = False) -> None:
     """Say what a build would need before anything runs: time, disk, memory, and what is missing."""
     from atlas.prepare.plan import make_plan
-    from atlas.settings.config import load_config
+    from atlas.settings.load import load_config
 
     estimate = make_plan(load_config(config, changes or []))
     if as_json:
@@ -544,7 +544,7 @@ def tune_icons(
     """Draw a grid of template scales and strengths, and the round trip against strength."""
     from atlas.base.progress import Progress
     from atlas.lookup.tune import Choice, tune
-    from atlas.settings.config import load_config
+    from atlas.settings.load import load_config
 
     loaded = load_config(config, changes or [])
     around = ",".join(f"{loaded.icons.strength * gain:g}" for gain in (0.5, 1, 1.5, 2, 3))
@@ -583,10 +583,11 @@ def export_directions(
     """Write decoder rows of chosen features, for other tools that steer."""
     from atlas.lookup.steer import export_directions as write
     from atlas.sae.checkpoints import load_sae
-    from atlas.settings.config import recall
-    from atlas.settings.paths import drawing_inputs, require_atlas
+    from atlas.settings.load import saved_config
+    from atlas.settings.outside import drawing_inputs
+    from atlas.settings.paths import require_atlas
 
-    sae = load_sae(drawing_inputs(recall(require_atlas(atlas)))["sae"])
+    sae = load_sae(drawing_inputs(saved_config(require_atlas(atlas)))["sae"])
     write(sae, features, out, unit=unit)
     print(f"wrote {len(features)} x {sae.width} to {_short(out)}")
 
@@ -613,13 +614,13 @@ def steer(
     """Turn a picture's concepts and features up or down, draw it, and measure what came of it."""
     from atlas.lookup.steer import picture_kind, read_turn, save_picture
     from atlas.lookup.steer import steer as turn_knobs
-    from atlas.settings.config import recall
+    from atlas.settings.load import saved_config
     from atlas.settings.paths import require_atlas
 
     picture_kind(out)  # before minutes of work rather than after
     turns = [read_turn("concept", text) for text in concepts or []]
     turns += [read_turn("feature", text) for text in features or []]
-    found = turn_knobs(recall(require_atlas(atlas)), picture, turns, seed)
+    found = turn_knobs(saved_config(require_atlas(atlas)), picture, turns, seed)
     save_picture(found.picture, out)
     if as_json:
         from dataclasses import asdict

@@ -34,7 +34,7 @@ from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations, ImageBlock, map_tensors, write_tensors
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import SAE, limit_threads, unit_directions
-from atlas.settings.config import ConceptsSettings
+from atlas.settings.icons import ConceptsSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa

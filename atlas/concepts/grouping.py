@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.loops import compiled
+from atlas.base.loops import jit
 
 MOST_ROUNDS = 100
 """Of one run; it has almost always settled within ten."""
@@ -196,7 +196,7 @@ def _merge(
     return kinds.astype(np.int64), first, np.bincount(kinds, weights=weights).astype(np.float64)
 
 
-@compiled
+@jit
 def _sweep(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -224,7 +224,7 @@ def _sweep(
             objectives[k - 1, restart], least[k - 1, restart] = _settle(cosines, mass, found, k)
 
 
-@compiled
+@jit
 def _draw_starts(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -255,7 +255,7 @@ def _draw_starts(
             far[starts[earlier]] = 0.0
 
 
-@compiled
+@jit
 def _settle(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -291,7 +291,7 @@ def _settle(
     return lengths.sum(), masses.min()
 
 
-@compiled
+@jit
 def _measure(
     mass: NDArray[np.float64],
     labels: NDArray[np.int64],
@@ -308,7 +308,7 @@ def _measure(
         lengths[group] = np.sqrt(squares[group])
 
 
-@compiled
+@jit
 def _move_together(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -336,7 +336,7 @@ def _move_together(
     return moved
 
 
-@compiled
+@jit
 def _move_one_by_one(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],
@@ -371,7 +371,7 @@ def _move_one_by_one(
     return any_moved
 
 
-@compiled
+@jit
 def _move(
     cosines: NDArray[np.float64],
     mass: NDArray[np.float64],

@@ -19,7 +19,8 @@ from atlas.inputs.embeddings import read_embeddings
 from atlas.inputs.vocabulary import read_vocabulary
 from atlas.pipeline import build_atlas
 from atlas.sae.activations import FeatureActivations
-from atlas.settings.config import NamesSettings, load_config
+from atlas.settings.load import load_config
+from atlas.settings.study import NamesSettings
 from atlas.study import naming
 from atlas.study.names import caption_words
 

@@ -30,7 +30,7 @@ from atlas.pipeline import build_atlas
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import make_encoder, reconstruct
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 CONFIG: dict[str, Any] = {
     "sample_size": 16,

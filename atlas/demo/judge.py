@@ -21,8 +21,8 @@ from atlas.inputs.encoder import embed_images
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import make_encoder
-from atlas.settings.config import load_config
-from atlas.settings.paths import drawing_inputs
+from atlas.settings.load import load_config
+from atlas.settings.outside import drawing_inputs
 
 PICTURES_JUDGED = 200
 """Of each side of the split, drawn by lot among those without skin tone."""

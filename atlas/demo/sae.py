@@ -8,7 +8,7 @@ from atlas.base.files import draft
 from atlas.base.progress import Progress
 from atlas.demo.places import DEMO, SAE
 from atlas.pipeline import build_atlas
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 FILES = ("sae.json", "sae.safetensors", "curve.parquet", "figures.json")
 

@@ -14,7 +14,7 @@ from atlas.base.progress import Progress
 from atlas.demo.figures import replace_figures
 from atlas.demo.places import DEMO
 from atlas.pipeline import build_atlas
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 from atlas.study.compare import CLOSE, Comparison, Matching, compare
 
 BUILD = DEMO.parents[1] / "build"

@@ -39,7 +39,8 @@ from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import SAE, Firings, make_encoder
-from atlas.settings.config import IconsSettings, Runtime
+from atlas.settings.icons import IconsSettings
+from atlas.settings.runtime import Runtime
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -37,7 +37,7 @@ from atlas.inputs.picture_sets import (
 )
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread
-from atlas.settings.config import EmbedSettings
+from atlas.settings.inputs import EmbedSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa

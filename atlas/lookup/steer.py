@@ -25,8 +25,8 @@ from atlas.inputs.embeddings import read_embeddings
 from atlas.inputs.encoder import embed_images, read_picture
 from atlas.run.workers import one_thread
 from atlas.sae.model import SAE, make_encoder
-from atlas.settings.config import Config
-from atlas.settings.paths import drawing_inputs
+from atlas.settings.load import Config
+from atlas.settings.outside import drawing_inputs
 
 Target = Literal["concept", "feature"]
 SUFFIXES = {".webp": "WEBP", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}

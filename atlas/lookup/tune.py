@@ -22,8 +22,9 @@ from atlas.icons.roundtrip import MOST_RANK, Fired, ranks
 from atlas.icons.template import icon_embeddings, make_template, set_strengths
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.model import Firings
-from atlas.settings.config import Config
-from atlas.settings.paths import drawing_inputs, template_root
+from atlas.settings.load import Config
+from atlas.settings.outside import drawing_inputs
+from atlas.settings.paths import template_root
 from atlas.site.press import open_templates, render
 
 CURVE_WIDTH, CURVE_HEIGHT = 360, 120

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from atlas.base.errors import AtlasError
 from atlas.prepare.selfcheck import Finding, check_science
 from atlas.sae.fetch import hub_command
-from atlas.settings.config import ScreenKind, load_config
-from atlas.settings.paths import outside_files
+from atlas.settings.load import load_config
+from atlas.settings.outside import outside_files
+from atlas.settings.runtime import ScreenKind
 
 if TYPE_CHECKING:
     from atlas.sae.model import SAE
@@ -150,7 +151,7 @@ def _inputs(path: Path, device: str) -> list[Finding]:
     except AtlasError as error:
         return [Finding("configuration", False, str(error), "mend the file")]
     findings = [Finding("configuration", True, str(path))]
-    commands = {item.what: item.told() for item in config.downloads}
+    commands = {item.what: item.shell_command() for item in config.downloads}
     if config.sae.repo is not None:
         commands["checkpoint"] = hub_command(config.sae)
     for name, (place, files) in outside_files(config).items():

@@ -17,8 +17,9 @@ from atlas.inputs.picture_sets import count_pictures
 from atlas.pipeline import stages_of
 from atlas.prepare.machine import CARD_TFLOPS, REFERENCE_CARD, Machine, free_bytes, look_at_machine
 from atlas.sae.fetch import hub_command
-from atlas.settings.config import Config, SiteSettings
-from atlas.settings.paths import outside_files, sae_home, sae_path
+from atlas.settings.load import Config
+from atlas.settings.outside import outside_files, sae_dir, sae_path
+from atlas.settings.site import SiteSettings
 from atlas.site.hosts import HOSTS, Tally, why_over
 from atlas.site.links import FEATURES_A_GROUP, FEATURES_A_SHEET, ICON_COLUMNS
 
@@ -179,7 +180,7 @@ def measure(config: Config, machine: Machine) -> Size:
 def _features(config: Config) -> int:
     if sae_path(config) is None:
         return config.train.n_features
-    note = sae_home(config) / "sae.json"
+    note = sae_dir(config) / "sae.json"
     return int(read_json(note)["n_features"]) if note.exists() else 0
 
 
@@ -194,7 +195,7 @@ def _fetches(config: Config) -> tuple[Fetch, ...]:
     """Return what is missing and known to be fetched somewhere, in the configuration's order."""
     gone = {name for name, (_, files) in outside_files(config).items() if not files}
     listed = [download for download in config.downloads if download.what in gone]
-    fetches = [Fetch(d.what, d.size_gb * 1e9, d.license, d.told()) for d in listed]
+    fetches = [Fetch(d.what, d.size_gb * 1e9, d.license, d.shell_command()) for d in listed]
     if config.sae.repo is not None and "checkpoint" in gone - {d.what for d in listed}:
         fetches.append(Fetch("checkpoint", 0.0, "", hub_command(config.sae)))
     return tuple(fetches)

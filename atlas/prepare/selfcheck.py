@@ -20,8 +20,8 @@ from atlas.inputs.embeddings import INDEX, read_embeddings
 from atlas.inputs.encoder import embed_images, load_encoder, read_encoder_note, read_picture
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import SAE, InputConvention, make_encoder, prepare, reconstruct
-from atlas.settings.config import Config
-from atlas.settings.paths import outside_files, sae_path
+from atlas.settings.load import Config
+from atlas.settings.outside import outside_files, sae_path
 
 if TYPE_CHECKING:
     from atlas.inputs.encoder import Encoder

@@ -17,7 +17,7 @@ from atlas.base.progress import Progress
 from atlas.pipeline import STAGES, build_atlas
 from atlas.prepare.curves import Table, draw_dots, write_curves
 from atlas.run.stage import build, hold, stage_source
-from atlas.settings.config import Config, load_config
+from atlas.settings.load import Config, load_config
 
 SWEEP = "sweep"
 """Folder of an atlas that sweeps write to; no build deletes it."""

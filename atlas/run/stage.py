@@ -35,7 +35,7 @@ from atlas.base.files import (
     write_text,
 )
 from atlas.base.progress import Progress
-from atlas.settings.config import Runtime
+from atlas.settings.runtime import Runtime
 
 RECEIPT = "receipt.json"
 PARTS = "parts"

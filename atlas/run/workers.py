@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from atlas.base.errors import InputError
-from atlas.settings.config import Runtime
+from atlas.settings.runtime import Runtime
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Numbers of glibc's mallopt."""

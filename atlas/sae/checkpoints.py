@@ -29,7 +29,7 @@ from atlas.sae.formats.own import is_own, read_own
 from atlas.sae.formats.tensors import read_stored
 from atlas.sae.formats.weights import Found
 from atlas.sae.model import SAE
-from atlas.settings.config import SaeSettings
+from atlas.settings.sae import SaeSettings
 
 ENDINGS = (".safetensors", ".pt", ".pth")
 SIDES = ("sparsity.safetensors", "optimizer.pt", "trainer_state.pt")

@@ -10,7 +10,7 @@ from atlas.run.stage import Job
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE
-from atlas.settings.config import SaeSettings
+from atlas.settings.sae import SaeSettings
 
 
 def run(job: Job) -> None:

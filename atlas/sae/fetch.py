@@ -10,8 +10,9 @@ from urllib.request import urlopen
 from atlas.base.errors import InputError, MissingError
 from atlas.base.files import draft
 from atlas.base.progress import Progress
-from atlas.settings.config import Config, SaeSettings
-from atlas.settings.paths import sae_path
+from atlas.settings.load import Config
+from atlas.settings.outside import sae_path
+from atlas.settings.sae import SaeSettings
 
 CHUNK_BYTES = 1 << 20
 WANTED = ("*.safetensors", "*.pt", "*.pth", "*.json")

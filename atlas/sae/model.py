@@ -27,7 +27,7 @@ from atlas.sae.screens import (
     make_float32,
     make_screen,
 )
-from atlas.settings.config import ScreenKind
+from atlas.settings.runtime import ScreenKind
 
 if TYPE_CHECKING:
     import torch

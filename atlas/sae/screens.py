@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.compiled import find_kernels
 from atlas.base.errors import ConfigError
 from atlas.base.float64 import squared_lengths
-from atlas.settings.config import ScreenKind
+from atlas.settings.runtime import ScreenKind
 
 if TYPE_CHECKING:
     import torch
@@ -201,17 +200,17 @@ def _find_kernel(
     """
     import torch
 
-    kernels = find_kernels()
-    if kernels is None:
+    try:
+        from atlas.sae.kernels import FAILURES, not_less
+    except ImportError:  # no triton, as beside a torch without CUDA
         return None
     product = torch.arange(-9000.0, 9000.0, device=device).sin().reshape(60, 300)
     least = product[7].clone()
     try:
-        found = kernels.not_less(product, least)
-    except kernels.FAILURES:
+        found = not_less(product, least)
+    except FAILURES:
         return None
-    find: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = kernels.not_less
-    return find if torch.equal(found.long(), _not_less_by_torch(product, least)) else None
+    return not_less if torch.equal(found.long(), _not_less_by_torch(product, least)) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -57,7 +57,7 @@ from atlas.sae.model import (
     reconstruct,
 )
 from atlas.sae.screens import WORTH_TRYING
-from atlas.settings.config import ScanSettings
+from atlas.settings.scan import ScanSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.base.tables import SURE
-from atlas.settings.config import SiteSettings
+from atlas.settings.site import SiteSettings
 from atlas.site import links
 from atlas.site.text import clean
 from atlas.study.map_order import map_order

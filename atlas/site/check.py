@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from atlas.base.errors import MissingError, SiteError
 from atlas.run.stage import RECEIPT
 from atlas.run.workers import devices_of, in_workers
-from atlas.settings.config import Runtime
+from atlas.settings.runtime import Runtime
 from atlas.site import links
 from atlas.site.hosts import Tally, tally, why_over
 

@@ -29,7 +29,7 @@ from atlas.sae.activations import (
 )
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import unit_directions
-from atlas.settings.config import FamiliesSettings
+from atlas.settings.study import FamiliesSettings
 from atlas.study import monosemanticity as mono
 from atlas.study.clusters import DIGITS, LEVELS, cluster_levels
 

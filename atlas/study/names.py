@@ -23,7 +23,7 @@ from atlas.inputs.embeddings import read_embeddings
 from atlas.inputs.vocabulary import Vocabulary, plain_words, read_vocabulary
 from atlas.run.stage import Job
 from atlas.sae.activations import FeatureActivations, ImageActivations
-from atlas.settings.config import NamesSettings
+from atlas.settings.study import NamesSettings
 from atlas.study import naming
 from atlas.study.name_files import GivenName, check_features, read_names
 from atlas.study.naming import Chosen, Exam, Grades, Lexicon, Side

@@ -23,7 +23,7 @@ from atlas.run.stage import Job
 from atlas.sae.activations import FeatureActivations, ImageActivations, read_every_firing
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import SAE, limit_threads, pre_activations, unit_directions
-from atlas.settings.config import NeighborsSettings
+from atlas.settings.study import NeighborsSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa

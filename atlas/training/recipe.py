@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from atlas.base.errors import InputError
 from atlas.sae.activations import map_tensors
-from atlas.settings.config import TrainSettings
+from atlas.settings.sae import TrainSettings
 
 if TYPE_CHECKING:
     import torch

@@ -31,7 +31,7 @@ from atlas.sae.activations import write_tensors
 from atlas.sae.formats.own import write_own
 from atlas.sae.formats.saelens import write_saelens
 from atlas.sae.model import SAE, Activation, Firings, make_encoder, reconstruct
-from atlas.settings.config import TrainSettings
+from atlas.settings.sae import TrainSettings
 from atlas.training.recipe import (
     CURVE,
     State,

@@ -22,8 +22,8 @@ from typing import Any
 import duckdb
 
 from atlas.base.files import write_bytes
-from atlas.settings.config import SiteSettings
 from atlas.settings.paths import DATABASE
+from atlas.settings.site import SiteSettings
 from atlas.site import links
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter

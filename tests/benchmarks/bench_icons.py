@@ -16,8 +16,8 @@ import torch
 
 from atlas.icons.drawing import Sheet, Studio, draw, open_studio
 from atlas.run.workers import one_thread
-from atlas.settings.config import load_config
-from atlas.settings.paths import drawing_inputs
+from atlas.settings.load import load_config
+from atlas.settings.outside import drawing_inputs
 
 BATCHES = (1, 4, 16, 32)
 PICTURES = 32

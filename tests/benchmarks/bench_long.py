@@ -27,7 +27,8 @@ from atlas.run.stage import Job
 from atlas.sae.activations import BY_FEATURE, map_tensors
 from atlas.sae.formats.own import write_own
 from atlas.scan import scan
-from atlas.settings.config import Runtime, ScanSettings
+from atlas.settings.runtime import Runtime
+from atlas.settings.scan import ScanSettings
 from tests.benchmarks.bench_scan import describe_machine
 from tests.benchmarks.synthetic import World, make_sae, make_world
 

@@ -33,7 +33,8 @@ from atlas.inputs.duplicates import Twins
 from atlas.inputs.embeddings import EmbeddingSet, Shard
 from atlas.inputs.image_table import write_image_table
 from atlas.run.stage import Job
-from atlas.settings.config import EmbedSettings, Runtime
+from atlas.settings.inputs import EmbedSettings
+from atlas.settings.runtime import Runtime
 from atlas.training.shuffle import Shuffled
 
 ROWS_PER_SHARD = 20_000

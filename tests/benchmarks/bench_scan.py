@@ -35,7 +35,8 @@ from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE
 from atlas.sae.screens import FEATURES_PER_BLOCK
 from atlas.scan import scan
-from atlas.settings.config import Runtime, ScanSettings
+from atlas.settings.runtime import Runtime
+from atlas.settings.scan import ScanSettings
 from tests.benchmarks.synthetic import make_sae, make_world
 
 BATCH = 1024

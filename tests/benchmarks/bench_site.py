@@ -32,8 +32,9 @@ from atlas.base.tables import TABLES, create_sql
 from atlas.pipeline import STAGES
 from atlas.run import stage
 from atlas.run.stage import RECEIPT, Source
-from atlas.settings.config import Runtime, SiteSettings
 from atlas.settings.paths import DATABASE
+from atlas.settings.runtime import Runtime
+from atlas.settings.site import SiteSettings
 from atlas.site import links, site
 from atlas.site.check import list_sizes
 from atlas.site.hosts import tally

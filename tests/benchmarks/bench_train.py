@@ -20,7 +20,7 @@ from importlib.metadata import version
 
 import torch
 
-from atlas.settings.config import TrainSettings
+from atlas.settings.sae import TrainSettings
 from atlas.training import recipe
 from tests.benchmarks.bench_scan import describe_machine
 from tests.benchmarks.synthetic import make_world

@@ -23,7 +23,7 @@ from atlas.base.files import read_parquet
 from atlas.sae.activations import FeatureActivations, ImageActivations
 from atlas.sae.model import SAE
 from atlas.scan import scan
-from atlas.settings.config import ScanSettings
+from atlas.settings.scan import ScanSettings
 from tests.benchmarks.bench_scan import describe_machine, write_inputs
 from tests.benchmarks.synthetic import make_sae, make_world
 from tests.planted import Planted, make_job, plant, write_embed

@@ -26,7 +26,7 @@ from atlas.concepts.recurring import (
     nearest_elsewhere,
 )
 from atlas.pipeline import build_atlas
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from atlas.inputs import embed
 from atlas.inputs.embed import pair_by_number
 from atlas.inputs.embeddings import check_vectors, read_blocks
 from atlas.inputs.image_table import read_tables, write_image_table
-from atlas.settings.config import load_config
-from atlas.settings.paths import outside_files
+from atlas.settings.load import load_config
+from atlas.settings.outside import outside_files
 
 RNG = np.random.default_rng(0)
 

@@ -24,7 +24,7 @@ from atlas.inputs.picture_sets import count_pictures
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE
-from atlas.settings.config import EmbedSettings
+from atlas.settings.inputs import EmbedSettings
 
 WIDTH = 16
 

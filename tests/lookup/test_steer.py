@@ -10,7 +10,7 @@ from atlas.base.errors import ConfigError
 from atlas.command.app import run
 from atlas.lookup.steer import Turn, read_turn, steer
 from atlas.sae.checkpoints import load_sae
-from atlas.settings.config import recall
+from atlas.settings.load import saved_config
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def test_a_knob_is_read_as_people_write_it():
 
 
 def test_nothing_turned_draws_the_picture_as_it_is(atlas_dir):
-    found = steer(recall(atlas_dir), "5", [])
-    same = steer(recall(atlas_dir), "5", [Turn("concept", 0, "times", 1.0)])
+    found = steer(saved_config(atlas_dir), "5", [])
+    same = steer(saved_config(atlas_dir), "5", [Turn("concept", 0, "times", 1.0)])
     assert found.moved == same.moved == 0
     assert found.picture.tobytes() == same.picture.tobytes()
     (reading,) = same.readings
@@ -45,7 +45,7 @@ def test_nothing_turned_draws_the_picture_as_it_is(atlas_dir):
 
 
 def test_a_feature_moves_the_embedding_by_its_direction(atlas_dir):
-    config = recall(atlas_dir)
+    config = saved_config(atlas_dir)
     sae = load_sae(config.sae.path)
     found = steer(config, "5", [Turn("feature", 3, "plus", 2.0)])
     (reading,) = found.readings
@@ -55,7 +55,7 @@ def test_a_feature_moves_the_embedding_by_its_direction(atlas_dir):
 
 
 def test_an_activation_never_falls_below_zero(atlas_dir):
-    found = steer(recall(atlas_dir), "5", [Turn("feature", 3, "plus", -1e6)])
+    found = steer(saved_config(atlas_dir), "5", [Turn("feature", 3, "plus", -1e6)])
     (reading,) = found.readings
     assert reading.wanted == 0
 
@@ -108,7 +108,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(atlas_dir, tmp_path, capsys):
 
 
 def test_directions_are_decoder_rows_in_the_order_asked_for(atlas_dir, tmp_path, capsys):
-    sae = load_sae(recall(atlas_dir).sae.path)
+    sae = load_sae(saved_config(atlas_dir).sae.path)
     out = tmp_path / "directions.npy"
     assert ask(atlas_dir, capsys, "export", "directions", "9", "3", "--out", str(out))[0] == 0
     assert np.array_equal(np.load(out), sae.W_dec[[9, 3]].astype(np.float32))
@@ -122,7 +122,7 @@ def test_an_atlas_that_was_only_copied_says_so(atlas_dir, tmp_path, capsys):
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / "atlas.duckdb").write_bytes(b"")
     told = wrong(tmp_path, capsys, "steer", "5", "--out", str(tmp_path / "edit.webp"))
-    assert "doesn't say what it was built from; build it on this machine first" in told
+    assert "holds no .settings.json with its configuration; build it on this machine first" in told
 
 
 def test_tune_lays_scales_and_strengths_side_by_side(drawn_atlas, tmp_path, capsys):

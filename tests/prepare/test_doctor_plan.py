@@ -15,7 +15,7 @@ from atlas.prepare.doctor import examine
 from atlas.prepare.machine import Card, Machine, card_tflops, look_at_machine
 from atlas.prepare.plan import ESTIMATES, make_plan
 from atlas.sae.model import Encoder
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 PRESETS = sorted((Path(__file__).parents[2] / "data" / "presets").glob("*.toml"))
 BARE = Machine(2, 200.0, ())

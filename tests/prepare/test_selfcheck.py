@@ -14,7 +14,7 @@ from atlas.inputs.encoder import load_encoder
 from atlas.prepare.selfcheck import check_science, measure
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import prepare
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 LENGTH = 35.0
 

@@ -27,7 +27,8 @@ from atlas.run.stage import (
     read_receipt,
     why_stale,
 )
-from atlas.settings.config import Runtime, Section
+from atlas.settings.runtime import Runtime
+from atlas.settings.section import Section
 
 
 class Settings(Section):

@@ -15,8 +15,9 @@ from atlas.base.progress import Progress
 from atlas.command.app import run
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.fetch import _fetch_url, fetch_sae
-from atlas.settings.config import SaeSettings, load_config
-from atlas.settings.paths import sae_home, sae_path
+from atlas.settings.load import load_config
+from atlas.settings.outside import sae_dir, sae_path
+from atlas.settings.sae import SaeSettings
 
 REPO = "someone/their-sae"
 
@@ -105,7 +106,7 @@ def test_a_checkpoint_in_the_hub_s_cache_is_found_there(hub):
     config = load_config(path)
     assert fetch_sae(config, Progress(silent=True)) == snapshot
     assert run(["build", str(path), "convert"]) == 0
-    assert load_sae(sae_home(config)).n_features == load_sae(snapshot).n_features
+    assert load_sae(sae_dir(config)).n_features == load_sae(snapshot).n_features
 
 
 def test_a_checkpoint_that_is_missing_offline_is_one_line(hub, capsys):
@@ -155,8 +156,8 @@ def test_a_file_from_an_address_is_kept_only_if_it_is_the_one_meant(tmp_path, ad
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (['path="a"', 'repo="b/c"'], "sae.path and sae.repo are both set; name one place"),
-        (['url="https://x.org/a.pth"'], "goes with sae.sha256; set both"),
+        (['path="a"', 'repo="b/c"'], "sae.path and sae.repo are both set; set one of them"),
+        (['url="https://x.org/a.pth"'], "requires sae.sha256; set both"),
         (['url="http://x.org/a.pth"', f'sha256="{"0" * 64}"'], "must begin with https://"),
     ],
 )

@@ -13,7 +13,7 @@ from safetensors.numpy import save as save_safetensors
 
 from atlas.base.errors import AtlasError
 from atlas.sae.checkpoints import load_sae
-from atlas.settings.config import SaeSettings
+from atlas.settings.sae import SaeSettings
 
 GOOD = {
     "enc_bias": torch.randn(7),

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import exact_sae
 
-from atlas.base.compiled import find_kernels
 from atlas.sae import screens
 from atlas.sae.model import make_encoder
 
@@ -33,10 +32,8 @@ def kernels():
 @pytest.fixture(autouse=True)
 def _tried_anew():
     """Forget what was found out about kernels on this machine, before and after."""
-    find_kernels.cache_clear()
     screens._find_kernel.cache_clear()
     yield
-    find_kernels.cache_clear()
     screens._find_kernel.cache_clear()
 
 

@@ -12,7 +12,7 @@ from planted import HOSTILE, plant
 
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import encode
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 
 def test_the_answers_are_what_the_sae_computes(tmp_path):

@@ -35,7 +35,7 @@ from atlas.sae.activations import (
 from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE
 from atlas.scan import scan
-from atlas.settings.config import ScanSettings
+from atlas.settings.scan import ScanSettings
 
 
 def write_shards(folder: Path, shards: list[np.ndarray], split: list[str]) -> Path:

@@ -6,7 +6,8 @@ import pytest
 
 from atlas.base.errors import ConfigError
 from atlas.command.app import run
-from atlas.settings.config import Config, Section, load_config, setting_names
+from atlas.settings.load import Config, load_config, setting_names
+from atlas.settings.section import Section
 
 ROOT = Path(__file__).parents[2]
 

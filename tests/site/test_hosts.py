@@ -4,7 +4,7 @@ import pytest
 
 from atlas.base.errors import ConfigError, SiteError
 from atlas.prepare.plan import IMAGE_ROW_BYTES, Size, site_tally
-from atlas.settings.config import SiteSettings
+from atlas.settings.site import SiteSettings
 from atlas.site.check import check_host
 from atlas.site.hosts import HOSTS, Tally, tally, why_over
 

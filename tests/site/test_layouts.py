@@ -18,8 +18,8 @@ from atlas.base.errors import SiteError
 from atlas.base.files import digest_file, list_files
 from atlas.base.sheets import join, sheet_key, shelf
 from atlas.base.tables import TABLES
-from atlas.settings.config import SiteSettings
 from atlas.settings.paths import template_root
+from atlas.settings.site import SiteSettings
 from atlas.site import links, site
 from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN
 from atlas.site.check import check_site

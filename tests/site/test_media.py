@@ -16,7 +16,8 @@ from test_layouts import inputs_of, names_of
 
 from atlas.base.errors import ConfigError, SiteError
 from atlas.prepare.plan import Size, site_tally
-from atlas.settings.config import SiteSettings, load_config
+from atlas.settings.load import load_config
+from atlas.settings.site import SiteSettings
 from atlas.site import links, site
 from atlas.site.check import check_host, check_site, media_of, policy_of
 from atlas.site.serve import _Quiet

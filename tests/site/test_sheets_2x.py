@@ -19,7 +19,7 @@ from atlas.base.errors import SiteError
 from atlas.base.files import digest_file
 from atlas.base.sheets import side_of
 from atlas.prepare.plan import ALIVE_SHARE, CELL_BYTES, Size, site_tally
-from atlas.settings.config import SiteSettings
+from atlas.settings.site import SiteSettings
 from atlas.site import links, site
 from atlas.site.check import check_site
 from atlas.site.hosts import why_over

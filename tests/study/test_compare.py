@@ -13,7 +13,7 @@ from atlas.base.progress import Progress
 from atlas.command.app import run
 from atlas.lookup.atlas import Atlas
 from atlas.pipeline import build_atlas
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 from atlas.study.compare import PAIRS_SHOWN, best_by_direction, compare
 
 

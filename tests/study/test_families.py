@@ -13,7 +13,8 @@ from atlas.base.errors import InputError
 from atlas.base.files import list_files
 from atlas.sae.activations import FeatureActivations, ImageActivations, read_every_firing
 from atlas.scan import scan
-from atlas.settings.config import FamiliesSettings, NeighborsSettings, ScanSettings
+from atlas.settings.scan import ScanSettings
+from atlas.settings.study import FamiliesSettings, NeighborsSettings
 from atlas.study import families, neighbors
 
 

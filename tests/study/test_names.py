@@ -16,7 +16,7 @@ from atlas.command.app import run
 from atlas.inputs.vocabulary import VECTORS, WORDS
 from atlas.lookup.coverage import _rival, best_of_random
 from atlas.pipeline import build_atlas
-from atlas.settings.config import load_config
+from atlas.settings.load import load_config
 
 WIDTH = 32
 

@@ -16,7 +16,8 @@ from atlas.base.errors import MissingError
 from atlas.base.files import list_files
 from atlas.sae import activations
 from atlas.scan import scan
-from atlas.settings.config import NeighborsSettings, ScanSettings
+from atlas.settings.scan import ScanSettings
+from atlas.settings.study import NeighborsSettings
 from atlas.study import neighbors
 
 KEPT = NeighborsSettings(

@@ -10,7 +10,7 @@ from torch.nn.functional import mse_loss
 
 from atlas.base.errors import InputError
 from atlas.sae.activations import write_tensors
-from atlas.settings.config import TrainSettings
+from atlas.settings.sae import TrainSettings
 from atlas.training import recipe
 
 SETTINGS = QUICK.model_copy(

@@ -14,7 +14,7 @@ from atlas.base.errors import InputError
 from atlas.base.files import list_files, read_json, write_json
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import decode, encode
-from atlas.settings.config import TrainSettings
+from atlas.settings.sae import TrainSettings
 from atlas.training import train
 
 

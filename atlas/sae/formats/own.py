@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from atlas.base.errors import InputError, MissingError
 from atlas.base.files import read_json, write_bytes, write_json
 from atlas.sae.model import SAE, Activation, InputConvention
-from atlas.settings.paths import OWN_FACTS
+from atlas.settings.outside import OWN_FACTS
 
 FORMAT = "atlas-sae"
 VERSION = 1

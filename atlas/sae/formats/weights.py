@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from atlas.base.errors import InputError
 from atlas.sae.formats.tensors import Stored
 from atlas.sae.model import SAE, Activation, InputConvention
-from atlas.settings.config import SaeSettings
+from atlas.settings.sae import SaeSettings
 
 
 @dataclass(frozen=True, slots=True)
