@@ -19,8 +19,6 @@ ASSETS = (
     "game.js",
     "go.js",
 )
-
-
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
 
 

@@ -18,7 +18,6 @@ from atlas.study.map_order import map_order
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 CONCEPT_NAMES_SHOWN = 2
 
 

@@ -14,28 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 TOP_SHOWN = 9
-
-
 NEAR_SHOWN = 4
-
-
 NEIGHBORS_SHOWN = 12
-
-
 COACTIVE_SHOWN = 6
-
-
 Rows = Mapping[int, list[tuple[Any, ...]]]
-
-
 LABEL_COLUMNS = "label, source, author, score, null_score, auroc, auroc_low, auroc_high"
-
-
 MISS_COLUMNS = "pre_activation, verdict, sibling"
-
-
 TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, seeds, verdict"
 
 

@@ -32,7 +32,6 @@ from atlas.site.rebuild import FEATURES_A_BLOCK, Turns, digest_blocks
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 BLOCKS_A_CHAPTER = 16
 """Read at once."""
 

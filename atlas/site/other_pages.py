@@ -29,7 +29,6 @@ from atlas.site.search_index import script
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 IMAGES_AT_ONCE = 1000
 
 

@@ -20,10 +20,7 @@ from atlas.site.picture_sheets import ON_FEATURES, in_sheets, thumbnail_parts
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 STRIP_QUALITY = 85
-
-
 HOME_SCRIPTS = ("assets/rounds.js",)
 
 

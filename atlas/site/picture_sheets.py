@@ -24,15 +24,10 @@ from atlas.site.output import Output
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 DENSE = 1.5
 """Pixels of the screen a pixel of the page from which on second sheets are shown; scripts know it too."""
-
-
 SHEET_KEYS = "sheet/keys.json"
 """Digest of what each sheet was made of, for the next build."""
-
-
 ON_FEATURES = f"""
     SELECT image FROM {distinct_tops("true")} JOIN features USING (feature)
     WHERE NOT sensitive

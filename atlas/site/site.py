@@ -24,8 +24,6 @@ from atlas.site.press import open_templates
 
 HASHED = ("top_images", "features", "images")
 """Tables that choose the pictures whose hashes the site has."""
-
-
 ON_ICONS = ("icons", "features", "images")
 """Tables that choose the pictures in sheets of icons."""
 

@@ -15,10 +15,7 @@ from atlas.site.text import figure, percent, share_of
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 CONCEPT_FEATURES_SHOWN = 3
-
-
 ELSEWHERE_SHOWN = 4
 
 

@@ -16,12 +16,8 @@ from atlas.site.pages.parts import Link, common, feature_link, pictures_of
 from atlas.site.text import clean, figure, percent
 
 EXAMPLES_SHOWN = 6
-
-
 FILM_SHOWN = 10
 """One picture of each tenth of firings."""
-
-
 PICTURES_A_ROW = TOP_SHOWN + FILM_SHOWN + NEAR_SHOWN
 """Of a sheet of thumbnails: a row is a feature; site.css knows where each list begins."""
 
@@ -135,8 +131,6 @@ def frame_view(book: Book) -> dict[str, Any]:
 
 
 CHILDREN_SHOWN = 12
-
-
 TEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": " ", "~": " ", "^": " "})
 """Marks that mean something to LaTeX."""
 

@@ -9,8 +9,6 @@ from atlas.base.tables import BINS_AN_OCTAVE, LOWEST_OCTAVE
 
 BAR_ROOM, CHART_HEIGHT = 10, 48
 """Of a chart of activations, in its own units; site.css gives bars their width."""
-
-
 BINS_SHOWN, FEWEST_BINS = 40, 12
 """The strongest ten octaves; what is weaker shares the first bar."""
 

@@ -59,8 +59,6 @@ class WhereMap(NamedTuple):
 
 
 MAP_CELLS = 8
-
-
 VEILS = 4
 """Steps of a veil; its densest hides four fifths of a picture."""
 

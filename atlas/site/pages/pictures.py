@@ -17,10 +17,7 @@ from atlas.site.text import clean, figure, share_of
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 OPENED_FEATURES_SHOWN = 60
-
-
 PICTURES_A_PAGE = 240
 
 

@@ -14,7 +14,6 @@ from atlas.site.text import figure, metric_value, percent
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-
 PUBLISHED = {
     "images": "5 million",
     "features": "81,920",
