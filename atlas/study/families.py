@@ -32,12 +32,12 @@ from atlas.sae.model import unit_directions
 from atlas.settings.study import FamiliesSettings
 from atlas.study import monosemanticity as mono
 from atlas.study.clusters import DIGITS, LEVELS, cluster_levels
+from atlas.study.intervals import wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DIRECTIONS = "directions.npy"
-Z_95 = 1.959964
 ROWS_PER_BLOCK = 512
 JUDGED_BY_NULL = 512
 """Features, drawn by seed, on which each null is measured."""
@@ -117,18 +117,6 @@ def run(job: Job) -> None:
 
 
 # --- relatives ---------------------------------------------------------------------------------
-
-
-def wilson(hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Return the Wilson interval of a rate; from 0 to 1 where nothing was tried."""
-    if not n:
-        return 0.0, 1.0
-    rate, spread = hits / n, z * z / n
-    middle = rate + spread / 2
-    half = z * float(np.sqrt(rate * (1 - rate) / n + spread / (4 * n)))
-    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
-    # At rates of 0 and 1 the last bit may fall on the wrong side.
-    return max(0.0, min(low, rate)), min(1.0, max(high, rate))
 
 
 def _common(some: NDArray[np.int64], others: NDArray[np.int64]) -> int:

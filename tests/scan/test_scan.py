@@ -33,7 +33,7 @@ from atlas.sae.activations import (
     write_tensors,
 )
 from atlas.sae.formats.own import write_own
-from atlas.sae.model import SAE
+from atlas.sae.model import SAE, Encoder
 from atlas.scan import scan
 from atlas.scan.by_feature import _strongest_first
 from atlas.scan.encode import scan_batch
@@ -387,7 +387,7 @@ def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_in
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(scan, "scan_batch", breaks_in_the_second_shard)
+    monkeypatch.setattr("atlas.scan.scanner.scan_batch", breaks_in_the_second_shard)
     with pytest.raises(KeyboardInterrupt):
         run_scan(tmp_path / "broken", sae, embed, ScanSettings())
     names = [path.name for path in (tmp_path / "broken/scan/parts").glob("*")]
@@ -403,7 +403,7 @@ def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_in
 def test_sums_are_taken_in_fixed_chunks(tmp_path, planted_inputs, monkeypatch):
     sae, embed = planted_inputs
     whole = all_bytes(run_scan(tmp_path / "whole", sae, embed, ScanSettings()))
-    monkeypatch.setattr(scan, "CHUNK_IMAGES", 24)
+    monkeypatch.setattr("atlas.scan.scanner.CHUNK_IMAGES", 24)
     found = [
         all_bytes(run_scan(tmp_path / str(batch), sae, embed, ScanSettings(), batch_images=batch))
         for batch in (9, 24, 100)
@@ -459,7 +459,7 @@ def test_picks_are_the_least_hashes_of_their_quantile(seed, counts, quantiles, w
                 (feature, cell, rank, image[at], half[at]) for rank, at in enumerate(picks)
             ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "LIKELY", likely)
+        patch.setattr("atlas.scan.quantiles.LIKELY", likely)
         found = pick_quantiles(owner, image[order], half[order].astype("f4"), kept)
     assert list(zip(*found.to_pydict().values(), strict=True)) == expected
 
@@ -467,7 +467,7 @@ def test_picks_are_the_least_hashes_of_their_quantile(seed, counts, quantiles, w
 def test_feature_blocks_change_nothing(tmp_path, planted_inputs, monkeypatch):
     sae, embed = planted_inputs
     whole = run_scan(tmp_path / "whole", sae, embed, ScanSettings())
-    monkeypatch.setattr(scan, "FIRINGS_PER_BLOCK", 300)
+    monkeypatch.setattr("atlas.scan.by_feature.FIRINGS_PER_BLOCK", 300)
     cut = run_scan(tmp_path / "cut", sae, embed, ScanSettings())
     assert all_bytes(whole) == all_bytes(cut)
 
@@ -513,7 +513,7 @@ def test_a_scan_whose_sample_differs_from_float64_fails_and_leaves_nothing(
             )
         return replace(found, image=image, feature=feature, activation=activation[kept])
 
-    monkeypatch.setattr(scan.Encoder, "fire_prepared", spoil)
+    monkeypatch.setattr(Encoder, "fire_prepared", spoil)
     with pytest.raises(CheckError, match=r"feature \d+ has activation .*, float64 says "):
         run_scan(tmp_path, sae, embed, ScanSettings())
     parts = tmp_path / "scan/parts"
