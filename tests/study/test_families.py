@@ -17,6 +17,7 @@ from atlas.settings.scan import ScanSettings
 from atlas.settings.study import FamiliesSettings, NeighborsSettings
 from atlas.study import families, neighbors
 from atlas.study.intervals import wilson
+from atlas.study.relatives import most_opposed
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_the_interval_is_wilson_s():
 def test_the_most_opposed_equals_looking_at_all(seed, n):
     rng = np.random.default_rng(seed)
     rows = rng.integers(-1, 2, (n, 3)).astype(np.float32)
-    found, cosines = families.most_opposed(rows, np.arange(n))
+    found, cosines = most_opposed(rows, np.arange(n))
     products = rows @ rows.T
     assert found.tolist() == products.argmin(axis=1).tolist()
     assert cosines.tolist() == products.min(axis=1).tolist()
