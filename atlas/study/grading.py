@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from atlas.base.float64 import inner_products
 from atlas.sae.activations import FeatureActivations
-from atlas.study.naming import Side, blocks_of_features, strongest
+from atlas.study.naming import DECIMALS, Side, blocks_of_features, strongest
 
-DECIMALS = 6
-"""Scores on images are rounded to this, so that no product's last bit decides an order."""
 TENTHS = 10
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.sae.activations import FeatureActivations
-from atlas.study.grading import DECIMALS
 
 FEWEST_FIRINGS = 10
 """Features that fire more rarely get no name."""
@@ -23,6 +22,8 @@ PRIOR_IMAGES = 2048
 RANDOM_SETS = 64
 NULL_QUANTILE = 0.95
 FEATURES_PER_BLOCK = 512
+DECIMALS = 6
+"""Scores on images are rounded to this, so that no product's last bit decides an order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
