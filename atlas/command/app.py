@@ -19,7 +19,8 @@ from atlas.site.hosts import HOSTS
 if TYPE_CHECKING:
     from types import FrameType
 
-    from atlas.lookup.atlas import Atlas, Feature
+    from atlas.lookup.atlas import Atlas
+    from atlas.lookup.records import Feature
 
 app = typer.Typer(
     name="atlas",
@@ -345,7 +346,7 @@ def feature(
 ) -> None:
     """Show what is known of one feature."""
     from atlas.lookup.atlas import Atlas
-    from atlas.lookup.atlas import as_json as plain
+    from atlas.lookup.records import as_json as plain
 
     with Atlas(atlas) as opened:
         found = opened.feature(number)
@@ -367,7 +368,7 @@ def search(
 ) -> None:
     """Find features by number, label or meaning."""
     from atlas.lookup.atlas import Atlas
-    from atlas.lookup.atlas import as_json as plain
+    from atlas.lookup.records import as_json as plain
 
     with Atlas(atlas) as opened:
         hits = opened.search(" ".join(text), limit)
@@ -425,7 +426,7 @@ def neighbors(
 ) -> None:
     """List the features whose decoder directions are most like one feature's."""
     from atlas.lookup.atlas import Atlas
-    from atlas.lookup.atlas import as_json as plain
+    from atlas.lookup.records import as_json as plain
 
     with Atlas(atlas) as opened:
         found = opened.neighbors(number, limit)
@@ -449,7 +450,7 @@ def image(
 ) -> None:
     """Open any picture: which features fire on it, and the concepts they form."""
     from atlas.lookup.atlas import Atlas
-    from atlas.lookup.atlas import as_json as plain
+    from atlas.lookup.records import as_json as plain
 
     with Atlas(atlas) as opened:
         found = opened.decompose(file, tau)
@@ -483,7 +484,7 @@ def image(
 def report(atlas: AtlasOpt = DEMO, as_json: JsonOpt = False) -> None:
     """Print the figures of the whole, each beside its baseline."""
     from atlas.lookup.atlas import Atlas
-    from atlas.lookup.atlas import as_json as plain
+    from atlas.lookup.records import as_json as plain
 
     with Atlas(atlas) as opened:
         figures = opened.report()
@@ -665,9 +666,9 @@ def coverage(
 ) -> None:
     """Say which concepts of a list the dictionary has, confuses and lacks."""
     from atlas.lookup.atlas import Atlas
-    from atlas.lookup.atlas import as_json as plain
     from atlas.lookup.coverage import coverage as cover
     from atlas.lookup.coverage import read_concepts
+    from atlas.lookup.records import as_json as plain
 
     listed = read_concepts(concepts)
     with Atlas(atlas) as opened:
@@ -714,7 +715,7 @@ def compare(
     as_json: JsonOpt = False,
 ) -> None:
     """Match the features of two SAEs on the same images, and list what each lacks."""
-    from atlas.lookup.atlas import as_json as plain
+    from atlas.lookup.records import as_json as plain
     from atlas.study.compare import compare as match
 
     found = match(a, b)
