@@ -57,9 +57,7 @@ def run(job: Job) -> None:
     write_parquet(job.out_dir / "replicates.parquet", replicate_table(subjects, drawn, found))
     write_parquet(job.out_dir / "side_effects.parquet", side_effects(subjects, found, natural))
     write_parquet(job.out_dir / "strips.parquet", strip_table(subjects, drawn, found))
-    write_json(
-        job.out_dir / "icons.json", {"icon_figures": icon_figures(job, subjects, found, look)}
-    )
+    write_json(job.out_dir / "icons.json", {"figures": icon_figures(job, subjects, found, look)})
 
 
 def help_run(job: Job) -> None:
