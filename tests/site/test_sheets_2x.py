@@ -18,7 +18,8 @@ from test_layouts import inputs_of, names_of
 from atlas.base.errors import SiteError
 from atlas.base.files import digest_file
 from atlas.base.sheets import side_of
-from atlas.prepare.plan import ALIVE_SHARE, CELL_BYTES, Size, site_tally
+from atlas.prepare.site_size import ALIVE_SHARE, CELL_BYTES, site_tally
+from atlas.prepare.sizes import Size
 from atlas.settings.site import SiteSettings
 from atlas.site import links, site
 from atlas.site.check import check_site
