@@ -38,7 +38,8 @@ from atlas.run.engines import Tell, cores, help_until_done
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import SAE, Firings, make_encoder
+from atlas.sae.encoding import Firings, make_encoder
+from atlas.sae.model import SAE
 from atlas.settings.icons import IconsSettings
 from atlas.settings.runtime import Runtime
 

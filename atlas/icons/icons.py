@@ -21,7 +21,7 @@ from atlas.icons.subjects import Subjects, find_subjects, plan_sheets
 from atlas.icons.tables import icon_table, replicate_table, side_effects, strip_table, webps_of
 from atlas.run.stage import Job
 from atlas.run.workers import own_device
-from atlas.sae.model import limit_threads
+from atlas.sae.encoding import limit_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -27,7 +27,7 @@ from atlas.base.sheets import Shelf, shelf
 from atlas.inputs.encoder import embed_levels, fit_of, load_encoder
 from atlas.run.stage import Job
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import make_encoder
+from atlas.sae.encoding import make_encoder
 
 if TYPE_CHECKING:
     import pyarrow as pa

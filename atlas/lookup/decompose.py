@@ -34,7 +34,7 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
     from atlas.concepts.grouping import groups_of, keep, sweep
     from atlas.inputs.encoder import embed_images, load_encoder, read_picture
     from atlas.sae.checkpoints import load_sae
-    from atlas.sae.model import make_encoder
+    from atlas.sae.encoding import make_encoder
 
     image = read_picture(path)
     sae = load_sae(sae_dir)

@@ -24,7 +24,8 @@ from atlas.icons.template import dense
 from atlas.inputs.embeddings import read_embeddings
 from atlas.inputs.encoder import embed_images, read_picture
 from atlas.run.workers import one_thread
-from atlas.sae.model import SAE, make_encoder
+from atlas.sae.encoding import make_encoder
+from atlas.sae.model import SAE
 from atlas.settings.load import Config
 from atlas.settings.outside import drawing_inputs
 

@@ -17,7 +17,8 @@ from atlas.inputs.embeddings import EmbeddingSet
 from atlas.run.engines import Tell, cores, help_until_done, make_locally, make_on_ray
 from atlas.run.stage import Job
 from atlas.sae.activations import SCAN, map_tensors
-from atlas.sae.model import SAE, decoder_norms, limit_threads
+from atlas.sae.encoding import limit_threads
+from atlas.sae.model import SAE, decoder_norms
 from atlas.scan.by_feature import write_by_feature
 from atlas.scan.figures import heldout_images, scan_figures
 from atlas.scan.fit import check_fit

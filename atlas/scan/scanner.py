@@ -17,7 +17,8 @@ from atlas.run.stage import Job
 from atlas.run.workers import keep_memory, own_device
 from atlas.sae.activations import write_tensors
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import SAE, Encoder, make_encoder
+from atlas.sae.encoding import Encoder, make_encoder
+from atlas.sae.model import SAE
 from atlas.sae.screens import WORTH_TRYING
 from atlas.scan.encode import CHUNK_IMAGES, Batch, check_chunk, join_batches, scan_batch
 from atlas.scan.parts import MERGED_AT_ONCE, SUFFIX, pack_chunk, part_tensors

@@ -15,7 +15,7 @@ from atlas.prepare.doctor import examine
 from atlas.prepare.estimates import ESTIMATES
 from atlas.prepare.machine import Card, Machine, card_tflops, look_at_machine
 from atlas.prepare.plan import make_plan
-from atlas.sae.model import Encoder
+from atlas.sae.encoding import Encoder
 from atlas.settings.load import load_config
 
 PRESETS = sorted((Path(__file__).parents[2] / "data" / "presets").glob("*.toml"))

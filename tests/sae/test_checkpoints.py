@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from atlas.base.errors import AtlasError
 from atlas.sae.checkpoints import FORMATS, formats_markdown, load_sae
-from atlas.sae.model import decode, encode
+from atlas.sae.encoding import decode, encode
 from atlas.settings.sae import CheckpointFormat, SaeSettings
 
 ROOT = Path(__file__).parents[2]

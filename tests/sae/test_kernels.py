@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from planted import exact_sae
 
 from atlas.sae import float_screens
+from atlas.sae.encoding import make_encoder
 from atlas.sae.float_screens import _find_kernel, _not_less_by_torch
-from atlas.sae.model import make_encoder
 
 VALUES = st.sampled_from([-np.inf, -1.0, -1e-30, 0.0, 0.5, 1.0, 300.0, np.inf, np.nan])
 

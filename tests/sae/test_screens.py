@@ -12,8 +12,9 @@ from planted import exact_sae, oracle
 
 from atlas.base.errors import ConfigError
 from atlas.sae import float_screens, screening, screens
+from atlas.sae.encoding import Encoder, fire, make_encoder, products_on_device
 from atlas.sae.int8_screen import make_int8, make_rotation
-from atlas.sae.model import SAE, Encoder, fire, make_encoder, products_on_device
+from atlas.sae.model import SAE
 from atlas.sae.screening import Needs, unlike
 
 SCREENS = ("float32", "bf16", "int8")
