@@ -8,21 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 from atlas.base.errors import ConfigError
-from atlas.base.files import DigestCache, tell_no_room
+from atlas.base.files import DigestCache, explain_full_disk
 from atlas.base.progress import Progress
-from atlas.run.stage import (
-    Outcome,
-    Source,
-    Stage,
-    build,
-    hold,
-    make_job,
-    make_plan,
-    outside_source,
-    stage_source,
-    why_damaged,
-    why_stale,
-)
+from atlas.run.build import Outcome, build_stage, locked, make_job
+from atlas.run.receipt import make_plan, outside_source, stage_source, why_damaged, why_stale
+from atlas.run.stage import Source, Stage
 from atlas.sae.fetch import fetch_sae
 from atlas.settings.load import Config, save_config, settings_of
 from atlas.settings.outside import needs_conversion, outside_files, sae_path
@@ -145,13 +135,13 @@ def build_atlas(
     """
     wanted_stages(config, only)  # an unknown name is told before anything is fetched
     outcomes = []
-    with hold(config.out_dir), tell_no_room("build", config.out_dir):
+    with locked(config.out_dir), explain_full_disk("build", config.out_dir):
         fetch_sae(config, progress)
         wanted = wanted_stages(config, only)
         cache = DigestCache(config.out_dir / ".digests.json")
         for stage in wanted:
             outcomes.append(
-                build(
+                build_stage(
                     stage,
                     import_module(stage.module).run,
                     settings=settings_of(config, stage.name),

@@ -40,7 +40,7 @@ def draft(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def tell_no_room(what: str, folder: Path) -> Iterator[None]:
+def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
     """Turn whatever a library says of a full disk into one line; all else goes on as it came.
 
     Args:

@@ -30,7 +30,7 @@ from atlas.base.files import draft, read_parquet, write_json, write_parquet
 from atlas.base.float64 import squared_lengths
 from atlas.base.tables import BINS_AN_OCTAVE, LOWEST_OCTAVE, OCTAVES
 from atlas.inputs.embeddings import EmbeddingSet, read_embeddings
-from atlas.run.engines import Tell, cores, help_until_done, make_locally, make_on_ray
+from atlas.run.engines import Report, cores, help_until_done, make_in_processes, make_on_ray
 from atlas.run.stage import Job
 from atlas.run.workers import keep_memory, own_device
 from atlas.sae.activations import (
@@ -170,7 +170,7 @@ def help_run(job: Job) -> None:
     watch.report()
 
 
-def make_part(job: Job, number: int, tell: Tell) -> bool:
+def make_part(job: Job, number: int, tell: Report) -> bool:
     """Make the part of one shard, unless another process is at it: then return False."""
     limit_threads(job.runtime.threads)
     hand = _hand_of_process(job)
@@ -191,7 +191,7 @@ def _spread(hand: _Hand, missing: Sequence[int], watch: _Watch) -> None:
         long = images * hand.sae.n_features * hand.sae.width > WORTH_WORKERS
         workers = min(runtime.workers or (cores() if long else 1), len(missing))
         if workers > 1:
-            make_locally(hand.job, make_part, missing, workers, watch.tell)
+            make_in_processes(hand.job, make_part, missing, workers, watch.tell)
 
 
 class _Watch:
@@ -315,7 +315,7 @@ class _Hand:
             if not self.job.has_part(shard.name, SUFFIX, self.key(number))
         ]
 
-    def write(self, number: int, tell: Tell, path: Path) -> None:
+    def write(self, number: int, tell: Report, path: Path) -> None:
         """Scan one shard into a file."""
         shard = self.embeddings.shards[number]
         vectors = self.embeddings.read_shard(shard)
@@ -336,7 +336,7 @@ class _Hand:
                 tallies = [merge(tallies, top_images)]
         write_tensors(path, part_tensors(merge(tallies, top_images), columns))
 
-    def _batches(self, block: NDArray[np.floating[Any]], tell: Tell) -> Iterator[Batch]:
+    def _batches(self, block: NDArray[np.floating[Any]], tell: Report) -> Iterator[Batch]:
         step = self.job.runtime.batch_images
         for start in range(0, len(block), step):
             batch = scan_batch(self.encoder, block[start : start + step])

@@ -23,6 +23,9 @@ def build(root: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
 def finish(process: subprocess.Popen[bytes]) -> None:
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors.decode()
+    assert b"Traceback" not in errors, (
+        errors.decode()
+    )  # a worker's, whose parts the build would make
 
 
 def all_bytes(root: Path) -> dict[str, bytes]:
@@ -73,7 +76,7 @@ def scan_workers(build_pid: int) -> list[int]:
             words = (path.parent / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if parent == build_pid and b"lend_a_hand" in words:
+        if parent == build_pid and b"from atlas.run.engines import work" in words:
             found.append(int(path.parent.name))
     return found
 

@@ -5,7 +5,7 @@ import sys
 
 GUARDLESS = """
 import operator
-from atlas.workers import in_workers
+from atlas.run.workers import in_workers
 print("from the top")
 print(list(in_workers(["cpu", "cpu"], str, operator.add, ["a", "b", "c"])))
 """
