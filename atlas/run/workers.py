@@ -108,7 +108,17 @@ def in_workers(
         for task in chain(first, remaining):
             yield work(tools, task)
         return
-    # spawn: a forked copy of a process that has used CUDA or OpenMP is broken.
+    yield from _in_pool(devices, make_tools, work, chain(first, remaining))
+
+
+def _in_pool(
+    devices: Sequence[str],
+    make_tools: Callable[[str], Tools],
+    work: Callable[[Tools, Task], Result],
+    tasks: Iterable[Task],
+) -> Iterator[Result]:
+    """Do what in_workers does, with one process per device."""
+    # spawn: a forked copy of a process that has used CUDA or OpenMP may hang.
     context = get_context("spawn")
     unassigned = context.SimpleQueue()
     for device in devices:
@@ -118,7 +128,7 @@ def in_workers(
     ) as pool:
         try:
             futures: deque[Future[Result]] = deque()
-            for task in chain(first, remaining):
+            for task in tasks:
                 with _hide_main():  # submit may start a process
                     futures.append(pool.submit(_work, work, task))
                 if len(futures) >= TASKS_AHEAD * len(devices):
