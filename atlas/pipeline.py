@@ -36,13 +36,13 @@ STAGES = (
     _stage("icons",     "icons",     3, "embed sae scan encoder decoder template second_encoder"),
     _stage("where",     "icons",     1, "embed sae scan encoder"),
     _stage("concepts",  "concepts",  2, "embed sae scan encoder decoder template"),
-    _stage("catalog",   "catalog",   6, "embed sae scan neighbors families compare names icons where "
-                                        "concepts vocabulary figures", unstable=(DATABASE,)),
+    _stage("catalog",   "catalog",   6, "embed sae scan neighbors families compare names icons "
+                                        "where concepts vocabulary figures", unstable=(DATABASE,)),
     _stage("site",      "site",     13, "embed compare icons concepts catalog templates"),
 )
 # fmt: on
-"""In the order of the build. A need that the configuration lacks is left out; "sae" is made by train
-or convert, unless the configuration names an SAE in our own format."""
+"""In the order of the build. A need that the configuration lacks is left out. The need "sae" is made
+by train or convert, unless the configuration names an SAE in our own format."""
 SHARED = ("scan", "icons")
 """Stages whose parts can be shared by all processes that torchrun starts."""
 WAIT_S = 2.0

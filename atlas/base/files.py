@@ -23,13 +23,13 @@ DISK_FULL = (
     *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
     "requested and",
 )
-"""Messages of the operating system for a full disk, a quota, a size limit; and of numpy, whose error
-has no errno."""
+"""Messages of the operating system for a full disk, a quota and a size limit, and of numpy, whose
+error has no errno."""
 
 
 @contextmanager
 def draft(path: Path) -> Iterator[Path]:
-    """Yield a path beside the final one to write to; it is renamed at the end if nothing was raised."""
+    """Yield a path to write to, which is renamed to the final one if nothing was raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + DRAFT_SUFFIX)
     try:

@@ -16,7 +16,7 @@ LANES = 64
 NUMBERS_PER_BLOCK = 81_920
 """Numbers of each operand that are multiplied at once: few enough to stay in the cache."""
 WORTH_COMPILING = 30_000_000
-"""Multiplications from which on the compiled loop pays off: importing numba takes most of a second."""
+"""Multiplications above which the compiled loop pays off: importing numba takes most of a second."""
 
 
 def inner_products(

@@ -36,7 +36,7 @@ class Stage:
     version: int
     """Raise by one when the same inputs and settings shall give other bytes."""
     needs: tuple[str, ...]
-    """Names of the stages and outside inputs that it reads, as far as the configuration has them."""
+    """Names of the stages and outside inputs that it reads; a configuration may lack some."""
     unstable: tuple[str, ...] = ()
     """Files whose bytes differ between equal builds; left out of the digest of the outputs."""
 

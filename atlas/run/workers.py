@@ -69,7 +69,7 @@ def keep_memory() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit torch to one thread within the block: another number of threads changes the last bits."""
+    """Limit torch to one thread within the block: the number of threads changes the last bits."""
     import torch
 
     keep_memory()
@@ -174,7 +174,7 @@ def _work(work: Callable[[Any, Any], Any], task: Any) -> Any:
 
 
 def _exit_with_parent() -> None:
-    """Exit when the build is gone: a killed build can't stop its workers, which would wait forever."""
+    """Exit when the build is gone: a killed one can't stop its workers, which would wait forever."""
     build = parent_process()
     assert build is not None
     build.join()
