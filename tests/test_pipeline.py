@@ -19,7 +19,7 @@ from planted import plant
 
 from atlas.command.app import run
 from atlas.pipeline import STAGES
-from atlas.run.stage import read_receipt
+from atlas.run.receipt import read_receipt
 
 AFTER_EMBED = ["embed", "scan", "neighbors", "families", "concepts", "catalog", "site"]
 """The stages of an atlas whose SAE is given, without words or a decoder."""

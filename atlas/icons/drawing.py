@@ -34,7 +34,7 @@ from atlas.inputs.encoder import (
     read_encoder_note,
     read_picture,
 )
-from atlas.run.engines import Tell, cores, help_until_done
+from atlas.run.engines import Report, cores, help_until_done
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread
 from atlas.sae.checkpoints import load_sae
@@ -219,7 +219,7 @@ def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
     missing = [s for s in sheets if not job.has_part(s.name, ".parquet", keys[s.name])]
     job.progress.start("pictures", total=sum(len(s.labels) for s in missing), unit="pictures")
 
-    def make(job: Job, number: int, tell: Tell) -> bool:
+    def make(job: Job, number: int, tell: Report) -> bool:
         sheet = missing[number]
 
         def write(path: Path) -> None:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from atlas.base.files import digest_json
-from atlas.base.sheets import Shelf
+from atlas.base.picture_store import PictureStore
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.chapter import Chapter, read_chapter
@@ -61,7 +61,7 @@ class Shop:
     book: Book
     turns: Turns
     sheets: Sheets
-    small: Shelf
+    small: PictureStore
     """Thumbnails that go into sheets."""
 
 
