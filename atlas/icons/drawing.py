@@ -27,13 +27,8 @@ from atlas.base.files import read_parquet, write_parquet
 from atlas.icons.decoder import Renderer, open_renderer
 from atlas.icons.renderers.drawing import Drawing
 from atlas.icons.template import Template, make_template
-from atlas.inputs.encoder import (
-    Encoder,
-    embed_images,
-    load_encoder,
-    read_encoder_note,
-    read_picture,
-)
+from atlas.inputs.encoder import Encoder, embed_images, load_encoder, read_encoder_note
+from atlas.inputs.picture import read_picture
 from atlas.run.engines import Report, cores, help_until_done
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread

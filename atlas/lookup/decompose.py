@@ -32,7 +32,8 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
     import numpy as np
 
     from atlas.concepts.grouping import groups_of, keep, sweep
-    from atlas.inputs.encoder import embed_images, load_encoder, read_picture
+    from atlas.inputs.encoder import embed_images, load_encoder
+    from atlas.inputs.picture import read_picture
     from atlas.sae.checkpoints import load_sae
     from atlas.sae.encoding import make_encoder
 

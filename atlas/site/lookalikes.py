@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.inputs.ingest import difference_hash
+from atlas.inputs.picture import difference_hash
 
 NEAR_BITS = 6
 """Bits of 64 in which two hashes of one picture may differ."""
