@@ -18,6 +18,7 @@ from atlas.inputs.shard_index import (
     IMAGE_COLUMNS,
     Embedded,
     ShardFile,
+    embedding_set,
     number_images,
     write_index,
 )
