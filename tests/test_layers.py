@@ -31,7 +31,7 @@ HOMES = {
     "numba": {"base.loops"},
     "open_clip": {"inputs.encoder"},
     "timm": {"inputs.encoder"},
-    "sklearn": {"study.map_places"},
+    "sklearn": {"study.map"},
     "torch": {
         "icons.decoder",
         "icons.renderers",
@@ -46,7 +46,7 @@ HOMES = {
     "torchvision": {"inputs.encoder"},
     "transformers": {"icons.renderers.pipelines"},
     "triton": {"sae.kernels"},
-    "umap": {"study.map_places"},
+    "umap": {"study.map"},
 }
 """The rooms or modules that may import a heavy library, at the top or later."""
 ASKS_WHAT_IS_INSTALLED = "prepare.doctor"
