@@ -5,23 +5,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from rooms import FLOORS
 
 from atlas.pipeline import STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "atlas"
-FLOORS = (
-    ("base",),
-    ("settings",),
-    ("run",),
-    ("inputs", "sae"),
-    ("scan", "study", "icons", "pipeline"),
-    ("concepts", "catalog", "site"),
-    ("lookup", "prepare"),
-    ("training", "command", "demo"),
-    ("__init__", "__main__"),
-)
-"""The rooms of each floor, lowest first; pipeline and the two entrances are modules."""
 HOMES = {
     "diffusers": {"icons.renderers.pipelines", "icons.renderers.stable_cascade"},
     "duckdb": {"catalog", "lookup", "site"},

@@ -148,11 +148,11 @@ def test_a_preset_says_what_to_fetch_with_sizes_and_what_is_missing(path, nowher
     assert not config.out_dir.exists()
 
 
-def test_the_presets_are_those_of_the_readme():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_presets_are_the_documented_ones():
+    page = (Path(__file__).parents[2] / "docs" / "real-models.md").read_text()
     assert len(PRESETS) == 4
     for path in PRESETS:
-        assert f"data/presets/{path.name}" in readme
+        assert f"data/presets/{path.name}" in page
 
 
 def test_a_card_takes_the_time_from_the_stages_that_it_runs(nowhere):
