@@ -46,7 +46,7 @@ MIDDLE = {
     "catalog": "atlas.duckdb",
 }
 """Start of the name of a file in the middle of a stage, behind a part that is finished."""
-STOPPED = "atlas: stopped; the same command goes on from here"
+STOPPED = "atlas: stopped; run the same command to resume"
 
 
 def atlas(*arguments: object) -> tuple[int, list[str], list[str]]:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 GROUPS = (build, look, steer, publish)
-"""Modules whose commands are known by being imported."""
+"""Importing these modules registers their commands."""
 PATIENCE_S = 2.0
-"""Seconds that a stopped command may take to leave by itself; nothing is lost if it can't."""
+"""Seconds before a stopped command is ended by force. Nothing is lost then either."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -34,8 +34,8 @@ def run(arguments: Sequence[str]) -> int:
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         signals.append(number)
-        print("\natlas: stopped; the same command goes on from here", file=sys.stderr)
-        # A query of DuckDB's now and then swallows the exception and runs on.
+        print("\natlas: stopped; run the same command to resume", file=sys.stderr)
+        # DuckDB sometimes swallows the exception inside a query and runs on.
         deadlines.append(threading.Timer(PATIENCE_S, os._exit, [128 + number]))
         deadlines[-1].daemon = True
         deadlines[-1].start()
@@ -51,11 +51,11 @@ def run(arguments: Sequence[str]) -> int:
         print(f"atlas: {error}", file=sys.stderr)
         return 1
     except RuntimeError:
-        # A query of DuckDB's turns the SystemExit of a signal into one of these.
+        # DuckDB turns a SystemExit raised inside a query into a RuntimeError.
         if not signals:
             raise
         return 128 + signals[0]
-    except BrokenPipeError:  # the reader, head for instance, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         sys.stdout = None  # nothing more can be printed
         return 0
     finally:

@@ -17,43 +17,44 @@ from atlas.command.printing import print_json, print_table, short_path
 @app.command()
 def build(
     config: Annotated[
-        Path | None, typer.Argument(help="The atlas's TOML file.", metavar="CONFIG")
+        Path | None, typer.Argument(help="TOML file of the atlas.", metavar="CONFIG")
     ] = None,
     stages: Annotated[
         list[str] | None,
-        typer.Argument(help="Last stages wanted; all by default.", metavar="[STAGE...]"),
+        typer.Argument(help="Build up to these stages; all by default.", metavar="[STAGE...]"),
     ] = None,
     changes: SetOpt = None,
-    force: Annotated[bool, typer.Option("--force", help="Build even what is current.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build current stages too.")] = False,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="As --set runtime.workers.")
+        int | None, typer.Option("--workers", min=0, help="Same as --set runtime.workers.")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option("--engine", help="As --set runtime.engine: local, ranks or ray.")
+        str | None,
+        typer.Option("--engine", help="Same as --set runtime.engine: local, ranks or ray."),
     ] = None,
     address: Annotated[
-        str | None, typer.Option("--address", help="As --set runtime.address.")
+        str | None, typer.Option("--address", help="Same as --set runtime.address.")
     ] = None,
     pictures: Annotated[
         Path | None,
-        typer.Option("--pictures", help="Instead of CONFIG: a folder of pictures, or archives."),
+        typer.Option("--pictures", help="Instead of CONFIG: a folder of pictures or archives."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="With --pictures: folder of the new atlas.")
+        Path | None, typer.Option("--out", help="With --pictures: the folder of the new atlas.")
     ] = None,
     encoder: Annotated[
         Path | None,
-        typer.Option("--encoder", help="With --pictures: the encoder; the demo's by default."),
+        typer.Option("--encoder", help="With --pictures: the encoder; by default the demo's."),
     ] = None,
     sae: Annotated[
         Path | None,
         typer.Option(
             "--sae",
-            help="With --pictures: the SAE. By default the demo's with the demo's encoder; else one is trained.",
+            help="With --pictures: the SAE; by default the demo's if the encoder is the demo's, otherwise one is trained.",
         ),
     ] = None,
 ) -> None:
-    """Build what is stale of an atlas; go on where an earlier build was stopped."""
+    """Build the stale stages of an atlas; resume an interrupted build."""
     from atlas.base.progress import Progress
     from atlas.pipeline import build_atlas, help_build
     from atlas.prepare.begin import begin_atlas
@@ -71,7 +72,7 @@ def build(
     if loaded.runtime.engine == "ranks":
         if force:
             raise ConfigError(
-                "build --force clears what other processes write; leave out --engine ranks"
+                "--force would delete what other processes are writing; leave out --engine ranks"
             )
         if os.environ.get("RANK", "0") != "0":
             help_build(loaded, tuple(stages or ()), Progress(silent=True))
@@ -95,19 +96,22 @@ def sweep(
         list[str],
         typer.Option(
             "--try",
-            help="Settings of [train] to try, as 'train.activation=topk train.k=32'. Repeated.",
+            help="Settings of [train] to try, such as 'train.activation=topk train.k=32'. May be repeated.",
         ),
     ],
     least_explained: Annotated[
         float,
         typer.Option(
-            "--least-explained", min=0, max=1, help="Share of variance that is to be explained."
+            "--least-explained",
+            min=0,
+            max=1,
+            help="Share of variance that the SAE must explain, at least.",
         ),
     ] = 0.65,
     changes: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Train with several settings, and set sparsity beside explained variance."""
+    """Train SAEs with several settings and compare sparsity and explained variance."""
     from dataclasses import asdict
 
     from atlas.base.progress import Progress
@@ -126,41 +130,42 @@ def sweep(
         print_json({"tried": rows, "chosen": found.chosen, "why": found.why})
         return
     print_table(HEAD, [one.cells(i + 1) for i, one in enumerate(found.tried)])
-    print(f"take {chosen.settings}: {found.why}")
-    print(f"its SAE, for [sae] path: {short_path(chosen.folder)}")
+    print(f"chosen: {chosen.settings}: {found.why}")
+    print(f"to use it, set sae.path to {short_path(chosen.folder)}")
     print(f"open {short_path(chosen.folder.parents[1] / 'report.html')}")
 
 
 @app.command()
 def encoder(
     model: Annotated[
-        str, typer.Argument(help="open_clip's name of a model, or hf-hub:ID.", metavar="MODEL")
+        str, typer.Argument(help="Name of an open_clip model, or hf-hub:ID.", metavar="MODEL")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to keep it in.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to save it to.")],
     pretrained: Annotated[
         str,
-        typer.Option("--pretrained", help="open_clip's tag of the weights, or a checkpoint file."),
+        typer.Option("--pretrained", help="open_clip tag of the weights, or a checkpoint file."),
     ] = "",
 ) -> None:
-    """Fetch an image encoder once, for embed.encoder; every later step reads the folder."""
+    """Save an open_clip model to a folder, for embed.encoder."""
     from atlas.inputs.encoder import fetch_encoder
 
     note = fetch_encoder(model, pretrained, out)
-    print(f"kept {note['id']}, {note['width']} dimensions, in {out}; set embed.encoder to it")
+    print(f"saved {note['id']}, {note['width']} dimensions, to {out}; set embed.encoder to it")
 
 
 @app.command()
 def status(
     config: Annotated[
-        Path, typer.Argument(help="The atlas's TOML file.", metavar="[CONFIG]")
+        Path, typer.Argument(help="TOML file of the atlas.", metavar="[CONFIG]")
     ] = Path("data/demo/atlas.toml"),
     changes: SetOpt = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every file again, trusting no date.")
+        bool,
+        typer.Option("--verify", help="Read every file again instead of trusting sizes and times."),
     ] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Say which stages a build would run, and why."""
+    """Show which stages a build would run, and why."""
     from atlas.pipeline import status as stage_status
     from atlas.settings.load import load_config
 
@@ -176,7 +181,7 @@ def status(
 
 @app.command()
 def plan(config: ConfigArg, changes: SetOpt = None, as_json: JsonOpt = False) -> None:
-    """Say what a build would need before anything runs: time, disk, memory, and what is missing."""
+    """Estimate the time, disk and memory of a build, and list what is missing."""
     from atlas.prepare.plan import make_plan
     from atlas.settings.load import load_config
 
@@ -198,12 +203,12 @@ def plan(config: ConfigArg, changes: SetOpt = None, as_json: JsonOpt = False) ->
 @app.command()
 def doctor(
     config: Annotated[
-        Path | None, typer.Argument(help="Check this atlas's inputs too.", metavar="[CONFIG]")
+        Path | None, typer.Argument(help="Also check the inputs of this atlas.", metavar="[CONFIG]")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Torch device to check.")] = "cpu",
     as_json: JsonOpt = False,
 ) -> None:
-    """Check this machine: packages, device, and that a small scan is exact on it."""
+    """Check packages and device, and that a small scan is exact on this machine."""
     from atlas.prepare.doctor import examine
 
     findings = examine(config, device)

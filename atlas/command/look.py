@@ -24,7 +24,7 @@ def feature(
     atlas: AtlasOpt = DEMO,
     as_json: JsonOpt = False,
 ) -> None:
-    """Show what is known of one feature."""
+    """Show one feature: what it fires on, its statistics, its neighbors."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.records import as_json as plain
 
@@ -71,7 +71,7 @@ def neighbors(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Neighbors shown.")] = 8,
     as_json: JsonOpt = False,
 ) -> None:
-    """List the features whose decoder directions are most like one feature's."""
+    """List the features with the most similar decoder directions."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.records import as_json as plain
 
@@ -95,7 +95,7 @@ def image(
     ] = "fine",
     as_json: JsonOpt = False,
 ) -> None:
-    """Open any picture: which features fire on it, and the concepts they form."""
+    """Split any picture into the features that fire on it and the concepts they form."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.records import as_json as plain
 
@@ -129,7 +129,7 @@ def image(
 
 @app.command()
 def report(atlas: AtlasOpt = DEMO, as_json: JsonOpt = False) -> None:
-    """Print the figures of the whole, each beside its baseline."""
+    """Print the figures of the whole atlas, each beside its baseline."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.records import as_json as plain
 
@@ -162,7 +162,7 @@ def sql(
     atlas: AtlasOpt = DEMO,
     as_json: JsonOpt = False,
 ) -> None:
-    """Ask the catalog anything, in SQL; build/README.md lists the tables."""
+    """Query the catalog in SQL; build/README.md lists the tables."""
     from atlas.lookup.atlas import Atlas
 
     with Atlas(atlas) as opened:
@@ -178,12 +178,12 @@ def sql(
 @app.command()
 def coverage(
     concepts: Annotated[
-        Path, typer.Argument(help="Text file with one concept a line.", metavar="CONCEPTS")
+        Path, typer.Argument(help="Text file with one concept per line.", metavar="CONCEPTS")
     ],
     atlas: AtlasOpt = DEMO,
     as_json: JsonOpt = False,
 ) -> None:
-    """Say which concepts of a list the dictionary has, confuses and lacks."""
+    """Show which concepts of a list the SAE has, confuses or lacks."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.coverage import coverage as cover
     from atlas.lookup.coverage import read_concepts
@@ -230,10 +230,12 @@ def coverage(
 @app.command()
 def compare(
     a: Annotated[Path, typer.Argument(help="Folder of an atlas.", metavar="A")],
-    b: Annotated[Path, typer.Argument(help="Another one, on the same images.", metavar="B")],
+    b: Annotated[
+        Path, typer.Argument(help="Folder of another atlas of the same images.", metavar="B")
+    ],
     as_json: JsonOpt = False,
 ) -> None:
-    """Match the features of two SAEs on the same images, and list what each lacks."""
+    """Match the features of two SAEs on the same images; list what each lacks."""
     from atlas.lookup.records import as_json as plain
     from atlas.study.compare import compare as match
 
@@ -273,7 +275,7 @@ def compare(
 
 
 def _show_icon(opened: Atlas, found: Feature) -> None:
-    """Print the feature's picture, where it may be shown and the terminal can."""
+    """Print the feature's icon, if it may be shown and the terminal can show it."""
     from atlas.lookup.terminal import protocol_of, show_picture
 
     path = opened.icon_path(found.feature)
@@ -282,7 +284,7 @@ def _show_icon(opened: Atlas, found: Feature) -> None:
 
 
 def _describe(found: Feature) -> Iterable[str]:
-    """Yield the lines that a person reads about a feature."""
+    """Yield the lines printed about a feature."""
     name = ", ".join(label.label for label in found.labels) or "no name"
     yield f"{found.citation}  {name}"
     if not found.alive:

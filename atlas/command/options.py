@@ -16,14 +16,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 icons_app = typer.Typer(help="Choose how icons are drawn.", no_args_is_help=True)
-export_app = typer.Typer(help="Write parts of an atlas for other tools.", no_args_is_help=True)
+export_app = typer.Typer(help="Export parts of an atlas for other tools.", no_args_is_help=True)
 app.add_typer(icons_app, name="icons")
 app.add_typer(export_app, name="export")
 
 
-ConfigArg = Annotated[Path, typer.Argument(help="The atlas's TOML file.", metavar="CONFIG")]
+ConfigArg = Annotated[Path, typer.Argument(help="TOML file of the atlas.", metavar="CONFIG")]
 AtlasOpt = Annotated[Path, typer.Option("--atlas", help="Folder of a built atlas.")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SetOpt = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting: section.key=value. May be repeated."),

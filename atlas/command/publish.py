@@ -18,7 +18,7 @@ def serve(
         int, typer.Option("--port", help="Port on 127.0.0.1; 0 picks a free one.")
     ] = 8000,
 ) -> None:
-    """Show an atlas's site on this machine, until stopped."""
+    """Serve the site of an atlas on this machine, until stopped."""
     from atlas.site.serve import serve_folder
 
     serve_folder(atlas / "site", port, announce=print)
@@ -30,10 +30,10 @@ def check(
     / "site",
     host: Annotated[
         str,
-        typer.Option("--host", help=f"Hold it against this host's limits too: {', '.join(HOSTS)}."),
+        typer.Option("--host", help=f"Also check the limits of this host: {', '.join(HOSTS)}."),
     ] = "local",
 ) -> None:
-    """Check a finished site: links, anchors, scripts, sizes."""
+    """Check links, anchors, scripts and sizes of a finished site."""
     from atlas.site.check import check_host, check_site
 
     checked = check_site(site)

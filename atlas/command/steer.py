@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ from atlas.command.options import (
 )
 from atlas.command.printing import print_json, print_table, short_path
 
-if TYPE_CHECKING:
-    pass
-
 
 @app.command()
 def names(
@@ -33,17 +30,19 @@ def names(
     ] = None,
     sheets: Annotated[
         Path | None,
-        typer.Option("--contact-sheets", help="Write a sheet of pictures a feature to a folder."),
+        typer.Option(
+            "--contact-sheets", help="Write a sheet of pictures for each feature to this folder."
+        ),
     ] = None,
     features: Annotated[
-        list[int] | None, typer.Option("--feature", help="Only this one. May be repeated.")
+        list[int] | None, typer.Option("--feature", help="Only this feature. May be repeated.")
     ] = None,
 ) -> None:
-    """Take names from outside, or write contact sheets for whoever is to give them."""
+    """Import names for features, or write contact sheets to name them from."""
     from atlas.lookup.atlas import Atlas
 
     if (given is None) == (sheets is None):
-        raise ConfigError("names needs --from FILE or --contact-sheets DIR, one of them")
+        raise ConfigError("names needs either --from FILE or --contact-sheets DIR")
     if given is not None:
         from atlas.study.name_files import keep_names
 
@@ -62,18 +61,24 @@ def tune_icons(
     config: ConfigArg,
     out: Annotated[Path, typer.Option("--out", help="Folder of the page.")] = Path("build/tune"),
     scales: Annotated[
-        str, typer.Option("--scales", help="Template scales, with commas.")
+        str, typer.Option("--scales", help="Template scales, separated by commas.")
     ] = "0,0.2,0.5",
     strengths: Annotated[
-        str, typer.Option("--strengths", help="Strengths in icons.strength_unit, with commas.")
+        str,
+        typer.Option("--strengths", help="Strengths in icons.strength_unit, separated by commas."),
     ] = "",
     features: Annotated[
-        str, typer.Option("--features", help="Features to show, with commas; by lot if none.")
+        str,
+        typer.Option(
+            "--features", help="Features to show, separated by commas; random ones by default."
+        ),
     ] = "",
-    sample: Annotated[int, typer.Option("--sample", min=1, help="Features for the curve.")] = 24,
+    sample: Annotated[
+        int, typer.Option("--sample", min=1, help="Number of features for the curve.")
+    ] = 24,
     changes: SetOpt = None,
 ) -> None:
-    """Draw a grid of template scales and strengths, and the round trip against strength."""
+    """Draw icons at several template scales and strengths, with their round trips."""
     from atlas.base.progress import Progress
     from atlas.lookup.tune import Choice, tune
     from atlas.settings.load import load_config
@@ -107,12 +112,12 @@ def tune_icons(
 
 @export_app.command("directions")
 def export_directions(
-    features: Annotated[list[int], typer.Argument(help="Numbers of features.", metavar="ID...")],
+    features: Annotated[list[int], typer.Argument(help="Feature numbers.", metavar="ID...")],
     out: Annotated[Path, typer.Option("--out", help="The .npy file, (feature, d) float32.")],
     atlas: AtlasOpt = DEMO,
-    unit: Annotated[bool, typer.Option("--unit", help="Scale each row to length 1.")] = False,
+    unit: Annotated[bool, typer.Option("--unit", help="Normalize each row to length 1.")] = False,
 ) -> None:
-    """Write decoder rows of chosen features, for other tools that steer."""
+    """Write decoder rows of chosen features, for steering with other tools."""
     from atlas.lookup.steer import export_directions as write
     from atlas.sae.checkpoints import load_sae
     from atlas.settings.load import saved_config
@@ -129,21 +134,25 @@ def steer(
     picture: Annotated[
         str, typer.Argument(help="A picture file, or the number of an image.", metavar="IMAGE")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The picture: .webp, .png or .jpg.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .webp, .png or .jpg.")],
     concepts: Annotated[
-        list[str] | None, typer.Option("--concept", help="Multiply a concept: 3=2.0.")
+        list[str] | None,
+        typer.Option("--concept", help="Multiply a concept: 3=2.0 doubles concept 3."),
     ] = None,
     features: Annotated[
         list[str] | None,
-        typer.Option("--feature", help="Turn a feature: 17=40 sets, 17=+40 adds, 17=x2 doubles."),
+        typer.Option(
+            "--feature", help="Change a feature: 17=40 sets it, 17=+40 adds, 17=x2 doubles."
+        ),
     ] = None,
     atlas: AtlasOpt = DEMO,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of the noise; the icons' by default.")
+        int | None,
+        typer.Option("--seed", min=0, help="Seed of the noise; by default that of the icons."),
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Turn a picture's concepts and features up or down, draw it, and measure what came of it."""
+    """Turn concepts and features of a picture up or down, draw it, and measure the result."""
     from atlas.lookup.steer import picture_kind, read_turn, save_picture
     from atlas.lookup.steer import steer as turn_knobs
     from atlas.settings.load import saved_config
@@ -184,4 +193,4 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(number) for number in text.split(",") if number.strip())
     except ValueError as error:
-        raise ConfigError(f"{option} takes numbers with commas, got {text!r}") from error
+        raise ConfigError(f"{option} takes numbers separated by commas, got {text!r}") from error
