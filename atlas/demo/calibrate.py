@@ -22,7 +22,8 @@ from atlas.sae.activations import FeatureActivations
 from atlas.settings.load import load_config
 from atlas.settings.study import NamesSettings
 from atlas.study import naming
-from atlas.study.names import caption_words
+from atlas.study.caption_words import caption_words
+from atlas.study.grading import grade, make_exam
 
 TEMPERATURES = (5.0, 10.0, 20.0, 40.0)
 PRIOR_WEIGHTS = (0.25, 0.5, 0.75, 1.0)
@@ -50,15 +51,12 @@ def run() -> None:
         lexicon = naming.make_lexicon(words, vectors[choose.images], temperature, SEED)
         means, used = naming.mean_images(by_feature, vectors, choose, images)
         features = np.flatnonzero((by_feature.counts() >= naming.FEWEST_FIRINGS) & (used > 0))
-        exams = [
-            naming.make_exam(by_feature, features, side, 200, 2048, SEED)
-            for side in (choose, judge)
-        ]
+        exams = [make_exam(by_feature, features, side, 200, 2048, SEED) for side in (choose, judge)]
         for weight in PRIOR_WEIGHTS:
             chosen = naming.choose_words(lexicon, means[features], features, weight)
             limit = naming.null_scores(lexicon, vectors, choose, used[features], weight, SEED)
             directions = naming.directions_of(lexicon, chosen.words[:, :1])
-            own, other = (naming.grade(exam, vectors, directions).auroc for exam in exams)
+            own, other = (grade(exam, vectors, directions).auroc for exam in exams)
             kept = (chosen.scores[:, 0] > limit) & (own >= NamesSettings().least_auroc)
             print(
                 f"temperature {temperature:g}, images {images}, prior_weight {weight:g}: "

@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 
 from atlas.base.errors import CheckError, InputError
 from atlas.base.float64 import inner_products, squared_lengths
-from atlas.sae.screens import (
-    MANY_IMAGES,
-    Float32Screen,
-    Needs,
-    Screen,
-    float32_bound,
-    make_float32,
-    make_screen,
-)
+from atlas.sae.float_screens import Float32Screen, make_float32
+from atlas.sae.screening import Needs, Screen, float32_bound
+from atlas.sae.screens import MANY_IMAGES, make_screen
 from atlas.settings.runtime import ScreenKind
 
 if TYPE_CHECKING:

@@ -14,14 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from atlas.base.files import digest_json
-from atlas.site.all_pages import (
-    ROW_FIELDS,
-    Book,
-    chapter_queries,
-    frame_view,
-    name_of,
-    names_were_looked_for,
-)
+from atlas.site.book import ROW_FIELDS, Book, name_of
+from atlas.site.chapter import chapter_queries
+from atlas.site.pages.evidence import names_were_looked_for
+from atlas.site.pages.feature import frame_view
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -1,10 +1,4 @@
-"""Words for features through their images, and how well a word tells those images from others.
-
-Words and images share a space; both sides are centered, as text and images lie in two separate
-cones. A word's score is a mean log-likelihood ratio over the images of a feature (Soft-WPMI);
-how reliable it is, is measured on other images (AUROC). Final numbers are float64 products of
-chosen pairs: float32 products only say which words to look at.
-"""
+"""Choosing words for features: the words nearest to their images, beside what random images would choose."""
 
 from __future__ import annotations
 
@@ -14,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.float64 import inner_products
 from atlas.sae.activations import FeatureActivations
 
 FEWEST_FIRINGS = 10
@@ -31,7 +24,6 @@ NULL_QUANTILE = 0.95
 FEATURES_PER_BLOCK = 512
 DECIMALS = 6
 """Scores on images are rounded to this, so that no product's last bit decides an order."""
-TENTHS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,20 +65,6 @@ class Chosen:
     """(feature, 3) centered cosine of word and the images' mean, the second opinion."""
     cosine_ranks: NDArray[np.int64]
     """(feature,) place of the first word by centered cosine alone, from 1."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Grades:
-    """How well names tell firing images from silent ones."""
-
-    auroc: NDArray[np.float64]
-    """(feature,) 0 to 1, 0.5 by chance; nan where there are too few images."""
-    tenths: NDArray[np.float64]
-    """(feature, 10) the same for each tenth of the firings, weakest first; nan where empty."""
-    firing: NDArray[np.int64]
-    """(feature,) images that fire and were graded."""
-    silent: NDArray[np.int64]
-    """(feature,) images that do not, and were."""
 
 
 def center_units(vectors: NDArray[np.float32], side: Side) -> NDArray[np.float32]:
@@ -200,7 +178,8 @@ def choose_words(
         weight: Of the prior; 1 is plain pointwise mutual information.
     """
     parts = [
-        _choose_block(lexicon, means[block], weight) for block in _blocks(np.arange(len(features)))
+        _choose_block(lexicon, means[block], weight)
+        for block in blocks_of_features(np.arange(len(features)))
     ]
     words, scores, cosines, ranks = (
         np.concatenate(columns) for columns in zip(*parts, strict=True)
@@ -208,7 +187,8 @@ def choose_words(
     return Chosen(features, words, scores, cosines, ranks)
 
 
-def _blocks(items: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def blocks_of_features(items: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield at most FEATURES_PER_BLOCK entries at a time; an empty block where there is none."""
     for start in range(0, max(len(items), 1), FEATURES_PER_BLOCK):
         yield items[start : start + FEATURES_PER_BLOCK]
 
@@ -330,135 +310,3 @@ def random_means(
             drawn = side.images[rng.integers(0, len(side.images), count)]
             means[feature] = vectors[drawn].mean(axis=0, dtype=np.float64)
     return means
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Exam:
-    """The images on which the names of some features are graded."""
-
-    features: NDArray[np.int64]
-    firing: tuple[NDArray[np.int64], ...]
-    """Of each feature images that fire, strongest first, evenly spaced by rank."""
-    places: tuple[NDArray[np.float64], ...]
-    """Of each of them its place among all firings of the side: 0 strongest, below 1."""
-    others: NDArray[np.int64]
-    """(image,) drawn from the side; those on which a feature fires are left out for it."""
-    silent: tuple[NDArray[np.bool_], ...]
-    """Of each feature which of the others do not fire."""
-
-
-def make_exam(
-    by_feature: FeatureActivations,
-    features: NDArray[np.int64],
-    side: Side,
-    most_firing: int,
-    most_silent: int,
-    seed: int,
-) -> Exam:
-    """Draw the images that grade each feature's name: firing ones evenly, silent ones by lot."""
-    drawn = np.random.default_rng(seed).permutation(side.images)[:most_silent]
-    others = np.sort(drawn)
-    firing, places, silent = [], [], []
-    for feature in features.tolist():
-        ranked = strongest(by_feature, feature, side)
-        kept = min(most_firing, len(ranked))
-        at = (np.arange(kept) * len(ranked)) // max(kept, 1)
-        firing.append(ranked[at])
-        places.append(at / max(len(ranked), 1))
-        silent.append(~np.isin(others, by_feature[feature][0], kind="sort"))
-    return Exam(features, tuple(firing), tuple(places), others, tuple(silent))
-
-
-def grade(exam: Exam, vectors: NDArray[np.float32], directions: NDArray[np.float32]) -> Grades:
-    """Grade names: how often a firing image scores above a silent one, ties counted half.
-
-    Args:
-        exam: Images of each feature.
-        vectors: (image, d) centered unit embeddings.
-        directions: (feature, d) of each name, in the exam's order.
-    """
-    n = len(exam.features)
-    auroc, tenths = np.full(n, np.nan), np.full((n, TENTHS), np.nan)
-    others = vectors[exam.others].astype(np.float64)
-    for block in _blocks(np.arange(n)):
-        table = np.round(others @ directions[block].astype(np.float64).T, DECIMALS)
-        firing = [exam.firing[row] for row in block.tolist()]
-        ends = np.cumsum([0, *(len(images) for images in firing)])
-        images = np.concatenate(firing or [np.empty(0, np.int64)])
-        products = inner_products(vectors, images, directions, np.repeat(block, np.diff(ends)))
-        for column, row in enumerate(block.tolist()):
-            scores = np.round(products[ends[column] : ends[column + 1]], DECIMALS)
-            silent = np.sort(table[exam.silent[row], column])
-            if not len(scores) or not len(silent):
-                continue
-            above = _share_below(silent, scores)
-            auroc[row] = above.mean()
-            tenths[row] = _by_tenth(above, exam.places[row])
-    counts = [np.array([len(a) for a in exam.firing]), np.array([a.sum() for a in exam.silent])]
-    return Grades(auroc, tenths, *(c.astype(np.int64) for c in counts))
-
-
-def _share_below(silent: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each score the share of ascending silent ones below it, ties counted half."""
-    low = np.searchsorted(silent, scores, side="left")
-    high = np.searchsorted(silent, scores, side="right")
-    found: NDArray[np.float64] = (low + high) / (2 * len(silent))
-    return found
-
-
-def _by_tenth(above: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each tenth of the firings, weakest first."""
-    tenth = TENTHS - 1 - np.minimum((places * TENTHS).astype(np.int64), TENTHS - 1)
-    held = np.bincount(tenth, minlength=TENTHS)
-    sums = np.bincount(tenth, weights=above, minlength=TENTHS)
-    return np.where(held > 0, sums / np.maximum(held, 1), np.nan)
-
-
-def auroc_interval(auroc: float, firing: int, silent: int) -> tuple[float, float]:
-    """Return the 95 % interval of an AUROC by Hanley and McNeil's standard error, in 0 to 1."""
-    if not firing or not silent or np.isnan(auroc):
-        return float("nan"), float("nan")
-    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
-    within = auroc * (1 - auroc)
-    variance = within + (firing - 1) * (q1 - auroc**2) + (silent - 1) * (q2 - auroc**2)
-    half = 1.96 * float(np.sqrt(max(variance, 0.0) / (firing * silent)))
-    return max(0.0, auroc - half), min(1.0, auroc + half)
-
-
-def median_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return a median with its 95 % interval by order statistics; nan are left out."""
-    kept = np.sort(values[~np.isnan(values)])
-    if not len(kept):
-        return float("nan"), float("nan"), float("nan")
-    half = 0.98 * np.sqrt(len(kept))
-    low = int(max(np.floor(len(kept) / 2 - half), 0))
-    high = int(min(np.ceil(len(kept) / 2 + half), len(kept) - 1))
-    return float(np.median(kept)), float(kept[low]), float(kept[high])
-
-
-def matched_shuffle(counts: NDArray[np.int64], seed: int, group: int = 20) -> NDArray[np.int64]:
-    """Return for each feature another of like density, drawn by lot: whose name it is given.
-
-    Features are sorted by count and cut into groups; each group is turned round by a random
-    step, so that no feature keeps its own name (a last one alone keeps it).
-    """
-    order = np.lexsort((np.arange(len(counts)), counts))
-    rng = np.random.default_rng(seed)
-    found = np.empty(len(counts), np.int64)
-    for start in range(0, len(order), group):
-        members = order[start : start + group]
-        step = int(rng.integers(1, len(members))) if len(members) > 1 else 0
-        found[members] = np.roll(members, step)
-    return found
-
-
-def matched_words(
-    words: NDArray[np.int64], n_words: int, seed: int, reach: int = 50
-) -> NDArray[np.int64]:
-    """Return for each word another within so many places of it: words lie by frequency."""
-    rng = np.random.default_rng(seed)
-    step = rng.integers(1, reach + 1, words.shape) * rng.choice([-1, 1], words.shape)
-    other = np.abs(words + step)
-    other = np.where(other >= n_words, 2 * (n_words - 1) - other, other)
-    found: NDArray[np.int64] = np.where(words < 0, -1, np.clip(other, 0, n_words - 1))
-    return found

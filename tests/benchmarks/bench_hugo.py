@@ -24,7 +24,12 @@ import duckdb
 from atlas.base.files import write_bytes
 from atlas.settings.paths import DATABASE
 from atlas.settings.site import SiteSettings
-from atlas.site import all_pages, links, site
+from atlas.site import links
+from atlas.site.book import read_book
+from atlas.site.chapter import read_chapter
+from atlas.site.feature_pages import neighbors_in, uncollected
+from atlas.site.pages.feature import feature_view, frame_view
+from atlas.site.pages.parts import Link
 from atlas.site.press import Press, open_templates
 from tests.benchmarks.bench_site import make_catalog
 
@@ -35,13 +40,13 @@ SETTINGS = SiteSettings(pictures="sheets", icon_px=24, thumbnail_px=24)
 
 def views(db: duckdb.DuckDBPyConnection) -> Any:
     """Yield the book, then the views of all live features, some at a time."""
-    book = all_pages.read_book(db, SETTINGS)
+    book = read_book(db, SETTINGS)
     yield book
-    turns = site.neighbors_in(list(book.live))
+    turns = neighbors_in(list(book.live))
     for first in range(0, book.n_features, FEATURES_AT_ONCE):
-        chapter = all_pages.read_chapter(db, first, first + FEATURES_AT_ONCE)
+        chapter = read_chapter(db, first, first + FEATURES_AT_ONCE)
         yield [
-            all_pages.feature_view(
+            feature_view(
                 book, chapter, f, turns[f], links.thumbnail_sheet(f // links.features_a_sheet())
             )
             for f in range(first, first + FEATURES_AT_ONCE)
@@ -51,9 +56,9 @@ def views(db: duckdb.DuckDBPyConnection) -> Any:
 
 def write_pages(database: Path, out_dir: Path) -> None:
     """Write every live feature's page, as the site stage does."""
-    with duckdb.connect(str(database), read_only=True) as db, site.uncollected():
+    with duckdb.connect(str(database), read_only=True) as db, uncollected():
         some = views(db)
-        press = Press(open_templates(), all_pages.frame_view(next(some)))
+        press = Press(open_templates(), frame_view(next(some)))
         for chapter in some:
             for view in chapter:
                 write_bytes(out_dir / view["page"], press.page(view).encode())
@@ -69,7 +74,7 @@ def write_content(database: Path, folder: Path) -> None:
     def to(address: str) -> str:
         return links.relative(links.any_feature_page(), address)
 
-    def related(items: Sequence[all_pages.Link]) -> list[list[Any]]:
+    def related(items: Sequence[Link]) -> list[list[Any]]:
         cells = [links.as_cell(item.thumb) or links.Cell(0, 0, 0) for item in items]
         return [
             [to(item.page), cell.x, cell.y, cell.sheet, item.name, item.value]

@@ -27,6 +27,7 @@ from atlas.run.stage import Job
 from atlas.sae.activations import BY_FEATURE, map_tensors
 from atlas.sae.formats.own import write_own
 from atlas.scan import scan
+from atlas.scan.parts import SUFFIX
 from atlas.settings.runtime import Runtime
 from atlas.settings.scan import ScanSettings
 from tests.benchmarks.bench_scan import describe_machine
@@ -119,7 +120,7 @@ def _measure(folder: Path, n_images: int) -> str:
 
 def _packed_bytes(scan_dir: Path) -> float:
     """Return the bytes of the matrix in the larger of its two orders."""
-    parts = [path for path in list_files(scan_dir / "parts") if path.suffix == scan.SUFFIX]
+    parts = [path for path in list_files(scan_dir / "parts") if path.suffix == SUFFIX]
     by_image = [map_tensors(path) for path in parts]
     names = ("activation", "feature_low", "feature_overflow_at", "feature_overflow", "l0")
     by_feature = map_tensors(scan_dir / BY_FEATURE)

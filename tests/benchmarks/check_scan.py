@@ -23,6 +23,7 @@ from atlas.base.files import read_parquet
 from atlas.sae.activations import FeatureActivations, ImageActivations
 from atlas.sae.model import SAE
 from atlas.scan import scan
+from atlas.scan.tally import BINS, bin_edges
 from atlas.settings.scan import ScanSettings
 from tests.benchmarks.bench_scan import describe_machine, write_inputs
 from tests.benchmarks.synthetic import make_sae, make_world
@@ -59,7 +60,7 @@ def check_reference(root: Path, n_images: int, n_features: int) -> Differences:
     print(f"{int(count.sum()):,} firings, {int((count > 0).sum()):,} features alive", flush=True)
     tops = _by_feature(read_parquet(out / "top_images.parquet"), n_features, "image")
     histogram = read_parquet(out / "activation_histogram.parquet")
-    cells = np.zeros((n_features, scan.BINS), np.int64)
+    cells = np.zeros((n_features, BINS), np.int64)
     cells[histogram["feature"].to_numpy(), histogram["bin"].to_numpy()] = histogram["count"]
     wide, l0 = x.astype(np.float64), np.zeros(n_images, np.int64)
     found = {"counts": 0, "top images": 0, "histogram bins": 0}
@@ -72,7 +73,7 @@ def check_reference(root: Path, n_images: int, n_features: int) -> Differences:
             fires = np.flatnonzero(column)
             best = fires[np.lexsort((fires, -column[fires]))[:TOP_IMAGES]]
             found["top images"] += _differ(tops[feature], best)
-            true, _ = np.histogram(column[fires].astype(np.float64), scan.bin_edges())
+            true, _ = np.histogram(column[fires].astype(np.float64), bin_edges())
             found["histogram bins"] += int((true != cells[feature]).sum())
     found["L0"] = int((read_parquet(out / "images.parquet")["l0"].to_numpy() != l0).sum())
     return found

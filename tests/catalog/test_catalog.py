@@ -6,7 +6,8 @@ import pytest
 from planted import plant
 
 from atlas.base.tables import TABLES
-from atlas.catalog.catalog import atlas_id, make_prototypes
+from atlas.catalog.provenance import atlas_id
+from atlas.catalog.search import make_prototypes
 from atlas.inputs.embeddings import read_embeddings
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from atlas.command.app import app, run
+from atlas.command.app import run
+from atlas.command.options import app
 from atlas.pipeline import STAGES
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

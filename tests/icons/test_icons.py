@@ -23,6 +23,7 @@ from atlas.base.progress import Progress
 from atlas.command.app import run
 from atlas.icons import drawing as studios
 from atlas.icons import icons
+from atlas.icons.subjects import GAINS
 from atlas.pipeline import build_atlas
 from atlas.run.receipt import read_receipt
 from atlas.settings.icons import IconsSettings
@@ -128,11 +129,11 @@ def test_a_sample_is_rendered_in_every_seed_and_must_pass_in_each(folder):
 def test_a_strip_goes_from_weak_to_strong_through_the_icon_itself(folder):
     rows = {row["feature"]: row for row in table(folder / "build" / "icons")}
     strips = pq.read_table(folder / "build/icons/strips.parquet").to_pylist()
-    assert len(strips) == 5 * len(icons.GAINS)
+    assert len(strips) == 5 * len(GAINS)
     for row in strips:
         icon = rows[row["feature"]]
-        assert row["strength"] == pytest.approx(icon["strength"] * icons.GAINS[row["step"]])
-        if icons.GAINS[row["step"]] == 1:
+        assert row["strength"] == pytest.approx(icon["strength"] * GAINS[row["step"]])
+        if GAINS[row["step"]] == 1:
             assert row["on_icon"] == pytest.approx(icon["on_icon"], rel=0.05, abs=0.05)
 
 

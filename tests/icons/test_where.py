@@ -17,7 +17,7 @@ from atlas.icons.where import (
     look,
     spread,
 )
-from atlas.site.all_pages import VEILS, veils
+from atlas.site.pages.icon import VEILS, veils
 
 PX = 32
 

@@ -440,7 +440,7 @@ def test_the_rows_of_a_page_show_distinct_pictures(photos, encoder_dir, tmp_path
     """Without the mark, the copy would stand beside its original."""
     import duckdb
 
-    from atlas.site.all_pages import distinct_tops
+    from atlas.site.chapter import distinct_tops
 
     with duckdb.connect() as db:
         db.execute(

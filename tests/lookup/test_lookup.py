@@ -173,7 +173,7 @@ def test_an_atlas_of_another_version_is_one_line(planted_atlas, tmp_path, capsys
 def test_look_ups_load_nothing_heavy(planted_atlas):
     code = f"""
 import sys, atlas
-from atlas.cli import run
+from atlas.command.app import run
 for command in (["feature", "3"], ["search", "shape"], ["neighbors", "3"], ["report"]):
     assert run([*command, "--atlas", {str(planted_atlas)!r}]) == 0
 print(sorted(set(sys.modules) & {{"torch", "faiss", "diffusers", "pyarrow", "umap", "open_clip", "jinja2"}}))

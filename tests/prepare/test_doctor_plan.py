@@ -12,8 +12,9 @@ from atlas.command.app import run
 from atlas.pipeline import STAGES
 from atlas.prepare import doctor
 from atlas.prepare.doctor import examine
+from atlas.prepare.estimates import ESTIMATES
 from atlas.prepare.machine import Card, Machine, card_tflops, look_at_machine
-from atlas.prepare.plan import ESTIMATES, make_plan
+from atlas.prepare.plan import make_plan
 from atlas.sae.model import Encoder
 from atlas.settings.load import load_config
 
@@ -67,7 +68,7 @@ def test_a_device_that_computes_something_else_is_found_out(monkeypatch, wrong, 
 
 def test_a_screen_without_its_margin_is_found_out(monkeypatch):
     """What a wrong bound, or partial sums in bfloat16 on a card, would do."""
-    monkeypatch.setattr("atlas.sae.screens.HALF", -0.5)
+    monkeypatch.setattr("atlas.sae.float_screens.HALF", -0.5)
     finding = doctor._device("cpu", "bf16")
     assert not finding.ok
     assert " 0 unlike" not in finding.found

@@ -33,8 +33,12 @@ from atlas.sae.activations import (
     write_tensors,
 )
 from atlas.sae.formats.own import write_own
-from atlas.sae.model import SAE
+from atlas.sae.model import SAE, Encoder
 from atlas.scan import scan
+from atlas.scan.by_feature import _strongest_first
+from atlas.scan.encode import scan_batch
+from atlas.scan.quantiles import _hash, pick_quantiles
+from atlas.scan.tally import BINS, bin_edges, histogram_bins, merge, read_keys, tally, top_keys
 from atlas.settings.scan import ScanSettings
 
 
@@ -235,15 +239,13 @@ def test_any_grouping_and_order_of_merges_gives_the_same_tally(seed, n, top, cut
     _, once = np.unique(image * 5 + feature, return_index=True)
     image, feature = image[once], feature[once]
     activation = (rng.integers(1, 9, len(once)) / 4).astype(np.float32)
-    whole = scan.tally(5, feature, image, activation, top)
+    whole = tally(5, feature, image, activation, top)
     edges = np.searchsorted(image, [0, *sorted(cuts), 40])
-    pieces = [
-        scan.tally(5, feature[i:j], image[i:j], activation[i:j], top) for i, j in pairwise(edges)
-    ]
+    pieces = [tally(5, feature[i:j], image[i:j], activation[i:j], top) for i, j in pairwise(edges)]
     rng.shuffle(pieces)
     while len(pieces) > 1:
         k = int(rng.integers(2, len(pieces) + 1))
-        pieces = [scan.merge(pieces[:k], top), *pieces[k:]]
+        pieces = [merge(pieces[:k], top), *pieces[k:]]
     for name in whole.__slots__:
         assert np.array_equal(getattr(pieces[0], name), getattr(whole, name)), name
 
@@ -305,19 +307,19 @@ def test_a_stored_firing_never_becomes_zero_or_infinite(value):
 
 @given(st.floats(2.0**-126, 2.0**127, width=32))
 def test_an_activation_lies_in_its_bin(value):
-    one = scan.histogram_bins(np.array([value], np.float32))[0]
-    edges = scan.bin_edges()
+    one = histogram_bins(np.array([value], np.float32))[0]
+    edges = bin_edges()
     assert edges[one] <= value < edges[one + 1]
-    assert len(edges) == scan.BINS + 1
+    assert len(edges) == BINS + 1
 
 
 def test_keys_order_by_activation_and_then_by_lower_image():
     activation = np.array([1, 2, 2, 0.5], np.float32)
     image = np.array([0, 4_294_967_295, 7, 3])
-    key = scan.top_keys(activation, image)
+    key = top_keys(activation, image)
     assert np.argsort(-key).tolist() == [2, 1, 0, 3]
-    assert np.array_equal(scan.read_keys(key)[0], activation)
-    assert np.array_equal(scan.read_keys(key)[1], image)
+    assert np.array_equal(read_keys(key)[0], activation)
+    assert np.array_equal(read_keys(key)[1], image)
 
 
 @pytest.fixture(scope="module")
@@ -377,7 +379,7 @@ def test_a_new_shard_rescans_only_itself_and_equals_a_fresh_scan(tmp_path, plant
 def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_inputs, monkeypatch):
     sae, embed = planted_inputs
     whole = run_scan(tmp_path / "whole", sae, embed, ScanSettings())
-    real, calls = scan.scan_batch, []
+    real, calls = scan_batch, []
 
     def breaks_in_the_second_shard(*args):
         calls.append(1)
@@ -385,7 +387,7 @@ def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_in
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(scan, "scan_batch", breaks_in_the_second_shard)
+    monkeypatch.setattr("atlas.scan.scanner.scan_batch", breaks_in_the_second_shard)
     with pytest.raises(KeyboardInterrupt):
         run_scan(tmp_path / "broken", sae, embed, ScanSettings())
     names = [path.name for path in (tmp_path / "broken/scan/parts").glob("*")]
@@ -401,7 +403,7 @@ def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_in
 def test_sums_are_taken_in_fixed_chunks(tmp_path, planted_inputs, monkeypatch):
     sae, embed = planted_inputs
     whole = all_bytes(run_scan(tmp_path / "whole", sae, embed, ScanSettings()))
-    monkeypatch.setattr(scan, "CHUNK_IMAGES", 24)
+    monkeypatch.setattr("atlas.scan.scanner.CHUNK_IMAGES", 24)
     found = [
         all_bytes(run_scan(tmp_path / str(batch), sae, embed, ScanSettings(), batch_images=batch))
         for batch in (9, 24, 100)
@@ -443,7 +445,7 @@ def test_picks_are_the_least_hashes_of_their_quantile(seed, counts, quantiles, w
     owner = np.repeat(np.arange(len(counts)), counts)
     image = np.concatenate([np.sort(rng.choice(400, n, replace=False)) for n in counts])
     half = (rng.integers(1, 9, len(owner)) / 4).astype(np.float16)
-    order = scan._strongest_first(owner, half)
+    order = _strongest_first(owner, half)
     assert np.array_equal(order, np.lexsort((image, -half, owner)))
     expected = []
     for feature, n in enumerate(counts):
@@ -451,21 +453,21 @@ def test_picks_are_the_least_hashes_of_their_quantile(seed, counts, quantiles, w
         quantile = np.arange(n) * quantiles // max(n, 1)
         for cell in range(quantiles):
             one = mine[quantile == cell]
-            value = scan._hash(seed, np.full(len(one), feature), image[one])
+            value = _hash(seed, np.full(len(one), feature), image[one])
             picks = one[np.sort(np.argsort(value)[:wanted])][::-1]
             expected += [
                 (feature, cell, rank, image[at], half[at]) for rank, at in enumerate(picks)
             ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "LIKELY", likely)
-        found = scan.pick_quantiles(owner, image[order], half[order].astype("f4"), kept)
+        patch.setattr("atlas.scan.quantiles.LIKELY", likely)
+        found = pick_quantiles(owner, image[order], half[order].astype("f4"), kept)
     assert list(zip(*found.to_pydict().values(), strict=True)) == expected
 
 
 def test_feature_blocks_change_nothing(tmp_path, planted_inputs, monkeypatch):
     sae, embed = planted_inputs
     whole = run_scan(tmp_path / "whole", sae, embed, ScanSettings())
-    monkeypatch.setattr(scan, "FIRINGS_PER_BLOCK", 300)
+    monkeypatch.setattr("atlas.scan.by_feature.FIRINGS_PER_BLOCK", 300)
     cut = run_scan(tmp_path / "cut", sae, embed, ScanSettings())
     assert all_bytes(whole) == all_bytes(cut)
 
@@ -511,7 +513,7 @@ def test_a_scan_whose_sample_differs_from_float64_fails_and_leaves_nothing(
             )
         return replace(found, image=image, feature=feature, activation=activation[kept])
 
-    monkeypatch.setattr(scan.Encoder, "fire_prepared", spoil)
+    monkeypatch.setattr(Encoder, "fire_prepared", spoil)
     with pytest.raises(CheckError, match=r"feature \d+ has activation .*, float64 says "):
         run_scan(tmp_path, sae, embed, ScanSettings())
     parts = tmp_path / "scan/parts"

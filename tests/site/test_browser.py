@@ -18,8 +18,11 @@ from screenshots import README_PX, shoot_for_readme
 from atlas.inputs.ingest import difference_hash
 from atlas.inputs.vocabulary import read_vocabulary
 from atlas.site import links
-from atlas.site.all_pages import BINS_SHOWN, FILM_SHOWN, TOP_SHOWN, clean
+from atlas.site.chapter import TOP_SHOWN
+from atlas.site.pages.feature import FILM_SHOWN
+from atlas.site.pages.histogram import BINS_SHOWN
 from atlas.site.search_index import FIRST_SHOWN
+from atlas.site.text import clean
 from atlas.study.meanings import read_lists
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +77,11 @@ def visit(browser, site):
     complaints, contexts = [], []
 
     def complain(text):
-        skipped = ("ViewTransition opt-in disabled", "Transition was skipped")
+        skipped = (
+            "ViewTransition opt-in disabled",
+            "Transition was skipped",
+            "Transition was aborted",
+        )
         if not any(words in text for words in skipped):  # Chromium's own: it skips the fade
             complaints.append(text)
 

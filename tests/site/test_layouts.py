@@ -22,10 +22,13 @@ from atlas.base.tables import TABLES
 from atlas.settings.paths import template_root
 from atlas.settings.site import SiteSettings
 from atlas.site import links, site
-from atlas.site.all_pages import FILM_SHOWN, NEAR_SHOWN, PICTURES_A_ROW, TOP_SHOWN
+from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN
 from atlas.site.check import check_site
+from atlas.site.hints import sitemap_text, sitemaps
 from atlas.site.hosts import URLS_A_SITEMAP
 from atlas.site.output import RECORD, Output
+from atlas.site.pages.feature import FILM_SHOWN, PICTURES_A_ROW
+from atlas.site.picture_sheets import ON_FEATURES
 
 
 def inputs_of(atlas):
@@ -124,7 +127,7 @@ def test_an_image_shown_in_place_of_a_repeated_one_is_written():
         )
         db.execute("CREATE TABLE quantile_images AS SELECT * FROM top_images WHERE false")
         db.execute("CREATE TABLE near_misses AS SELECT * FROM top_images WHERE false")
-        written = column(db, f"{site.ON_FEATURES} ORDER BY image")
+        written = column(db, f"{ON_FEATURES} ORDER BY image")
     assert written == [0, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
@@ -209,13 +212,13 @@ def open_data(atlas, folder):
 
 def test_more_addresses_than_a_sitemap_holds_come_with_an_index():
     base = "https://example.org"
-    files = site.sitemaps(base, [f"{base}/{number}.html" for number in range(URLS_A_SITEMAP + 1)])
+    files = sitemaps(base, [f"{base}/{number}.html" for number in range(URLS_A_SITEMAP + 1)])
     assert list(files) == ["sitemap-1.xml", "sitemap-2.xml", "sitemap.xml"]
     counts = {name: text.count("<loc>") for name, text in files.items()}
     assert counts == {"sitemap-1.xml": 50_000, "sitemap-2.xml": 1, "sitemap.xml": 2}
     assert f"<sitemap><loc>{base}/sitemap-2.xml</loc></sitemap>" in files["sitemap.xml"]
     assert all(len(text) < 50 << 20 for text in files.values())
-    assert site.sitemap_text("urlset", "url", ["https://x/?a&b"]).count("a&amp;b") == 1
+    assert sitemap_text("urlset", "url", ["https://x/?a&b"]).count("a&amp;b") == 1
 
 
 @pytest.mark.parametrize("url", ["example.org", "https://example.org/", "ftp://x", "https://x/?q"])

@@ -10,18 +10,12 @@ from hypothesis import strategies as st
 from planted import HOSTILE
 
 from atlas.base.tables import TABLES, create_sql
-from atlas.site.all_pages import (
-    QUERIES,
-    bibtex,
-    clean,
-    figure,
-    histogram_bars,
-    metric_value,
-    percent,
-    runs,
-    share_of,
-    short,
-)
+from atlas.site.pages.data import QUERIES
+from atlas.site.pages.feature import bibtex
+from atlas.site.pages.histogram import histogram_bars
+from atlas.site.pages.record import short
+from atlas.site.pages.report import runs
+from atlas.site.text import clean, figure, metric_value, percent, share_of
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,13 @@ from test_layouts import inputs_of, names_of
 from atlas.base.errors import SiteError
 from atlas.base.files import digest_file
 from atlas.base.picture_store import picture_side
-from atlas.prepare.plan import ALIVE_SHARE, CELL_BYTES, Size, site_tally
+from atlas.prepare.site_size import ALIVE_SHARE, CELL_BYTES, site_tally
+from atlas.prepare.sizes import Size
 from atlas.settings.site import SiteSettings
 from atlas.site import links, site
 from atlas.site.check import check_site
 from atlas.site.hosts import why_over
+from atlas.site.picture_sheets import SHEET_KEYS
 
 DENSE = "@2x.webp"
 LAYOUTS = ("pages", "groups")
@@ -93,7 +95,7 @@ def test_each_sheet_has_one_of_twice_the_side_beside_it(dense_site):
     for name in once:
         size, dense = (look(sheets[n]).size for n in (name, links.twice(name)))
         assert dense == (2 * size[0], 2 * size[1]), name
-    kept = json.loads((dense_site / site.SHEET_KEYS).read_text())
+    kept = json.loads((dense_site / SHEET_KEYS).read_text())
     assert kept.keys() == sheets.keys()
 
 

@@ -14,10 +14,14 @@ from site_fixture import column
 from atlas.base.errors import MissingError, SiteError
 from atlas.base.files import list_files
 from atlas.settings.paths import DATABASE
-from atlas.site import all_pages as views
 from atlas.site import links
-from atlas.site import site as stage
+from atlas.site.book import read_book
+from atlas.site.chapter import read_chapter
 from atlas.site.check import check_site
+from atlas.site.feature_pages import uncollected
+from atlas.site.pages.feature import feature_view, frame_view
+from atlas.site.pages.parts import Link
+from atlas.site.pages.record import feature_record
 from atlas.site.press import Press, open_templates
 
 
@@ -110,18 +114,18 @@ def test_every_page_names_the_atlas(site, db):
 
 
 def test_pages_of_features_leave_python_nothing_to_collect(db):
-    book = views.read_book(db)
-    press = Press(open_templates(), views.frame_view(book))
+    book = read_book(db)
+    press = Press(open_templates(), frame_view(book))
 
     def make_pages():
-        chapter = views.read_chapter(db, 0, book.n_features)
+        chapter = read_chapter(db, 0, book.n_features)
         for feature in book.live:
-            press.page(views.feature_view(book, chapter, feature, (None, None)))
-            views.feature_record(book, chapter, feature)
+            press.page(feature_view(book, chapter, feature, (None, None)))
+            feature_record(book, chapter, feature)
 
     make_pages()
     gc.collect()
-    with stage.uncollected():
+    with uncollected():
         assert not gc.isenabled()
         make_pages()
         assert gc.collect() == 0
@@ -131,14 +135,14 @@ def test_pages_of_features_leave_python_nothing_to_collect(db):
 def test_an_article_is_what_its_template_makes_of_it(drawn_atlas):
     env = open_templates()
     with duckdb.connect(str(drawn_atlas / "build" / "catalog" / DATABASE), read_only=True) as db:
-        book = views.read_book(db)
-        press = Press(env, views.frame_view(book))
-        chapter = views.read_chapter(db, 0, book.n_features)
+        book = read_book(db)
+        press = Press(env, frame_view(book))
+        chapter = read_chapter(db, 0, book.n_features)
         to = partial(links.relative, links.any_feature_page(book.layout))
         template = env.get_template("article.html.jinja")
         for feature in book.live:
             for rank, turn in ((1, (None, feature + 1)), (2, (feature - 1, None))):
-                view = views.feature_view(book, chapter, feature, turn)
+                view = feature_view(book, chapter, feature, turn)
                 whole = template.render({**press.told(view, rank), "to": to})
                 assert press.article(view, rank) == whole
         assert len(press._article_patterns) < len(book.live)
@@ -147,11 +151,11 @@ def test_an_article_is_what_its_template_makes_of_it(drawn_atlas):
 @pytest.mark.parametrize("thumb", ["icon/0/7.webp", links.icon_cell(70, 24), ""])
 def test_a_feature_in_a_list_is_what_its_macros_make_of_it(db, thumb):
     env = open_templates()
-    press = Press(env, views.frame_view(views.read_book(db)))
+    press = Press(env, frame_view(read_book(db)))
     to = partial(links.relative, links.any_feature_page("pages"))
     macros = env.get_template("macros.html.jinja").module
     for feature, name in ((7, "100 % <b>"), (8, "")):
-        link = views.Link(feature, name, "5 %", thumb, links.feature_page(feature, "pages"))
+        link = Link(feature, name, "5 %", thumb, links.feature_page(feature, "pages"))
         picture = macros.image(thumb, to, "", 64) if thumb else macros.no_picture()
         whole = macros.relation(to(link.page), picture, name or "no name", link.value)
         assert press._related([link]) == whole

@@ -16,6 +16,8 @@ from atlas.scan import scan
 from atlas.settings.scan import ScanSettings
 from atlas.settings.study import FamiliesSettings, NeighborsSettings
 from atlas.study import families, neighbors
+from atlas.study.intervals import wilson
+from atlas.study.relatives import most_opposed
 
 
 @pytest.fixture(scope="module")
@@ -137,18 +139,18 @@ def test_second_vectors_must_be_one_a_picture(built, tmp_path):
 @given(hits=st.integers(0, 40), more=st.integers(0, 40))
 def test_the_interval_holds_the_rate_and_stays_within_zero_and_one(hits, more):
     n = hits + more
-    low, high = families.wilson(hits, n)
+    low, high = wilson(hits, n)
     assert 0 <= low <= high <= 1
     if n:
         assert low <= hits / n <= high
-        wide_low, wide_high = families.wilson(hits, n, 5.0)
+        wide_low, wide_high = wilson(hits, n, 5.0)
         assert wide_low <= low <= high <= wide_high
     else:
         assert (low, high) == (0, 1)
 
 
 def test_the_interval_is_wilson_s():
-    low, high = families.wilson(8, 10)
+    low, high = wilson(8, 10)
     assert (round(low, 4), round(high, 4)) == (0.4902, 0.9433)
 
 
@@ -156,7 +158,7 @@ def test_the_interval_is_wilson_s():
 def test_the_most_opposed_equals_looking_at_all(seed, n):
     rng = np.random.default_rng(seed)
     rows = rng.integers(-1, 2, (n, 3)).astype(np.float32)
-    found, cosines = families.most_opposed(rows, np.arange(n))
+    found, cosines = most_opposed(rows, np.arange(n))
     products = rows @ rows.T
     assert found.tolist() == products.argmin(axis=1).tolist()
     assert cosines.tolist() == products.min(axis=1).tolist()

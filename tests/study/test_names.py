@@ -10,6 +10,7 @@ import pytest
 from planted import HOSTILE, plant
 
 import atlas
+from atlas.base.errors import InputError
 from atlas.base.progress import Progress
 from atlas.command.app import run
 from atlas.inputs.vocabulary import VECTORS, WORDS
@@ -169,9 +170,7 @@ def test_search_takes_the_beginning_of_a_label_and_then_meaning(made):
         whys = [hit.why for hit in hits]
         assert whys == sorted(whys, key=["label", "prefix", "meaning"].index)
         assert {"label", "prefix"} <= set(whys)
-        with pytest.raises(
-            atlas.lookup.InputError, match="no word of 'zzqqx' is in the vocabulary"
-        ):
+        with pytest.raises(InputError, match="no word of 'zzqqx' is in the vocabulary"):
             opened.search("zzqqx")
 
 

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.study import naming
+from atlas.study.grading import TENTHS, Exam, grade, make_exam, matched_shuffle, matched_words
+from atlas.study.intervals import auroc_interval, median_interval
 
 D = 12
 WORDS = np.vstack([np.eye(D), -np.eye(D)]).astype(np.float32)
@@ -58,11 +60,11 @@ def test_the_planted_word_is_the_name(world):
 
 def test_a_planted_name_grades_high_on_other_images_and_a_shuffled_one_does_not(world):
     firings, vectors, _, judge, lexicon = world
-    exam = naming.make_exam(firings, np.arange(D), judge, 100, 400, 0)
+    exam = make_exam(firings, np.arange(D), judge, 100, 400, 0)
     words = chosen(world).words[:, :1]
-    right = naming.grade(exam, vectors, naming.directions_of(lexicon, words))
-    swapped = words[naming.matched_shuffle(firings.counts(), 0)]
-    wrong = naming.grade(exam, vectors, naming.directions_of(lexicon, swapped))
+    right = grade(exam, vectors, naming.directions_of(lexicon, words))
+    swapped = words[matched_shuffle(firings.counts(), 0)]
+    wrong = grade(exam, vectors, naming.directions_of(lexicon, swapped))
     assert right.auroc.min() > 0.95
     assert wrong.auroc.max() < 0.7
 
@@ -89,8 +91,8 @@ def test_the_grade_equals_counting_every_pair_ties_as_half(seed, levels):
     vectors = rng.integers(0, levels, (40, 1)).astype(np.float32)
     acts = np.where(rng.random((40, 2)) < 0.4, rng.integers(1, 4, (40, 2)), 0).astype(float)
     side = naming.side_of(rng.random(40) < 0.8)
-    exam = naming.make_exam(Firings(acts), np.arange(2), side, 1000, 1000, 0)
-    found = naming.grade(exam, vectors, np.ones((2, 1), np.float32))
+    exam = make_exam(Firings(acts), np.arange(2), side, 1000, 1000, 0)
+    found = grade(exam, vectors, np.ones((2, 1), np.float32))
     for feature in range(2):
         fires = [i for i in side.images if acts[i, feature] > 0]
         silent = [i for i in side.images if acts[i, feature] == 0]
@@ -106,7 +108,7 @@ def test_the_grade_equals_counting_every_pair_ties_as_half(seed, levels):
 @given(counts=st.lists(st.integers(0, 50), min_size=2, max_size=60), seed=st.integers(0, 99))
 def test_shuffled_names_are_a_permutation_among_features_of_like_density(counts, seed):
     counts = np.array(counts)
-    found = naming.matched_shuffle(counts, seed, group=5)
+    found = matched_shuffle(counts, seed, group=5)
     assert sorted(found.tolist()) == list(range(len(counts)))
     moved = found != np.arange(len(counts))
     assert moved.sum() >= len(counts) - 1
@@ -114,7 +116,7 @@ def test_shuffled_names_are_a_permutation_among_features_of_like_density(counts,
 
 @given(word=st.integers(0, 99), seed=st.integers(0, 99))
 def test_a_word_of_like_frequency_is_another_one_nearby(word, seed):
-    (other,) = naming.matched_words(np.array([word]), 100, seed, reach=10)
+    (other,) = matched_words(np.array([word]), 100, seed, reach=10)
     assert 0 <= other < 100
     assert abs(other - word) <= 10
 
@@ -128,14 +130,14 @@ def test_held_out_images_grade_and_the_others_choose():
 
 
 def test_intervals_hold_what_they_are_of_and_narrow_with_more_images():
-    low, high = naming.auroc_interval(0.8, 50, 500)
+    low, high = auroc_interval(0.8, 50, 500)
     assert low < 0.8 < high
-    assert naming.auroc_interval(0.8, 500, 5000)[0] > low
-    assert naming.median_interval(np.array([1.0, np.nan, 3.0, 2.0]))[0] == 2.0
+    assert auroc_interval(0.8, 500, 5000)[0] > low
+    assert median_interval(np.array([1.0, np.nan, 3.0, 2.0]))[0] == 2.0
 
 
 def test_an_exam_without_features_has_no_grades():
-    exam = naming.Exam(np.empty(0, np.int64), (), (), np.arange(3), ())
-    found = naming.grade(exam, np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
+    exam = Exam(np.empty(0, np.int64), (), (), np.arange(3), ())
+    found = grade(exam, np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
     assert found.auroc.shape == (0,)
-    assert found.tenths.shape == (0, naming.TENTHS)
+    assert found.tenths.shape == (0, TENTHS)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from atlas.base.files import read_json, read_parquet
 from atlas.site import links
-from atlas.site.all_pages import Book, Link, clean, common, feature_link, figure, percent
+from atlas.site.book import Book
+from atlas.site.pages.parts import Link, common, feature_link
+from atlas.site.text import clean, figure, percent
 
 WITHHELD = "withheld"
 

@@ -6,7 +6,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atlas.site import links
-from atlas.site.all_pages import Book, Link, clean, common, feature_link, percent
+from atlas.site.book import Book
+from atlas.site.pages.parts import Link, common, feature_link
+from atlas.site.text import clean, percent
 from atlas.study.clusters import LEVELS
 
 if TYPE_CHECKING:

@@ -15,21 +15,12 @@ import numpy as np
 
 from atlas.base.tables import SURE
 from atlas.site import links
-from atlas.site.all_pages import (
-    TOP_SHOWN,
-    Book,
-    clean,
-    distinct_tops,
-    feature_link,
-    figure,
-    image_view,
-    percent,
-    picture,
-    pictures_of,
-    read_chapter,
-    read_example,
-    read_opened,
-)
+from atlas.site.book import Book
+from atlas.site.chapter import TOP_SHOWN, distinct_tops, read_chapter
+from atlas.site.pages.example import read_example
+from atlas.site.pages.parts import feature_link, picture, pictures_of
+from atlas.site.pages.pictures import image_view, read_opened
+from atlas.site.text import clean, figure, percent
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -3,8 +3,8 @@
 import duckdb
 import pytest
 
-from atlas.site.all_pages import read_book
-from atlas.site.pages.rooms import (
+from atlas.site.book import read_book
+from atlas.site.pages.home_rooms import (
     PICTURES_A_ROUND,
     changed_room,
     find_rooms,

@@ -1,0 +1,54 @@
+"""The features of chosen images: those that top the most features, and the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.catalog.insert import insert
+from atlas.run.stage import Job
+from atlas.sae.activations import ImageActivations
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def insert_decompositions(db: DuckDBPyConnection, job: Job) -> None:
+    """Keep the features of the images that top the most features, and of the examples."""
+    chosen = f"""
+        SELECT image FROM (SELECT image, count(*) AS tops FROM top_images WHERE rank = 0 GROUP BY image)
+        ORDER BY tops DESC, image LIMIT {job.settings.decomposed_images}"""
+    examples = "SELECT image FROM examples"
+    rows = db.execute(f"FROM ({chosen}) UNION {examples} ORDER BY image").fetchall()
+    wanted = np.array([row[0] for row in rows], dtype=np.int64)
+    for batch in _decompose(job.inputs["scan"], wanted):
+        db.register("batch", batch)
+        insert(db, "decompositions", "SELECT * FROM batch")
+        db.unregister("batch")
+
+
+def _decompose(scan_dir: Path, wanted: NDArray[np.int64]) -> Iterator[Any]:
+    import pyarrow as pa
+
+    images, ranks, features, values = [], [], [], []
+    reader = ImageActivations(scan_dir)
+    for image in wanted.tolist():
+        found, strength = reader[image]
+        order = np.lexsort((found, -strength))
+        images.append(np.full(len(order), image, np.int64))
+        ranks.append(np.arange(len(order), dtype=np.int32))
+        features.append(found[order].astype(np.int32))
+        values.append(strength[order].astype(np.float32))
+    if images:
+        yield pa.table(
+            {
+                "image": np.concatenate(images),
+                "rank": np.concatenate(ranks),
+                "feature": np.concatenate(features),
+                "activation": np.concatenate(values),
+            }
+        )

@@ -1,0 +1,103 @@
+"""Labels of features and names of clusters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from atlas.catalog.insert import insert
+from atlas.run.stage import Job
+from atlas.study.clusters import label_words, name_cluster
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+LABELS_KEPT = 3
+FEWEST_IMAGES_FOR_A_LABEL = 3
+"""A term in fewer top images than this says nothing about the feature."""
+
+
+def insert_families(db: DuckDBPyConnection, job: Job) -> None:
+    """Fill the tables of relatives and clusters; labels and places must be there."""
+    folder = job.inputs["families"]
+    insert(db, "relatives", f"SELECT * FROM '{folder}/relatives.parquet'")
+    insert(db, "cluster_features", f"SELECT * FROM '{folder}/cluster_features.parquet'")
+    named = cluster_names(db)
+    db.register("named", named)
+    insert(
+        db,
+        "clusters",
+        f"""SELECT c.*, n.label, n.label_share, n.null_share, p.map_x, p.map_y
+            FROM '{folder}/clusters.parquet' c JOIN named n USING (level, cluster)
+            JOIN (SELECT level, cluster, median(map_x)::FLOAT AS map_x, median(map_y)::FLOAT AS map_y
+                  FROM cluster_features JOIN features USING (feature) GROUP BY level, cluster) p
+            USING (level, cluster)""",
+    )
+    db.unregister("named")
+
+
+def cluster_names(db: DuckDBPyConnection) -> Any:
+    """Return level, cluster, label, label_share, null_share: from the labels of the members.
+
+    Sensitive features lend no words.
+    """
+    import pyarrow as pa
+
+    words: dict[int, frozenset[str]] = {}
+    for feature, label in db.execute(
+        """SELECT feature, label FROM labels JOIN features USING (feature)
+           WHERE NOT sensitive ORDER BY feature, rank"""
+    ).fetchall():
+        words[feature] = words.get(feature, frozenset()) | label_words(label)
+    common = Counter(word for held in words.values() for word in held)
+    rows = db.execute(
+        """SELECT level, cluster, list(feature ORDER BY rank) FROM cluster_features
+           GROUP BY level, cluster ORDER BY level, cluster"""
+    ).fetchall()
+    names = [name_cluster(members, words, common) for _, _, members in rows]
+    return pa.table(
+        {
+            "level": pa.array([row[0] for row in rows], pa.int32()),
+            "cluster": pa.array([row[1] for row in rows], pa.int32()),
+            "label": pa.array([name.label for name in names], pa.string()),
+            "label_share": pa.array([name.share for name in names], pa.float64()),
+            "null_share": pa.array([name.null_share for name in names], pa.float64()),
+        }
+    )
+
+
+def insert_labels(db: DuckDBPyConnection, job: Job) -> None:
+    """Take the labels of the names stage; without a vocabulary, the terms of captions for the rest."""
+    if "names" in job.inputs:
+        insert(db, "labels", f"SELECT * FROM '{job.inputs['names']}/labels.parquet'")
+    if "names" not in job.inputs or "vocabulary" not in job.inputs:
+        _insert_caption_terms(db)
+
+
+def _insert_caption_terms(db: DuckDBPyConnection) -> None:
+    """Label each feature without a name with the terms that hold most of its top images' activation.
+
+    A term counts only where it holds a larger share than it has among all images.
+    """
+    terms = "SELECT image, unnest(list_distinct(terms)) AS label FROM images"
+    insert(
+        db,
+        "labels",
+        f"""
+        WITH term AS ({terms}),
+        common AS (SELECT label, count(*) / (SELECT count(*) FROM images) AS null_score
+                   FROM term GROUP BY label),
+        whole AS (SELECT feature, sum(activation::DOUBLE ORDER BY rank) AS total FROM top_images GROUP BY feature),
+        held AS (
+            SELECT feature, label, count(*) AS images,
+                   sum(activation::DOUBLE ORDER BY rank) / any_value(total) AS score
+            FROM top_images JOIN term USING (image) JOIN whole USING (feature)
+            GROUP BY feature, label),
+        placed AS (
+            SELECT *, row_number() OVER (PARTITION BY feature ORDER BY score DESC, label) - 1 AS rank
+            FROM held JOIN common USING (label)
+            WHERE images >= {FEWEST_IMAGES_FOR_A_LABEL} AND score > null_score)
+        SELECT feature, rank, label, 'captions' AS source, '' AS author, score, null_score,
+               NULL AS cosine, NULL AS auroc, NULL AS auroc_low, NULL AS auroc_high
+        FROM placed WHERE rank < {LABELS_KEPT} AND feature NOT IN (SELECT feature FROM labels)""",
+    )

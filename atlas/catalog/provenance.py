@@ -1,0 +1,51 @@
+"""What an atlas is made from, and the identity that its citations rest on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from atlas import __version__
+from atlas.base.files import digest_json, read_json
+from atlas.base.tables import tables_digest
+from atlas.inputs.embeddings import read_embeddings
+from atlas.run.stage import Job
+from atlas.sae.model import SAE
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def atlas_id(sae_digest: str, shard_digests: list[str]) -> str:
+    """Return the identity of an atlas: what a citation of one of its features rests on."""
+    return "atlas:" + digest_json([sae_digest, shard_digests])[:12]
+
+
+def insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
+    """Fill the table of facts about this atlas."""
+    embeddings = read_embeddings(job.inputs["embed"])
+    encoder = embeddings.encoder
+    counts = db.execute("SELECT count(*), count(*) FILTER (alive) FROM features").fetchone()
+    assert counts is not None
+    grouped = read_json(job.inputs["concepts"] / "concepts.json")
+    facts = {
+        "id": atlas_id(sae.digest(), [shard.sha256 for shard in embeddings.shards]),
+        "title": job.settings.title,
+        "note": job.settings.note,
+        "credit": job.settings.credit,
+        "synthetic": str(job.settings.synthetic).lower(),
+        "owner_url": job.settings.owner_url,
+        "encoder": str(encoder.get("id", "unknown")),
+        "d": str(embeddings.width),
+        "n_images": str(embeddings.rows),
+        "n_features": str(counts[0]),
+        "n_alive": str(counts[1]),
+        **{name: str(grouped[name]) for name in ("tau_scale", "tau_coarse", "tau_fine")},
+        "grouping_restarts": str(grouped["restarts"]),
+        "grouping_seed": str(grouped["seed"]),
+        "sae_digest": sae.digest(),
+        "sae": json.dumps(dict(sae.provenance), sort_keys=True),
+        "tables": tables_digest(),
+        "made_with": f"feature-atlas {__version__}",
+    }
+    db.executemany("INSERT INTO provenance VALUES (?, ?)", sorted(facts.items()))

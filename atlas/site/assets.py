@@ -1,0 +1,31 @@
+"""Style, scripts and fonts, copied into the site."""
+
+from __future__ import annotations
+
+from atlas.settings.paths import template_root
+from atlas.site.output import Output
+
+ASSETS = (
+    *(
+        "site.css",
+        "mark.svg",
+        "site.js",
+        "table.js",
+        "search.js",
+        "picture.js",
+        "browse.js",
+        "map.js",
+    ),
+    "game.js",
+    "go.js",
+)
+FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
+
+
+def write_assets(out: Output) -> None:
+    """Copy style, scripts and fonts."""
+    root = template_root()
+    for name in ASSETS:
+        out.put(f"assets/{name}", (root / name).read_bytes())
+    for name in FONTS:
+        out.put(f"assets/fonts/{name}", (root / "fonts" / name).read_bytes())

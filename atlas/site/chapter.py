@@ -1,0 +1,157 @@
+"""What the pages of some consecutive features need, read from the catalog together.
+
+The queries are also what decides whether these pages are unchanged: rebuild.py digests their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TOP_SHOWN = 9
+NEAR_SHOWN = 4
+NEIGHBORS_SHOWN = 12
+COACTIVE_SHOWN = 6
+Rows = Mapping[int, list[tuple[Any, ...]]]
+LABEL_COLUMNS = "label, source, author, score, null_score, auroc, auroc_low, auroc_high"
+MISS_COLUMNS = "pre_activation, verdict, sibling"
+TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, seeds, verdict"
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """What the pages of some features need, by feature."""
+
+    labels: Rows
+    icon: Rows
+    """The picture that stands in, where nothing was rendered."""
+    trip: Rows
+    """The round trip, where an icon was rendered."""
+    effects: Rows
+    """What else changed in that icon."""
+    strip: Rows
+    """The icon at several strengths, of a sample."""
+    top: Rows
+    where: Rows
+    """Which part of some top images drives it, of a sample."""
+    film: Rows
+    near: Rows
+    misses: Rows
+    """What is known of every near miss, shown or not."""
+    neighbors: Rows
+    coactive: Rows
+    relatives: Rows
+    """Duplicates, antipodes and parents."""
+    children: Rows
+    clusters: Rows
+    """Its cluster at each level, the coarsest first."""
+    concepts: Rows
+    """Examples with a coarse concept that it is part of."""
+    histogram: Rows
+
+
+def distinct_tops(span: str) -> str:
+    """Return a query, in brackets, of the first top images of some features that show different pictures."""
+    return f"""(SELECT feature, rank, image, activation FROM (
+        SELECT t.feature, t.rank, t.image, t.activation
+        FROM top_images t JOIN images USING (image) WHERE {span}
+        QUALIFY row_number() OVER (PARTITION BY feature, coalesce(duplicate_of, image) ORDER BY rank) = 1
+    ) QUALIFY row_number() OVER (PARTITION BY feature ORDER BY rank) <= {TOP_SHOWN})"""
+
+
+def chapter_queries(first: int, last: int) -> dict[str, str]:
+    """Return for each field of a chapter the query that reads it, by feature in their order.
+
+    Args:
+        first: Feature that the chapter begins with.
+        last: Feature before which it ends.
+    """
+    span = f"feature >= {int(first)} AND feature < {int(last)}"
+    pictures = "image, {value}, caption, sensitive FROM {table} JOIN images USING (image)"
+
+    def shown(table: str, value: str, keep: str, order: str) -> str:
+        source = pictures.format(value=value, table=table)
+        return f"SELECT feature, {source} WHERE {span} AND {keep} ORDER BY feature, {order}"
+
+    return {
+        "labels": (
+            f"SELECT feature, {LABEL_COLUMNS} FROM labels WHERE {span} ORDER BY feature, rank"
+        ),
+        "icon": shown(
+            "(FROM icons JOIN top_images USING (feature, image))", "activation", "true", "rank"
+        ),
+        "trip": (
+            f"""SELECT feature, {TRIP_COLUMNS} FROM icons
+                WHERE {span} AND source = 'rendered' ORDER BY feature"""
+        ),
+        "effects": (
+            f"""SELECT feature, other, on_icon, on_template FROM icon_side_effects
+                WHERE {span} ORDER BY feature, rank"""
+        ),
+        "strip": (
+            f"SELECT feature, strength, on_icon FROM strips WHERE {span} ORDER BY feature, step"
+        ),
+        "top": shown(distinct_tops(span), "activation", "true", "rank"),
+        "where": shown(
+            "where_maps",
+            "activation, on_thumbnail, lost, lost_gray, lost_gray_null",
+            "true",
+            "rank",
+        ),
+        "film": shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
+        "near": shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
+        "misses": (
+            f"""SELECT feature, image, {MISS_COLUMNS} FROM near_misses
+                WHERE {span} ORDER BY feature, similarity DESC, rank"""
+        ),
+        "neighbors": (
+            f"""SELECT feature, neighbor, cosine FROM feature_neighbors
+                WHERE {span} AND rank < {NEIGHBORS_SHOWN} ORDER BY feature, rank"""
+        ),
+        "coactive": (
+            f"""SELECT feature, other, p_other_given_feature FROM coactivations
+                WHERE {span} AND rank < {COACTIVE_SHOWN} ORDER BY feature, rank"""
+        ),
+        "relatives": (
+            f"""SELECT feature, kind, other, cosine, share, share_back FROM relatives
+                WHERE {span} ORDER BY feature, kind, rank"""
+        ),
+        "children": (
+            f"""SELECT feature, child, share, share_back
+                FROM (SELECT other AS feature, feature AS child, share, share_back
+                      FROM relatives WHERE kind = 'parent')
+                WHERE {span} ORDER BY feature, share DESC, child"""
+        ),
+        "clusters": (
+            f"""SELECT feature, level, cluster, label, features
+                FROM cluster_features JOIN clusters USING (level, cluster)
+                WHERE {span} ORDER BY feature, level"""
+        ),
+        "concepts": (
+            f"""SELECT feature, image, activation, caption, sensitive FROM concept_features
+                JOIN examples USING (image) JOIN images USING (image)
+                WHERE {span} AND tau = 'coarse' ORDER BY feature, activation DESC, image"""
+        ),
+        "histogram": (
+            f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
+        ),
+    }
+
+
+def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
+    """Read what the pages of the features from first up to, not including, last need."""
+    return Chapter(
+        **{
+            name: {
+                key: list(rows)
+                for key, rows in groupby(db.execute(query).fetchall(), itemgetter(0))
+            }
+            for name, query in chapter_queries(first, last).items()
+        }
+    )

@@ -1,0 +1,43 @@
+"""The page of the tables, with queries to copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atlas.base.tables import TABLES
+from atlas.site import links
+from atlas.site.book import Book
+from atlas.site.pages.parts import common
+
+QUERIES = (
+    (
+        "The names that are surest",
+        "SELECT feature, label, auroc, density FROM labels JOIN features USING (feature) WHERE rank = 0 AND NOT sensitive ORDER BY auroc DESC NULLS LAST, feature LIMIT 10",
+    ),
+    (
+        "Icons that fail their round trip, most common features first",
+        "SELECT feature, on_icon, median, count FROM icons JOIN features USING (feature) WHERE verdict = 'not shown' ORDER BY count DESC, feature LIMIT 10",
+    ),
+    (
+        "Pairs that point alike and never fire together",
+        "SELECT n.feature, n.neighbor, n.cosine FROM feature_neighbors n LEFT JOIN coactivations c ON c.feature = n.feature AND c.other = n.neighbor WHERE c.other IS NULL ORDER BY n.cosine DESC, n.feature LIMIT 10",
+    ),
+    (
+        "Near misses on which the name holds",
+        "SELECT feature, label, count(*) AS missed FROM near_misses JOIN labels USING (feature) WHERE labels.rank = 0 AND verdict <> 'negative' GROUP BY ALL ORDER BY missed DESC, feature LIMIT 10",
+    ),
+    (
+        "Images that one feature explains",
+        "SELECT image, feature, activation / mass AS share FROM decompositions JOIN images USING (image) WHERE rank = 0 ORDER BY share DESC, image LIMIT 10",
+    ),
+)
+"""(question, SQL) that the data page offers, for the catalog or its Parquet files."""
+
+
+def data_view(book: Book) -> dict[str, Any]:
+    """Return what the page of the tables shows."""
+    return {
+        **common(book, links.DATA, "Data", "data"),
+        "tables": TABLES,
+        "queries": [(question, f'atlas sql "{sql}"') for question, sql in QUERIES],
+    }

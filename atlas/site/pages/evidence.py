@@ -1,0 +1,85 @@
+"""What a feature's page says of its name: the labels, how far to trust them, the near misses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atlas.site.book import Book, FeatureRow
+from atlas.site.chapter import LABEL_COLUMNS, Chapter
+from atlas.site.pages.parts import Picture, picture
+from atlas.site.text import clean, figure, percent
+from atlas.study.naming import FEWEST_FIRINGS
+
+
+def label_records(chapter: Chapter, feature: int) -> list[dict[str, Any]]:
+    """Return a feature's labels, columns by name."""
+    columns = LABEL_COLUMNS.split(", ")
+    rows = chapter.labels.get(feature, [])
+    return [dict(zip(columns, row[1:], strict=True)) for row in rows]
+
+
+def reliability(book: Book, chapter: Chapter, feature: int) -> str:
+    """Return in a sentence or two how far a feature's name is to be trusted."""
+    labels = label_records(chapter, feature)
+    if not labels:
+        return _why_nameless(book, book.live[feature])
+    first = labels[0]
+    if first["source"] == "captions":
+        return f"The name covers {percent(first['score'])} of its strongest pictures by activation, {percent(first['null_score'])} of all pictures."
+    words = ""
+    if first["source"] == "imported":
+        own = [label for label in labels if label["source"] == "imported"]
+        graded, words = own[0], f"Named by {clean(first['author']) or 'an unknown author'}. "
+    else:
+        graded = labels[-1]
+    if graded["auroc"] is None:
+        return f"{words}How well the name holds could not be measured."
+    what = "the words together pick" if graded is not first else "the name picks"
+    low, high = (round(100 * graded[end]) for end in ("auroc_low", "auroc_high"))
+    return (
+        f"{words}Shown a picture on which it fires and one on which it does not, {what} the right one "
+        f"{round(100 * graded['auroc'])} times in 100 (95 %: {low} to {high}; chance 50), on pictures that did not choose the name."
+    )
+
+
+def names_were_looked_for(book: Book) -> bool:
+    """Return whether a feature without a name was given none, rather than not looked at."""
+    return any(metric.name == "names_share" for metric in book.metrics)
+
+
+def _why_nameless(book: Book, row: FeatureRow) -> str:
+    """Return why a feature has no name, where names were looked for."""
+    if not names_were_looked_for(book):
+        return ""
+    if row.count < FEWEST_FIRINGS:
+        return f"It fires on {row.count:,} pictures: too few to name it by."
+    return "No word tells its pictures from others well enough."
+
+
+def near_pictures(book: Book, chapter: Chapter, feature: int) -> list[Picture]:
+    """Return the near misses shown, each with how alike it is, how far from firing, and the verdict."""
+    known = {row[1]: row[2:] for row in chapter.misses.get(feature, [])}
+    shown = []
+    for row in chapter.near.get(feature, []):
+        pre, verdict, sibling = known[row[1]]
+        said = f"{figure(row[2])}, {figure(pre)}".replace("-", "\u2212")
+        if verdict in ("missed", "absorption suspect"):
+            said += "; name holds"
+        if sibling is not None:
+            said += f", {sibling:,} fires"
+        if not row[4]:
+            shown.append(picture(row[1], said, row[3], book))
+    return shown
+
+
+def near_line(chapter: Chapter, feature: int) -> str:
+    """Return in a sentence what the near misses say of a feature's name."""
+    verdicts = [row[3] for row in chapter.misses.get(feature, []) if row[3] is not None]
+    if not verdicts:
+        return ""
+    suspects = verdicts.count("absorption suspect")
+    missed = verdicts.count("missed") + suspects
+    line = f"The name holds on {missed} of all {len(verdicts)} near misses: recall that the feature lacks, no counterexamples."
+    if suspects:
+        line += f" On {suspects} of these a feature that points alike fires instead: absorption suspect."
+    return line

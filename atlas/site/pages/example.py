@@ -1,0 +1,189 @@
+"""The concepts of an example image, coarse and fine, with their knobs and transfers where they are drawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from atlas.site import links
+from atlas.site.book import Book
+from atlas.site.pages.parts import Link, Picture, feature_link, picture
+from atlas.site.text import figure, percent, share_of
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+CONCEPT_FEATURES_SHOWN = 3
+ELSEWHERE_SHOWN = 4
+
+
+class Concept(NamedTuple):
+    """One concept of an example."""
+
+    names: list[Link]
+    """Its strongest features."""
+    more: int
+    """Features beyond these."""
+    mass: str
+    share: str
+    bar: int
+    """Its share of the mass, in fiftieths."""
+    stability: str
+    icon: str
+    """Its own where one is drawn, else that of its strongest feature; empty if withheld."""
+    drawn: bool
+    recurring: str
+    """Page of the recurring concept that it is near; empty where none."""
+    elsewhere: list[Picture]
+    """Pictures with the concepts that point most like it."""
+
+
+class Branch(NamedTuple):
+    """A coarse concept, and the fine ones that hold most of their mass in common with it."""
+
+    coarse: Concept
+    fine: list[tuple[Concept, str]]
+    """(concept, share of its mass that lies in the coarse one)."""
+
+
+class Knob(NamedTuple):
+    """The image with one coarse concept turned down and up."""
+
+    concept: int
+    thumb: str
+    names: list[Link]
+    more: int
+    share: str
+    bar: int
+    """That share in fiftieths."""
+    icon: str
+    steps: list[tuple[str, str]]
+    """(gain, the concept's mass on that picture), from off to double."""
+
+
+class Transfer(NamedTuple):
+    """An example with a concept of another one."""
+
+    source: Picture
+    names: list[Link]
+    icon: str
+    thumb: str
+    before: str
+    after: str
+
+
+def read_example(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]:
+    """Return the concepts of an example, coarse and fine, with their knobs where they are drawn."""
+    coarse, fine = (_concepts(db, book, image, tau) for tau in ("coarse", "fine"))
+    shared = db.execute(
+        """SELECT f.concept, c.concept, sum(f.activation) AS common FROM concept_features f
+           JOIN concept_features c ON c.image = f.image AND c.feature = f.feature AND c.tau = 'coarse'
+           WHERE f.image = ? AND f.tau = 'fine' GROUP BY ALL ORDER BY f.concept, common DESC, c.concept""",
+        [image],
+    ).fetchall()
+    branches = [Branch(concept, []) for concept in coarse]
+    for number, group in groupby(shared, key=lambda row: row[0]):
+        parts = list(group)
+        share = parts[0][2] / sum(common for _, _, common in parts)
+        branches[parts[0][1]].fine.append((fine[number], percent(share)))
+    ((by_hand,),) = db.execute("SELECT by_hand FROM examples WHERE image = ?", [image]).fetchall()
+    return {
+        "branches": branches or [Branch(concept, []) for concept in fine],
+        "by_hand": by_hand,
+        "tau_coarse": figure(float(book.facts["tau_coarse"])),
+        "tau_fine": figure(float(book.facts["tau_fine"])),
+        "tau_scale": figure(float(book.facts["tau_scale"])),
+        "knobs": _knobs(db, image, coarse),
+        "transfers": _transfers(db, book, image),
+    }
+
+
+def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[Concept]:
+    rows = db.execute(
+        """SELECT concept, mass, mass_share, stability, recurring, mass_on_icon FROM concepts
+           WHERE image = ? AND tau = ? ORDER BY concept""",
+        [image, tau],
+    ).fetchall()
+    found, elsewhere = [], _elsewhere(db, book, image, tau)
+    for concept, mass, share, stability, recurring, mass_on_icon in rows:
+        names, more = _concept_names(db, book, image, tau, concept)
+        drawn = mass_on_icon is not None
+        icon = links.concept_icon(image, concept) if drawn else names[0].thumb
+        page = "" if recurring is None else links.concept_page(recurring)
+        found.append(
+            Concept(
+                names,
+                more,
+                figure(mass),
+                percent(share),
+                share_of(share, 1.0),
+                f"{stability:.2f}",
+                icon,
+                drawn,
+                page,
+                elsewhere[concept],
+            )
+        )
+    return found
+
+
+def _elsewhere(
+    db: DuckDBPyConnection, book: Book, image: int, tau: str
+) -> dict[int, list[Picture]]:
+    """Return the nearest concepts in other images, by concept."""
+    found: dict[int, list[Picture]] = defaultdict(list)
+    for concept, other, cosine, caption in db.execute(
+        """SELECT n.concept, n.other_image, n.cosine, i.caption FROM concept_neighbors n
+           JOIN images i ON i.image = n.other_image
+           WHERE n.image = ? AND n.tau = ? AND NOT i.sensitive ORDER BY n.concept, n.rank""",
+        [image, tau],
+    ).fetchall():
+        if len(found[concept]) < ELSEWHERE_SHOWN:
+            found[concept].append(picture(other, f"{cosine:.2f}", caption, book))
+    return found
+
+
+def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> list[Knob]:
+    turned: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for concept, gain, mass in db.execute(
+        "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain", [image]
+    ).fetchall():
+        turned[concept].append((f"{gain:g}", figure(mass)))
+    return [
+        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.bar, c.icon, turned[n])
+        for n, c in enumerate(coarse)
+        if n in turned
+    ]
+
+
+def _transfers(db: DuckDBPyConnection, book: Book, image: int) -> list[Transfer]:
+    return [
+        Transfer(
+            picture(source, "", caption, book),
+            _concept_names(db, book, source, "coarse", concept)[0],
+            links.concept_icon(source, concept),
+            links.transfer(image, source),
+            figure(before),
+            figure(after),
+        )
+        for source, concept, before, after, caption in db.execute(
+            """SELECT t.source, t.concept, t.mass_before, t.mass_after, i.caption
+               FROM transfers t JOIN images i ON i.image = t.source
+               WHERE t.image = ? ORDER BY t.source""",
+            [image],
+        ).fetchall()
+    ]
+
+
+def _concept_names(
+    db: DuckDBPyConnection, book: Book, image: int, tau: str, concept: int
+) -> tuple[list[Link], int]:
+    rows = db.execute(
+        """SELECT feature, activation FROM concept_features
+           WHERE image = ? AND tau = ? AND concept = ? ORDER BY activation DESC, feature""",
+        [image, tau, concept],
+    ).fetchall()
+    shown = [feature_link(f, figure(a), book) for f, a in rows[:CONCEPT_FEATURES_SHOWN]]
+    return shown, len(rows) - len(shown)

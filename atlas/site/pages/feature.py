@@ -1,0 +1,190 @@
+"""The page of a feature, and the frame of a page that holds a group of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from atlas.site import links
+from atlas.site.book import Book, name_of
+from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN, Chapter
+from atlas.site.pages.evidence import near_line, near_pictures, reliability
+from atlas.site.pages.histogram import CHART_HEIGHT, histogram_bars
+from atlas.site.pages.icon import rendered_view, stand_in_of, where_maps
+from atlas.site.pages.parts import Link, common, feature_link, pictures_of
+from atlas.site.text import clean, figure, percent
+
+EXAMPLES_SHOWN = 6
+FILM_SHOWN = 10
+"""One picture of each tenth of firings."""
+PICTURES_A_ROW = TOP_SHOWN + FILM_SHOWN + NEAR_SHOWN
+"""Of a sheet of thumbnails: a row is a feature; site.css knows where each list begins."""
+
+
+def row_of_images(book: Book, chapter: Chapter, feature: int) -> list[int | None]:
+    """Return the images that a feature's page shows small, each where its sheet has it.
+
+    Returns:
+        As many as a row of a sheet holds; None where there is no more to show.
+    """
+    if book.live[feature].sensitive:
+        return [None] * PICTURES_A_ROW
+    row: list[int | None] = []
+    for held, most in ((chapter.top, TOP_SHOWN), (chapter.film, FILM_SHOWN), (chapter.near, NEAR_SHOWN)):  # fmt: skip
+        images = [image for _, image, _, _, sensitive in held.get(feature, []) if not sensitive]
+        row += images
+        row += [None] * (most - len(images))
+    return row
+
+
+def feature_view(
+    book: Book,
+    chapter: Chapter,
+    feature: int,
+    turn: tuple[int | None, int | None],
+    sheet: str = "",
+) -> dict[str, Any]:
+    """Return what a feature's page shows.
+
+    Args:
+        book: The atlas.
+        chapter: Rows of this feature and its like.
+        feature: A live one.
+        turn: The live features before and after it; None at the ends.
+        sheet: Address of the sheet of its small pictures; empty where each is a file.
+    """
+    row = book.live[feature]
+    number = f"{feature:,}"
+    labels = [clean(row[1]) for row in chapter.labels.get(feature, [])]
+    name = "" if row.sensitive else name_of(book, feature)
+    hidden = row.sensitive
+    top = [] if hidden else chapter.top.get(feature, [])
+    bars = histogram_bars(chapter.histogram.get(feature, []))
+    return {
+        "page": links.feature_page(feature, book.layout),
+        "title": f"{name or 'Feature'} · {number}",
+        "about": f"Feature {number}{name and f', {name}'}",
+        "sheet": sheet,
+        "row": feature % links.features_a_sheet(book.layout),
+        "feature": feature,
+        "number": number,
+        "citation": f"{book.facts['id']}/f{feature}",
+        "name": name,
+        "also": [] if hidden else labels[1:],
+        "evidence": "" if hidden else reliability(book, chapter, feature),
+        "withheld": hidden,
+        "withheld_images": sum(bool(r[4]) for r in chapter.top.get(feature, [])),
+        "icon": stand_in_of(book, chapter, feature),
+        "rendered": None if hidden else rendered_view(book, chapter, feature),
+        "figures": [
+            ("density", percent(row.density), f"fires on {row.count:,} images"),
+            ("strongest", figure(row.max), "largest activation, unitless"),
+            ("median", figure(row.median), "over the images on which it fires"),
+            ("share of mass", percent(row.mass_share), "of the activation of all features"),
+        ],
+        "bars": bars,
+        "chart_height": CHART_HEIGHT,
+        "weakest": figure(chapter.histogram[feature][0][1]) if bars.path else "",
+        "strongest": figure(row.max),
+        "top": pictures_of(top, book),
+        "where": [] if hidden else where_maps(chapter, feature),
+        "film": [] if hidden else pictures_of(chapter.film.get(feature, []), book),
+        "near": [] if hidden else near_pictures(book, chapter, feature),
+        "near_line": "" if hidden else near_line(chapter, feature),
+        "neighbors": [
+            feature_link(other, f"{cosine:.2f}", book)
+            for _, other, cosine in chapter.neighbors.get(feature, [])
+        ],
+        "coactive": [
+            feature_link(other, percent(share), book)
+            for _, other, share in chapter.coactive.get(feature, [])
+        ],
+        **family_view(book, chapter, feature),
+        "occurs": []
+        if hidden
+        else pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
+        "bibtex": bibtex(book, feature, name),
+        "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
+        **{
+            way: "" if other is None else links.feature_page(other, book.layout)
+            for way, other in zip(("before", "after"), turn, strict=True)
+        },
+        "details": [
+            ("mean where it fires", figure(row.mean)),
+            ("length of decoder direction", figure(row.decoder_norm)),
+            ("selectivity", figure(row.selectivity)),
+            *(
+                [("monosemanticity in a second encoder", f"{row.monosemanticity:.3f}")]
+                if row.monosemanticity is not None
+                else []
+            ),
+        ],
+        "json": links.feature_json(feature),
+        "map_link": f"{links.MAP}#f{feature}",
+    }
+
+
+def frame_view(book: Book) -> dict[str, Any]:
+    """Return what the frame of every feature's page shows."""
+    return common(book, links.any_feature_page(book.layout), "")
+
+
+CHILDREN_SHOWN = 12
+TEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": " ", "~": " ", "^": " "})
+"""Marks that mean something to LaTeX."""
+
+
+def bibtex(book: Book, feature: int, name: str) -> str:
+    """Return the entry by which a feature is cited; without a year, for an atlas has no clock."""
+    key = f"{book.facts['id']}/f{feature}"
+    title = f"Feature {feature}{f': {name}' if name else ''}".translate(TEX)
+    return (
+        f"@misc{{{key.replace(':', '-').replace('/', '-')},\n"
+        f"  title = {{{title}}},\n"
+        f"  howpublished = {{{book.facts['title'].translate(TEX)}, {key}}},\n"
+        f"}}"
+    )
+
+
+def group_view(book: Book, features: Sequence[int]) -> dict[str, Any]:
+    """Return the frame of a page that shows features of one group, all of them live."""
+    group = features[0] // links.FEATURES_A_GROUP
+    ends = [f"{number:,}" for number in (features[0], features[-1])]
+    title = f"Features {ends[0]} to {ends[1]}" if len(features) > 1 else f"Feature {ends[0]}"
+    return {**common(book, links.group_page(group), title), "heading": title}
+
+
+def family_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
+    """Return a feature's relatives by kind, and the clusters that it is in, coarsest first."""
+    of_kind: dict[str, list[Link]] = defaultdict(list)
+    for _, kind, other, cosine, share, back in chapter.relatives.get(feature, []):
+        value = f"{percent(share)}, back {percent(back)}" if kind == "parent" else f"{cosine:.2f}"
+        of_kind[kind].append(feature_link(other, value, book))
+    children = [
+        feature_link(child, f"{percent(share)}, back {percent(back)}", book)
+        for _, child, share, back in chapter.children.get(feature, [])[:CHILDREN_SHOWN]
+    ]
+    kinds = [
+        ("Parents", "fire where this one is strong; back: how often it fires where they are", of_kind["parent"]),
+        ("Children", "where they are strong, this one fires; back: how often they where it is", children),
+        ("Duplicates", "point alike and fire alike; cosine of the decoder directions", of_kind["duplicate"]),
+        ("Antipode", "points away; cosine of the decoder directions", of_kind["antipode"]),
+    ]  # fmt: skip
+    clusters = chapter.clusters.get(feature, [])
+    middle = next((cluster for _, level, cluster, *_ in clusters if level == 1), None)
+    return {
+        "kin": [(title, note, held) for title, note, held in kinds if held],
+        "clusters": [
+            (clean(label) or f"cluster {cluster + 1}", f"{size:,}", cluster_link(level, cluster, middle))
+            for _, level, cluster, label, size in clusters
+        ],
+    }  # fmt: skip
+
+
+def cluster_link(level: int, cluster: int, middle: int | None) -> str:
+    """Return where a cluster is shown: a section of all families, a page, a section of that page."""
+    if level == 0:
+        return f"{links.FAMILIES}#c{cluster}"
+    page = links.family_page(middle if middle is not None else cluster)
+    return page if level == 1 else f"{page}#c{cluster}"

@@ -1,0 +1,97 @@
+"""The home page: its wall of icons and the report in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from atlas.site import links
+from atlas.site.book import Book
+from atlas.site.pages.parts import common, feature_link
+from atlas.site.pages.report import PUBLISHED
+from atlas.site.text import metric_value, percent
+from atlas.study.map_order import wall
+
+WALL_COLUMNS, WALL_ROWS = 14, 7
+
+
+def home_view(book: Book, rooms: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the home page shows.
+
+    Args:
+        book: The atlas.
+        rooms: What home_rooms.find_rooms chose.
+    """
+    return {
+        **common(book, links.HOME, book.facts["title"]),
+        "wall": [feature_link(f, percent(book.live[f].density), book) for f in home_wall(book)],
+        "line": home_line(book),
+        **rooms,
+    }
+
+
+def home_wall(book: Book) -> list[int]:
+    """Return the features of the home page's wall: of each part of the map the best named one."""
+    shown = [f for f in book.order if f in book.icons]
+    if not shown:
+        return []
+    seen: set[str] = set()
+    worth = np.zeros(len(shown))
+    for i in sorted(range(len(shown)), key=lambda i: (-book.live[shown[i]].max, shown[i])):
+        image = book.icons[shown[i]]
+        fresh = image not in seen
+        seen.add(image)
+        worth[i] = (book.sure.get(shown[i], 0.0) + 0.01) * (1.0 if fresh else 0.01)
+    rows = [book.live[f] for f in shown]
+    x = np.array([r.map_x for r in rows], np.float32)
+    y = np.array([r.map_y for r in rows], np.float32)
+    return [shown[i] for i in wall(x, y, worth, WALL_COLUMNS, WALL_ROWS)]
+
+
+class Headline(NamedTuple):
+    """A figure of the report on the home page."""
+
+    value: str
+    words: str
+    null: str
+    """What its baseline is and gives; may be empty."""
+    n: str
+    published: str
+    """Of the published SAE, not reproduced; may be empty."""
+    command: str
+
+
+HEADLINES = (
+    ("alive", "alive"),
+    ("dead_share", "never fire"),
+    ("images", "images scanned"),
+    ("l0_mean", "features fire on an image"),
+    ("explained_variance_heldout", "of variance explained, held out"),
+    ("icons_round_trip_shown", "of icons make the round trip"),
+    ("names_auroc", "AUROC of names, median"),
+    ("search_precision_at_10", "of the first ten found are right"),
+)
+
+
+def home_line(book: Book) -> list[Headline]:
+    """Return the report in one line, with what stands behind each figure."""
+    found = {metric.name: metric for metric in book.metrics}
+    line = []
+    for name, words in HEADLINES:
+        if name not in found:
+            continue
+        metric = found[name]
+        shown = percent if metric.unit == "share" else _of_unit(metric.unit)
+        null = "" if metric.null_value is None else f"{metric.null_name} {shown(metric.null_value)}"
+        said = f"alive of {book.n_features:,} features" if name == "alive" else words
+        published = PUBLISHED.get(name.removesuffix("_heldout"), "")
+        line.append(
+            Headline(shown(metric.value), said, null, f"{metric.n:,}", published, metric.command)
+        )
+    return line
+
+
+def _of_unit(unit: str) -> Callable[[float], str]:
+    return lambda value: metric_value(value, unit)

@@ -1,0 +1,130 @@
+"""What a feature's page says of its icon: the round trip, the strip of strengths, the where-maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from atlas.site import links
+from atlas.site.book import Book
+from atlas.site.chapter import TRIP_COLUMNS, Chapter
+from atlas.site.pages.parts import Link, Picture, feature_link, pictures_of
+from atlas.site.text import clean, figure, percent
+
+
+def stand_in_of(book: Book, chapter: Chapter, feature: int) -> Picture | None:
+    """Return the picture that stands for a feature, or nothing where there is none to show."""
+    rows = chapter.icon.get(feature, [])
+    if not rows or feature not in book.icons:
+        return None
+    return pictures_of(rows, book)[0]._replace(thumb=book.icons[feature])
+
+
+def round_trip_record(chapter: Chapter, feature: int) -> dict[str, Any] | None:
+    """Return the round trip of a rendered icon, columns by name; nothing where none was rendered."""
+    rows = chapter.trip.get(feature)
+    return dict(zip(TRIP_COLUMNS.split(", "), rows[0][1:], strict=True)) if rows else None
+
+
+STRIP_WIDTH, STRIP_HEIGHT = 280, 56
+
+
+def strip_view(chapter: Chapter, feature: int) -> dict[str, Any] | None:
+    """Return the strengths of a feature's strip, what each activates, and the curve of both."""
+    rows = chapter.strip.get(feature, [])
+    if not rows:
+        return None
+    step, tallest = STRIP_WIDTH / len(rows), max(max(row[2] for row in rows), 1e-9)
+    line = [
+        f"{(i + 0.5) * step:.1f},{(STRIP_HEIGHT - 4) * (1 - row[2] / tallest) + 2:.1f}"
+        for i, row in enumerate(rows)
+    ]
+    return {
+        "thumb": links.strip(feature),
+        "steps": [(figure(strength), figure(on_icon)) for _, strength, on_icon in rows],
+        "line": " ".join(line),
+    }
+
+
+class WhereMap(NamedTuple):
+    """A top image, veiled where it matters little."""
+
+    thumb: str
+    caption: str
+    veils: list[tuple[str, str]]
+    """(opacity, outline of the cells in a square of 8 by 8), from light to dense."""
+    lost: str
+    null: str
+    """Empty where no other feature fires."""
+
+
+MAP_CELLS = 8
+VEILS = 4
+"""Steps of a veil; its densest hides four fifths of a picture."""
+
+
+def where_maps(chapter: Chapter, feature: int) -> list[WhereMap]:
+    """Return the maps of where a feature looks; none of a sensitive image.
+
+    Args:
+        chapter: Its rows.
+        feature: Of a sample that has maps.
+    """
+    return [
+        WhereMap(
+            links.thumbnail(image),
+            clean(caption),
+            veils(lost),
+            percent(max(gray, 0.0)),
+            "" if null is None else percent(max(null, 0.0)),
+        )
+        for _, image, _, _, lost, gray, null, caption, sensitive in chapter.where.get(feature, [])
+        if not sensitive
+    ]
+
+
+def veils(lost: Sequence[float]) -> list[tuple[str, str]]:
+    """Return what covers a map's cells, the denser the less is lost there: (opacity, outline)."""
+    most = max(max(lost), 1e-9)
+    steps = [VEILS - min(VEILS, max(0, round(VEILS * value / most))) for value in lost]
+    return [
+        (
+            f"{0.8 * step / VEILS:.1f}",
+            "".join(
+                f"M{i % MAP_CELLS} {i // MAP_CELLS}h1v1h-1z"
+                for i, own in enumerate(steps)
+                if own == step
+            ),
+        )
+        for step in range(1, VEILS + 1)
+        if step in steps
+    ]
+
+
+def effects_view(book: Book, chapter: Chapter, feature: int) -> list[Link]:
+    """Return the other features that changed in a feature's icon, by how much."""
+    return [
+        feature_link(other, f"{figure(before)} → {figure(after)}", book)
+        for _, other, after, before in chapter.effects.get(feature, [])
+    ]
+
+
+def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] | None:
+    """Return what the page says of a rendered icon, or nothing where there is none."""
+    trip = round_trip_record(chapter, feature)
+    if trip is None:
+        return None
+    return {
+        "thumb": book.icons[feature],
+        "verdict": f"Round trip {'partly shown' if trip['verdict'] == 'partly' else trip['verdict']}.",
+        "on_icon": figure(trip["on_icon"]),
+        "on_template": figure(trip["on_template"]),
+        "percentile": percent(trip["percentile"]),
+        "rank": f"{trip['icon_rank']:,}",
+        "p": f"{trip['p']:.3f}",
+        "strength": figure(trip["strength"]),
+        "median": figure(book.live[feature].median),
+        "seeds": trip["seeds"],
+        "strip": strip_view(chapter, feature),
+        "effects": effects_view(book, chapter, feature),
+    }

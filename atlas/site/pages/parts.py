@@ -1,0 +1,94 @@
+"""What several kinds of page show: the frame, images, links to features.
+
+Nothing here is markup; templates choose that. A sensitive image is left out before a template
+sees it; a sensitive feature shows no image at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from atlas.site import links
+from atlas.site.book import Book, name_of
+from atlas.site.text import clean, figure
+
+
+class Picture(NamedTuple):
+    """An image where a page shows it."""
+
+    image: int
+    caption: str
+    value: str
+    """The figure below it, ready to print; may be empty."""
+    thumb: str
+    page: str
+    """Empty where the image has no page of its own."""
+
+
+class Link(NamedTuple):
+    """A feature where another page points to it."""
+
+    feature: int
+    name: str
+    """Empty where it has none."""
+    value: str
+    thumb: str
+    """Empty where its images are withheld."""
+    page: str
+    share: int = 0
+    """Of a bar, in steps of a fiftieth, 0 to 50."""
+
+
+def picture(image: int, value: str, caption: str, book: Book) -> Picture:
+    """Return an image as pages show it."""
+    page = links.image_page(image) if image in book.paged else ""
+    return Picture(image, clean(caption), value, links.thumbnail(image), page)
+
+
+def pictures_of(rows: Iterable[tuple[Any, ...]], book: Book) -> list[Picture]:
+    """Return (feature, image, value, caption, sensitive) rows as pictures, sensitive ones left out."""
+    return [
+        picture(image, figure(value), caption, book)
+        for _, image, value, caption, sensitive in rows
+        if not sensitive
+    ]
+
+
+def feature_link(feature: int, value: str, book: Book, share: int = 0) -> Link:
+    """Return a feature as other pages point to it."""
+    return Link(
+        feature,
+        "withheld" if book.live[feature].sensitive else name_of(book, feature),
+        value,
+        book.icons.get(feature, ""),
+        links.feature_page(feature, book.layout),
+        share,
+    )
+
+
+def common(book: Book, page: str, title: str, section: str = "") -> dict[str, Any]:
+    """Return what the frame around every page needs."""
+    facts = book.facts
+    return {
+        "page": page,
+        "title": title,
+        "section": section,
+        "site_title": facts["title"],
+        "note": facts["note"],
+        "credit": facts["credit"],
+        "synthetic": facts["synthetic"] == "true",
+        "atlas_id": facts["id"],
+        "joined": book.joined,
+        "media": book.media,
+        "owner_url": links.outward(facts["owner_url"]),
+        "n_live": f"{len(book.live):,}",
+        "n_features": f"{book.n_features:,}",
+    }
+
+
+def paged(items: Sequence[Any], a_page: int) -> list[tuple[int, int, Sequence[Any]]]:
+    """Cut a list into pages: (number of the page, of the last page, items); one page if empty."""
+    last = max(1, math.ceil(len(items) / a_page))
+    return [(n, last, items[(n - 1) * a_page : n * a_page]) for n in range(1, last + 1)]

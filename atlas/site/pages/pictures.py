@@ -1,0 +1,125 @@
+"""The pages of images, and the lists that lead to them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.site import links
+from atlas.site.book import Book
+from atlas.site.pages.parts import common, feature_link, paged, picture
+from atlas.site.text import clean, figure, share_of
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+OPENED_FEATURES_SHOWN = 60
+PICTURES_A_PAGE = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image with a page: its row and its features."""
+
+    image: int
+    name: str
+    caption: str
+    url: str | None
+    tags: Sequence[str]
+    terms: Sequence[str]
+    split: str
+    l0: int
+    mass: float
+    features: Sequence[tuple[int, float]]
+    """(feature, activation), strongest first."""
+
+
+def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Opened]:
+    """Read some of the images that have a page."""
+    wanted = [int(image) for image in images]
+    strong: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for image, feature, activation in db.execute(
+        """SELECT image, feature, activation FROM decompositions
+           WHERE image IN (SELECT unnest(?)) AND rank < ? ORDER BY image, rank""",
+        [wanted, OPENED_FEATURES_SHOWN],
+    ).fetchall():
+        strong[image].append((feature, activation))
+    names = ("image", "name", "caption", "url", "tags", "terms", "split", "l0", "mass")
+    rows = db.execute(
+        f"""SELECT {", ".join(names)} FROM images
+            WHERE image IN (SELECT unnest(?)) AND NOT sensitive ORDER BY image""",
+        [wanted],
+    ).fetchall()
+    facts = [dict(zip(names, row, strict=True)) for row in rows]
+    return {f["image"]: Opened(**f, features=strong[f["image"]]) for f in facts}
+
+
+def image_view(
+    book: Book, opened: Opened, example: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what the page of an opened image shows.
+
+    Args:
+        book: The atlas.
+        opened: The image.
+        example: What read_example returns, where it is one.
+    """
+    strongest = opened.features[0][1] if opened.features else 0.0
+    at = int(np.searchsorted(book.opened, opened.image))
+    page = links.image_page(opened.image)
+    caption = clean(opened.caption)
+    return {
+        **common(book, page, caption or f"Image {opened.image}", "pictures"),
+        "picture": picture(opened.image, "", opened.caption, book),
+        "image": f"{opened.image:,}",
+        "caption": caption,
+        "name": clean(opened.name),
+        "url": links.outward(opened.url),
+        "terms": [clean(term) for term in opened.terms],
+        "tags": [clean(tag) for tag in opened.tags],
+        "split": opened.split,
+        **(example or {"branches": [], "knobs": [], "transfers": []}),
+        "l0": f"{opened.l0:,}",
+        "mass": figure(opened.mass),
+        "features": [
+            feature_link(feature, figure(a), book, share_of(a, strongest))
+            for feature, a in opened.features
+            if feature in book.live
+        ],
+        "left_out": f"{opened.l0 - len(opened.features):,}"
+        if opened.l0 > len(opened.features)
+        else "",
+        "before": links.image_page(book.opened[at - 1]) if at else "",
+        "after": links.image_page(book.opened[at + 1]) if at + 1 < len(book.opened) else "",
+    }
+
+
+def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the pages that list the opened pictures."""
+    return [
+        {
+            **common(book, links.pictures_page(n), title, "pictures"),
+            "number": n,
+            "numbers": list(range(1, last + 1)),
+            "pages": [links.pictures_page(i) for i in range(1, last + 1)],
+            "pictures": [picture(image, "", captions[image], book) for image in some],
+            "drawn": [picture(image, "", captions[image], book) for image in book.drawn]
+            if n == 1
+            else [],
+            "examples": [
+                picture(image, "", captions[image], book)
+                for image in book.examples
+                if image not in book.drawn
+            ]
+            if n == 1
+            else [],
+            "recurring": f"{len(book.recurring):,}" if book.recurring else "",
+            "shown": f"{len(book.opened):,}",
+        }
+        for n, last, some in paged(book.opened, PICTURES_A_PAGE)
+        for title in [f"Pictures, page {n} of {last}" if last > 1 else "Pictures"]
+    ]

@@ -1,0 +1,205 @@
+"""The report: every figure beside its baseline, charts with their numbers, and the dead features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from atlas.site import links
+from atlas.site.book import Book
+from atlas.site.pages.parts import common
+from atlas.site.text import figure, metric_value, percent
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+PUBLISHED = {
+    "images": "5 million",
+    "features": "81,920",
+    "alive": "60,620",
+    "dead_share": "about 0.26",
+    "l0_mean": "about 60",
+    "explained_variance": "0.65",
+}
+"""Figures of the published SAE (1280 dimensions, images of LAION-2B); not reproduced here."""
+
+
+class Bar(NamedTuple):
+    """One bar of a chart, in the chart's own units."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+def dead_view(book: Book) -> dict[str, Any]:
+    """Return the list of dead features, runs drawn together."""
+    return {
+        **common(book, links.DEAD, "Dead features", "report"),
+        "n_dead": f"{len(book.dead):,}",
+        "share": percent(len(book.dead) / book.n_features) if book.n_features else "0",
+        "images": f"{int(book.facts['n_images']):,}",
+        "runs": runs(book.dead),
+    }
+
+
+def runs(numbers: Sequence[int]) -> list[str]:
+    """Return ascending numbers with consecutive ones drawn together, for instance 3–5."""
+    found = []
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in group]
+        ends = f"{members[0]}–{members[-1]}" if len(members) > 2 else None
+        found += [ends] if ends else [str(number) for number in members]
+    return found
+
+
+class Chart(NamedTuple):
+    """A bar chart with its numbers."""
+
+    title: str
+    caption: str
+    bars: list[Bar]
+    rows: list[tuple[str, str]]
+    """(bin, count), the table behind it."""
+    first: str
+    last: str
+
+
+def charts(db: DuckDBPyConnection) -> list[Chart]:
+    """Return the report's charts, each with the numbers behind it."""
+    return [
+        Chart(
+            "How often features fire",
+            "Live features by density, four bars to each doubling. A healthy dictionary has one broad hill.",
+            *_bars(
+                db,
+                "SELECT floor(4 * log2(density))::INTEGER AS bin, count(*) FROM features WHERE alive GROUP BY bin ORDER BY bin",
+                lambda bin: percent(2.0 ** (bin / 4)),
+            ),
+        ),
+        Chart(
+            "How many features fire on an image",
+            "Images by L0, in bins of four features.",
+            *_bars(
+                db,
+                "SELECT (l0 // 4)::INTEGER AS bin, count(*) FROM images GROUP BY bin ORDER BY bin",
+                lambda bin: f"{4 * bin}",
+            ),
+        ),
+        Chart(
+            "How much fires on an image",
+            "Images by mass, the sum of their activations, four bars to each doubling.",
+            *_bars(
+                db,
+                "SELECT floor(4 * log2(mass))::INTEGER AS bin, count(*) FROM images WHERE mass > 0 GROUP BY bin ORDER BY bin",
+                lambda bin: figure(2.0 ** (bin / 4)),
+            ),
+        ),
+        Chart(
+            "Whether icons activate what they show",
+            "Rendered icons by the share of the feature's own images on which it fires more weakly. Without effect all would stand at the left.",
+            *_bars(
+                db,
+                """SELECT least(floor(percentile * 20), 19)::INTEGER AS bin, count(*) FROM icons
+                   WHERE source = 'rendered' GROUP BY bin ORDER BY bin""",
+                lambda bin: percent(bin / 20),
+            ),
+        ),
+        Chart(
+            "How well names hold",
+            "First labels by AUROC on images that did not choose them; 0.5 is chance.",
+            *_bars(
+                db,
+                """SELECT floor(auroc * 40)::INTEGER AS bin, count(*) FROM labels
+                   WHERE rank = 0 AND auroc IS NOT NULL GROUP BY bin ORDER BY bin""",
+                lambda bin: f"{bin / 40:.3f}",
+            ),
+        ),
+        Chart(
+            "How alike the nearest features are",
+            "Live features by the cosine to their nearest neighbor; at the right lie near-duplicates.",
+            *_bars(
+                db,
+                """SELECT floor(cosine * 20)::INTEGER AS bin, count(*) FROM feature_neighbors
+                   WHERE rank = 0 GROUP BY bin ORDER BY bin""",
+                lambda bin: f"{bin / 20:.2f}",
+            ),
+        ),
+    ]
+
+
+REPORT_WIDTH, REPORT_HEIGHT = 560, 160
+
+
+def _bars(
+    db: DuckDBPyConnection, query: str, label: Any
+) -> tuple[list[Bar], list[tuple[str, str]], str, str]:
+    rows = db.execute(query).fetchall()
+    if not rows:
+        return [], [], "", ""
+    first, last = rows[0][0], rows[-1][0]
+    step = REPORT_WIDTH / (last - first + 1)
+    tallest = max(count for _, count in rows)
+    bars = [
+        Bar(
+            round((bin - first) * step, 1),
+            round(REPORT_HEIGHT - max(1.0, REPORT_HEIGHT * count / tallest), 1),
+            round(max(1.0, step - 1), 1),
+            round(max(1.0, REPORT_HEIGHT * count / tallest), 1),
+            f"{label(bin)} to {label(bin + 1)}: {count:,}",
+        )
+        for bin, count in rows
+    ]
+    table = [(f"{label(bin)} to {label(bin + 1)}", f"{count:,}") for bin, count in rows]
+    return bars, table, label(first), label(last + 1)
+
+
+def read_reliability(db: DuckDBPyConnection) -> list[list[str]]:
+    """Return how well names hold for each tenth of firings, strongest first, as a page shows it."""
+    rows = db.execute(
+        """SELECT quantile, auroc, auroc_low, auroc_high, first_word, shuffled, features
+           FROM name_reliability ORDER BY quantile DESC"""
+    ).fetchall()
+    return [
+        [f"{10 - q}", f"{a:.3f}", f"{low:.3f} to {high:.3f}", f"{one:.3f}", f"{null:.3f}", f"{n:,}"]
+        for q, a, low, high, one, null, n in rows
+    ]
+
+
+def report_view(
+    book: Book, drawn: Sequence[Chart], tenths: Sequence[Sequence[str]] = ()
+) -> dict[str, Any]:
+    """Return the report: every figure beside its baseline, its n and its command.
+
+    Args:
+        book: The atlas.
+        drawn: Its charts.
+        tenths: What read_reliability returns.
+    """
+    return {
+        **common(book, links.REPORT, "Report", "report"),
+        "metrics": [
+            {
+                "name": metric.name.replace("_", " ").replace("l0", "L0"),
+                "value": metric_value(metric.value, metric.unit),
+                "unit": "" if metric.unit == "share" else metric.unit,
+                "n": f"{metric.n:,}",
+                "null": ""
+                if metric.null_value is None
+                else metric_value(metric.null_value, metric.unit),
+                "null_name": metric.null_name,
+                "published": PUBLISHED.get(metric.name, ""),
+                "command": metric.command,
+                "note": metric.note,
+            }
+            for metric in book.metrics
+        ],
+        "charts": drawn,
+        "tenths": tenths,
+        "compared": any(metric.name == "features_shared" for metric in book.metrics),
+        "provenance": sorted(book.facts.items()),
+        "n_dead": f"{len(book.dead):,}",
+    }

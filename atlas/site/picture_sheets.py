@@ -1,0 +1,180 @@
+"""Pictures joined in sheets, for hosts that count files: icons in the order of the map, thumbnails by feature.
+
+A sheet is encoded again only if a picture in it changed: the published site holds a digest of
+what each sheet was made of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.base.files import read_json
+from atlas.base.picture_store import PictureStore, open_pictures, picture_side
+from atlas.base.sheets import join_pictures, sheet_key
+from atlas.run.stage import Job
+from atlas.site import links
+from atlas.site.book import Book
+from atlas.site.chapter import NEAR_SHOWN, distinct_tops
+from atlas.site.output import Output
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+DENSE = 1.5
+"""Pixels of the screen a pixel of the page from which on second sheets are shown; scripts know it too."""
+SHEET_KEYS = "sheet/keys.json"
+"""Digest of what each sheet was made of, for the next build."""
+ON_FEATURES = f"""
+    SELECT image FROM {distinct_tops("true")} JOIN features USING (feature)
+    WHERE NOT sensitive
+    UNION SELECT image FROM quantile_images JOIN features USING (feature)
+    WHERE rank = 0 AND NOT sensitive
+    UNION SELECT image FROM near_misses JOIN features USING (feature)
+    WHERE rank < {NEAR_SHOWN} AND NOT sensitive"""
+"""Query of the images that features' pages show small; some may be sensitive."""
+
+
+def in_sheets(job: Job) -> bool:
+    """Return whether pictures are joined."""
+    joined: bool = job.settings.pictures == "sheets"
+    return joined
+
+
+def sheet_of(job: Job, feature: int) -> str:
+    """Return the sheet of a feature's small pictures, or nothing where each is a file."""
+    if not in_sheets(job):
+        return ""
+    return links.thumbnail_sheet(feature // links.features_a_sheet(job.settings.layout))
+
+
+def images_on_features(db: DuckDBPyConnection) -> set[int]:
+    """Return every image that a feature's page shows small."""
+    rows = db.execute(f"SELECT image FROM ({ON_FEATURES}) ORDER BY image").fetchall()
+    return {row[0] for row in rows}
+
+
+def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[PictureStore]:
+    """Return the thumbnails of some images, by number."""
+    return open_pictures(thumbnail_parts(job) if wanted else [], "image", wanted)
+
+
+def thumbnail_parts(job: Job) -> list[Path]:
+    """Return the tables of thumbnails."""
+    return sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
+
+
+@dataclass
+class Sheets:
+    """Sheets as they are written; one is encoded anew only if a picture in it changed."""
+
+    out: Output
+    before: Mapping[str, str]
+    """Address -> key, of the published site."""
+    icon_sides: tuple[int, ...]
+    """Side of an icon in its sheet, and in the second one if there is one."""
+    thumbnail_sides: tuple[int, ...]
+    now: dict[str, str] = field(default_factory=dict)
+
+    def write(
+        self, name: str, webps: Sequence[bytes | None], columns: int, sides: Sequence[int]
+    ) -> dict[str, str]:
+        """Write one sheet, and the second one beside it if there is a second side.
+
+        Returns:
+            Address -> key of each.
+        """
+        quality, written = self.out.job.settings.sheet_quality, {}
+        for address, px in zip((name, links.twice(name)), sides, strict=False):
+            key = written[address] = sheet_key(webps, columns, px, quality)
+            old = self.out.before(address)
+            same = self.before.get(address) == key and old.exists()
+            self.out.put(
+                address, old.read_bytes() if same else join_pictures(webps, columns, px, quality)
+            )
+        self.now |= written
+        return written
+
+    def close(self) -> None:
+        """Keep the keys for the next build."""
+        if self.now:
+            self.out.put(SHEET_KEYS, json.dumps(self.now, indent=0, sort_keys=True) + "\n")
+
+
+def open_sheets(out: Output, db: DuckDBPyConnection, book: Book) -> Sheets:
+    """Return the sheets of a site, with the keys of the published ones; say which have no second one."""
+    job, path = out.job, out.before(SHEET_KEYS)
+    thumbnail_px = picture_side(thumbnail_parts(job))
+    icon_px = icon_source_px(job, db, book, thumbnail_px)
+    icon_sides = job.settings.icon_sides(icon_px)
+    thumbnail_sides = job.settings.thumbnail_sides(thumbnail_px)
+    if in_sheets(job):
+        for line in job.settings.why_once(icon_px, thumbnail_px):
+            job.progress.say(f"  {line}")
+    before = read_json(path) if path.exists() else {}
+    return Sheets(out, before, icon_sides, thumbnail_sides)
+
+
+def icon_source_px(job: Job, db: DuckDBPyConnection, book: Book, thumbnail_px: int) -> int:
+    """Return the side of the smallest pictures that stand for features: drawn ones, or thumbnails."""
+    stand_ins = read_stand_ins(db)
+    sides = {thumbnail_px for feature in book.icons if feature in stand_ins}
+    if any(feature not in stand_ins for feature in book.icons):
+        sides.add(picture_side([job.inputs["icons"] / "icons.parquet"]))
+    return min(sides, default=0)
+
+
+def read_stand_ins(db: DuckDBPyConnection) -> dict[int, int]:
+    """Return the image that stands for each feature whose icon was not rendered."""
+    query = "SELECT feature, image FROM icons WHERE image IS NOT NULL ORDER BY feature"
+    return dict(db.execute(query).fetchall())
+
+
+def icons_style(book: Book) -> str:
+    """Return the style sheet that gives each cell the sheet of icons that it is part of."""
+    sheets = [links.icon_sheet(n) for n in range(-(-len(book.order) // links.ICON_COLUMNS**2))]
+
+    def rules(addresses: Sequence[str]) -> str:
+        ways = [links.relative(links.ICONS_STYLE, address, book.media) for address in addresses]
+        return "".join(
+            f'.s{n}::before{{background-image:url("{way}")}}\n' for n, way in enumerate(ways)
+        )
+
+    if not book.icons_2x:
+        return rules(sheets)
+    dense = rules([links.twice(sheet) for sheet in sheets])
+    return f"{rules(sheets)}@media (min-resolution:{DENSE}dppx){{\n{dense}}}\n"
+
+
+def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dict[str, str]:
+    """Write the sheets of icons in the order of the map, an image where nothing was rendered.
+
+    Returns:
+        Address -> key of each.
+    """
+    job = sheets.out.job
+    written: dict[str, str] = {}
+    stand_ins = read_stand_ins(db)
+    drawn = [job.inputs["icons"] / "icons.parquet"] if "icons" in job.inputs else []
+    rendered = {feature for feature in book.icons if feature not in stand_ins}
+    a_sheet = links.ICON_COLUMNS**2
+    with (
+        open_pictures(drawn, "feature", rendered) as icons,
+        thumbnails(job, {stand_ins[f] for f in book.icons if f in stand_ins}) as small,
+    ):
+        for first in range(0, len(book.order), a_sheet):
+            webps = [
+                None
+                if feature not in book.icons
+                else small[stand_ins[feature]]
+                if feature in stand_ins
+                else icons[feature]
+                for feature in book.order[first : first + a_sheet]
+            ]
+            name = links.icon_sheet(first // a_sheet)
+            written |= sheets.write(name, webps, links.ICON_COLUMNS, sheets.icon_sides)
+    return written

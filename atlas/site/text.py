@@ -1,0 +1,50 @@
+"""Text and numbers as pages show them: captions cleaned, figures rounded, shares in percent."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+LONGEST_CAPTION = 300
+
+
+def clean(text: str) -> str:
+    """Return text for a page: one line, no control or direction-changing characters."""
+    if not (text.isascii() and text.isprintable()):  # most captions are, and need no look at each
+        kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+        text = "".join(
+            c for c in kept if not ("\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069")
+        )
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_CAPTION else line[: LONGEST_CAPTION - 1].rstrip() + "…"
+
+
+def figure(value: float) -> str:
+    """Return a number with three significant digits, and thousands with commas."""
+    if 1 <= value < 10:  # by far the most, and there are a hundred on a page
+        return f"{value:.2f}"
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    if digits > 6:
+        return f"{value:.2e}"
+    return f"{value:,.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with a no-break space."""
+    if share and share < 1e-5:
+        return "< 0.001\u00a0%"
+    return f"{figure(100 * share)}\u00a0%"
+
+
+def share_of(part: float, whole: float) -> int:
+    """Return how long a bar is, in fiftieths, at least one where there is something."""
+    return max(1, round(50 * part / whole)) if whole > 0 and part > 0 else 0
+
+
+def metric_value(value: float, unit: str) -> str:
+    """Return a figure of the report: shares and cosines with three decimals, counts whole."""
+    if unit in ("share", "cosine", "AUROC"):
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value == round(value) else figure(value)
