@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -42,12 +43,13 @@ def lay_out(
         # UMAP remarks on TensorFlow's absence, and on its seed costing parallelism.
         warnings.simplefilter("ignore")
         try:
-            from umap import UMAP
+            import umap
         except ImportError as error:
             raise MissingError(
                 "the map needs umap-learn, which is not installed: pip install 'feature-atlas[map]'"
             ) from error
-        reducer = UMAP(
+        _cache_compiled_loops()
+        reducer = umap.UMAP(
             n_neighbors=min(neighbors, n - 1),
             min_dist=min_dist,
             metric="cosine",
@@ -60,6 +62,25 @@ def lay_out(
     spread = np.where(high > low, high - low, 1)
     found: NDArray[np.float32] = ((places - low) / spread).astype(np.float32)
     return found
+
+
+def _cache_compiled_loops() -> None:
+    """Have numba keep UMAP's loops on disk, as it keeps our own.
+
+    UMAP asks for no cache, so every process would compile them again: 22 of the 25 s that a map
+    of 60 features takes. The compiled code is the same.
+    """
+    from umap import umap_, utils
+
+    for module, name in (
+        (utils, "fast_knn_indices"),
+        (umap_, "smooth_knn_dist"),
+        (umap_, "compute_membership_strengths"),
+    ):
+        loop = getattr(module, name, None)
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # no folder that the cache could lie in
+                loop.enable_caching()
 
 
 def trustworthiness(
