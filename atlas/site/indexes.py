@@ -14,9 +14,9 @@ from atlas.inputs.vocabulary import read_vocabulary
 from atlas.site import links, lookalikes
 from atlas.site.book import Book, name_of
 from atlas.site.chapter import TOP_SHOWN, distinct_tops
+from atlas.site.hash_order import hash_order
 from atlas.site.output import Output
 from atlas.site.pages import families
-from atlas.site.pages.home_rooms import in_order
 from atlas.site.picture_files import icon_number
 from atlas.site.picture_sheets import thumbnails
 from atlas.site.search_index import file_name, index_scripts, script, table_scripts, word_weights
@@ -82,17 +82,17 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
     with thumbnails(out.job, set(shown)) as small:
         images = [image for image in shown if image in small]
         hashes = np.array([lookalikes.hash_webp(small[image]) for image in images], np.uint64)
-        drawn = in_order(range(len(images)), "tried")[: lookalikes.MOST_JUDGED]
-        judged = lookalikes.judge([small[images[i]] for i in drawn], hashes, drawn)
+        drawn = hash_order(range(len(images)), "tried")[: lookalikes.MOST_TRIED]
+        accuracy = lookalikes.measure_accuracy([small[images[i]] for i in drawn], hashes, drawn)
     table = lookalikes.picture_table(images, hashes, [shown[image] for image in images])
     out.put(links.PICTURES_SCRIPT, script("atlasPictures", table))
     if not images:
         return None
     return {
         "shown": f"{len(images):,}",
-        "found": percent(judged.found),
-        "mistaken": percent(judged.mistaken),
-        "n": f"{judged.n:,}",
+        "found": percent(accuracy.found),
+        "mistaken": percent(accuracy.mistaken),
+        "n": f"{accuracy.n:,}",
     }
 
 

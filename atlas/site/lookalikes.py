@@ -22,7 +22,7 @@ from atlas.inputs.ingest import difference_hash
 
 NEAR_BITS = 6
 """Bits of 64 in which two hashes of one picture may differ."""
-MOST_JUDGED = 300
+MOST_TRIED = 300
 FEATURES_KEPT = 3
 SMALLER, QUALITY = 0.75, 60
 """Side and JPEG quality of the copies that the recall is measured with."""
@@ -43,7 +43,7 @@ def distances(bits: int, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Accuracy:
     """How far to trust a picture that was found."""
 
     found: float
@@ -54,7 +54,9 @@ class Finding:
     """Pictures tried, drawn by lot."""
 
 
-def judge(webps: Sequence[bytes], hashes: NDArray[np.uint64], drawn: Sequence[int]) -> Finding:
+def measure_accuracy(
+    webps: Sequence[bytes], hashes: NDArray[np.uint64], drawn: Sequence[int]
+) -> Accuracy:
     """Try to find some pictures again, and to mistake them.
 
     Args:
@@ -68,7 +70,7 @@ def judge(webps: Sequence[bytes], hashes: NDArray[np.uint64], drawn: Sequence[in
     # Equal hashes count as the same picture: sets from the web repeat themselves.
     mistaken = sum(bool(((far > 0) & (far <= NEAR_BITS)).any()) for far in others)
     n = max(len(drawn), 1)
-    return Finding(found / n, mistaken / n, len(drawn))
+    return Accuracy(found / n, mistaken / n, len(drawn))
 
 
 def _hash_copy(webp: bytes) -> int:

@@ -16,11 +16,11 @@ from atlas.site.pages.concepts import concept_views, concepts_view
 from atlas.site.pages.data import data_view
 from atlas.site.pages.example import read_example
 from atlas.site.pages.home import home_view
-from atlas.site.pages.home_rooms import find_rooms
+from atlas.site.pages.home_sections import choose_sections
 from atlas.site.pages.map import map_view
 from atlas.site.pages.missing import missing_view
 from atlas.site.pages.parts import common
-from atlas.site.pages.pictures import image_view, pictures_views, read_opened
+from atlas.site.pages.pictures import image_view, pictures_views, read_decomposed
 from atlas.site.pages.report import charts, dead_view, read_reliability, report_view
 from atlas.site.pages.search import search_view, words_views
 from atlas.site.press import Templates, render
@@ -37,7 +37,7 @@ def write_page(out: Output, env: Templates, template: str, view: dict[str, Any])
     out.put(view["page"], render(env, template, view))
 
 
-def write_rest(
+def write_other_pages(
     out: Output,
     env: Templates,
     db: DuckDBPyConnection,
@@ -64,8 +64,8 @@ def write_pictures(out: Output, env: Templates, db: DuckDBPyConnection, book: Bo
     """Write the page of every opened image, and the lists of them."""
     captions: dict[int, str] = {}
     examples = set(book.examples)
-    for start in range(0, len(book.opened), IMAGES_AT_ONCE):
-        opened = read_opened(db, book.opened[start : start + IMAGES_AT_ONCE])
+    for start in range(0, len(book.decomposed), IMAGES_AT_ONCE):
+        opened = read_decomposed(db, book.decomposed[start : start + IMAGES_AT_ONCE])
         for image in opened.values():
             captions[image.image] = image.caption
             example = read_example(db, book, image.image) if image.image in examples else None
@@ -92,7 +92,7 @@ def write_front(
     """Write every page that there is one of, and the walls and word lists."""
     words = words_views(book)
     letters = words[0]["letters"] if words else []
-    chosen = find_rooms(db, book)
+    chosen = choose_sections(db, book)
     if chosen["game"]:
         rounds = [a_round._asdict() for a_round in chosen["game"]["rounds"]]
         out.put(links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
@@ -120,7 +120,7 @@ def write_comparison(out: Output, env: Templates, book: Book) -> None:
     """Write the page beside another atlas, where the build has one."""
     if "compare" not in out.job.inputs:
         return
-    compared = compare.read_compared(out.job.inputs["compare"])
+    compared = compare.read_comparison(out.job.inputs["compare"])
     write_page(out, env, "compare", compare.compare_view(book, compared))
     for name, webp in compare.pictures(compared).items():
         out.put(name, webp)

@@ -27,7 +27,7 @@ from atlas.settings.paths import PACKAGE, template_root
 from atlas.site import links
 
 RECORD = ".site.json"
-Said = TypeVar("Said")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Part:
     """What the last build made together."""
 
     key: str
-    said: Any
+    result: Any
     """What its making returned; plain JSON."""
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Place below the site's folder -> (bytes, modification time in ns)."""
@@ -75,12 +75,12 @@ class Output:
         write_or_link(self.job.out_dir / place, self.job.published_dir / place, raw)
         self._open.append(place)
 
-    def before(self, name: str) -> Path:
+    def published_path(self, name: str) -> Path:
         """Return where the published site has a file, or would have it."""
         place = links.stored(name, self.job.settings.media_base_url)
         return self.job.published_dir / place
 
-    def take(self, name: str, key: str) -> Part | None:
+    def reuse(self, name: str, key: str) -> Part | None:
         """Take a part over from the published site, if it is there as it would be made.
 
         Args:
@@ -98,30 +98,30 @@ class Output:
         self._now[name] = part
         return part
 
-    def make(self, name: str, key: str, work: Callable[[], Said]) -> Said:
+    def make(self, name: str, key: str, work: Callable[[], Result]) -> Result:
         """Return what work returns, which writes a part by put; take the part over if that does.
 
         Args:
-            name: As in take.
-            key: As in take.
+            name: As in reuse.
+            key: As in reuse.
             work: Returns plain JSON.
         """
-        part = self.take(name, key)
+        part = self.reuse(name, key)
         if part is None:
             self._open = []
             part = Part(key, work())
             stamps = {file: _stamp(self.job.out_dir / file) for file in self._open}
             part.files = {file: stamp for file, stamp in stamps.items() if stamp is not None}
             self._now[name] = part
-        said: Said = part.said
-        return said
+        result: Result = part.result
+        return result
 
     def close(self) -> None:
         """Keep the record for the next build."""
         held = {
             "program": self._program,
             "parts": {
-                name: {"key": part.key, "said": part.said, "files": part.files}
+                name: {"key": part.key, "result": part.result, "files": part.files}
                 for name, part in self._now.items()
             },
         }
@@ -134,8 +134,8 @@ def digest_program() -> str:
     return digest_json([digest_file(path) for path in sources])
 
 
-def _part(key: str, said: Any, files: dict[str, list[int]]) -> Part:
-    return Part(key, said, {name: (size, time) for name, (size, time) in files.items()})
+def _part(key: str, result: Any, files: dict[str, list[int]]) -> Part:
+    return Part(key, result, {name: (size, time) for name, (size, time) in files.items()})
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.output import Output
 from atlas.site.picture_sheets import ON_FEATURES, in_sheets, thumbnail_parts
+from atlas.site.queries import read_column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -108,11 +109,11 @@ def write_thumbnails(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         UNION SELECT w.image FROM where_maps w JOIN features USING (feature) WHERE NOT sensitive"""
     if not in_sheets(out.job):
         shown = f"{ON_FEATURES} UNION {shown}"
-    rows = db.execute(
+    query = (
         f"SELECT image FROM ({shown}) JOIN images USING (image) WHERE NOT sensitive ORDER BY image"
-    ).fetchall()
+    )
     stand_ins = {icon_number(book, feature) for feature in book.icons} - {-1, -2, -3}
-    wanted = {row[0] for row in rows} | stand_ins | named_at_home(out.job)
+    wanted = set(read_column(db, query)) | stand_ins | named_at_home(out.job)
     out.job.progress.start("pictures", total=len(wanted), unit="files")
     for part in thumbnail_parts(out.job):
         for batch in pq.ParquetFile(part).iter_batches(batch_size=4096):

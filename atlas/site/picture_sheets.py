@@ -20,6 +20,7 @@ from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.chapter import NEAR_SHOWN, distinct_tops
 from atlas.site.output import Output
+from atlas.site.queries import read_column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -53,8 +54,7 @@ def sheet_of(job: Job, feature: int) -> str:
 
 def images_on_features(db: DuckDBPyConnection) -> set[int]:
     """Return every image that a feature's page shows small."""
-    rows = db.execute(f"SELECT image FROM ({ON_FEATURES}) ORDER BY image").fetchall()
-    return {row[0] for row in rows}
+    return set(read_column(db, f"SELECT image FROM ({ON_FEATURES}) ORDER BY image"))
 
 
 def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[Shelf]:
@@ -90,7 +90,7 @@ class Sheets:
         quality, written = self.out.job.settings.sheet_quality, {}
         for address, px in zip((name, links.twice(name)), sides, strict=False):
             key = written[address] = sheet_key(webps, columns, px, quality)
-            old = self.out.before(address)
+            old = self.out.published_path(address)
             same = self.before.get(address) == key and old.exists()
             self.out.put(address, old.read_bytes() if same else join(webps, columns, px, quality))
         self.now |= written
@@ -104,7 +104,7 @@ class Sheets:
 
 def open_sheets(out: Output, db: DuckDBPyConnection, book: Book) -> Sheets:
     """Return the sheets of a site, with the keys of the published ones; say which have no second one."""
-    job, path = out.job, out.before(SHEET_KEYS)
+    job, path = out.job, out.published_path(SHEET_KEYS)
     thumbnail_px = side_of(thumbnail_parts(job))
     icon_px = icon_source_px(job, db, book, thumbnail_px)
     icon_sides = job.settings.icon_sides(icon_px)

@@ -27,22 +27,22 @@ FEATURES_A_BLOCK = 64
 BLOCKS_AT_ONCE = 256
 POINTERS = frozenset({"feature", "neighbor", "other", "child"})
 """Columns of a chapter's queries that hold features."""
-Turns = Mapping[int, tuple[int | None, int | None]]
+Adjacent = Mapping[int, tuple[int | None, int | None]]
 
 
 def digest_blocks(
-    db: DuckDBPyConnection, book: Book, turns: Turns, others: str
+    db: DuckDBPyConnection, book: Book, adjacent: Adjacent, others: str
 ) -> Iterator[tuple[int, str]]:
     """Yield each block that has live features, with a digest of all that decides its files.
 
     Args:
         db: The catalog.
         book: What every page may need.
-        turns: Of each live feature the one before and the one after it.
+        adjacent: Of each live feature the one before and the one after it.
         others: Digest of what decides the files beside the catalog: settings, pictures.
     """
     shared = digest_json(
-        [others, book.layout, frame_view(book), names_were_looked_for(book), list(book.opened)]
+        [others, book.layout, frame_view(book), names_were_looked_for(book), list(book.decomposed)]
     )
     at_once = FEATURES_A_BLOCK * BLOCKS_AT_ONCE
     for start in range(0, book.n_features, at_once):
@@ -50,7 +50,7 @@ def digest_blocks(
         for first in range(start, min(start + at_once, book.n_features), FEATURES_A_BLOCK):
             live = [f for f in range(first, first + FEATURES_A_BLOCK) if f in book.live]
             if live:
-                ends = [shared, turns[live[0]][0], turns[live[-1]][1]]
+                ends = [shared, adjacent[live[0]][0], adjacent[live[-1]][1]]
                 yield first // FEATURES_A_BLOCK, _digest(book, tables, first, ends)
 
 

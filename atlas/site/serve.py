@@ -14,11 +14,11 @@ from atlas.base.errors import InputError, MissingError
 from atlas.site import links
 from atlas.site.check import media_of
 
-SAID_IN = (".html", ".json", ".css")
+NAMING_PICTURES = (".html", ".json", ".css")
 """Endings of the files that say where pictures are."""
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class SiteHandler(SimpleHTTPRequestHandler):
     """Serves files and keeps what it served to itself."""
 
     def __init__(self, *args: Any, media: str, **kwargs: Any) -> None:
@@ -30,9 +30,9 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Begin an answer; a file that sends for pictures elsewhere sends for the ones here."""
         path = Path(self.translate_path(self.path))
         path = path / "index.html" if path.is_dir() and self.path.endswith("/") else path
-        if not self._media or path.suffix not in SAID_IN or not path.is_file():
+        if not self._media or path.suffix not in NAMING_PICTURES or not path.is_file():
             return super().send_head()
-        raw = here(path.read_text(encoding="utf-8"), self._media).encode()
+        raw = with_local_pictures(path.read_text(encoding="utf-8"), self._media).encode()
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", self.guess_type(path))
         self.send_header("Content-Length", str(len(raw)))
@@ -43,7 +43,7 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def here(text: str, media: str) -> str:
+def with_local_pictures(text: str, media: str) -> str:
     """Return a file's text with the pictures that are published elsewhere taken from this server."""
     text = text.replace(f'data-media="{media}"', f'data-media="/{links.MEDIA}"')
     return text.replace(f'"{media}/', f'"/{links.MEDIA}/')
@@ -58,7 +58,7 @@ def serve_folder(folder: Path, port: int, *, announce: Callable[[str], object]) 
     """
     if not (folder / "index.html").exists():
         raise MissingError(f"no site at {folder}; build one with: atlas build CONFIG")
-    handler = partial(_Quiet, directory=str(folder), media=media_of(folder))
+    handler = partial(SiteHandler, directory=str(folder), media=media_of(folder))
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:

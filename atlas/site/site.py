@@ -13,10 +13,10 @@ from atlas.site import links
 from atlas.site.assets import write_assets
 from atlas.site.book import read_book
 from atlas.site.check import check_host, check_site
-from atlas.site.feature_pages import uncollected, write_features
-from atlas.site.hints import write_hints
+from atlas.site.feature_pages import gc_paused, write_features
+from atlas.site.host_files import write_host_files
 from atlas.site.indexes import write_hashes
-from atlas.site.other_pages import write_rest
+from atlas.site.other_pages import write_other_pages
 from atlas.site.output import Output
 from atlas.site.picture_files import write_icons, write_knobs, write_strips, write_thumbnails
 from atlas.site.picture_sheets import icons_style, in_sheets, open_sheets, write_icon_sheets
@@ -43,13 +43,13 @@ def run(job: Job) -> None:
         book = replace(book, icons_2x=len(sheets.icon_sides) > 1)
         env = open_templates(icons_2x=book.icons_2x)
         write_assets(out)
-        job.progress.start("site", total=len(book.live) + len(book.opened), unit="pages")
-        with uncollected():
+        job.progress.start("site", total=len(book.live) + len(book.decomposed), unit="pages")
+        with gc_paused():
             write_features(out, env, db, book, sheets)
         own = out.make("hashes", _key(job, *HASHED), partial(write_hashes, out, db))
         whole = digest_json([job.settings.model_dump(mode="json"), dict(job.digests)])
-        out.make("front", whole, partial(write_rest, out, env, db, book, own))
-        write_hints(out, book)
+        out.make("front", whole, partial(write_other_pages, out, env, db, book, own))
+        write_host_files(out, book)
         job.progress.stop()
         write_thumbnails(out, db, book)
         if in_sheets(job):

@@ -20,10 +20,10 @@ from atlas.base.sheets import join, sheet_key, shelf
 from atlas.base.tables import TABLES
 from atlas.settings.paths import template_root
 from atlas.settings.site import SiteSettings
-from atlas.site import links, site
+from atlas.site import feature_pages, links, site
 from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN
 from atlas.site.check import check_site
-from atlas.site.hints import sitemap_text, sitemaps
+from atlas.site.host_files import sitemap_text, sitemaps
 from atlas.site.hosts import URLS_A_SITEMAP
 from atlas.site.output import RECORD, Output
 from atlas.site.pages.feature import FILM_SHOWN, PICTURES_A_ROW
@@ -332,7 +332,8 @@ def test_building_again_makes_nothing_and_mends_what_was_touched(published, tmp_
     def never(*_):
         raise AssertionError("a part was made")
 
-    for maker in ("write_block", "write_rest", "write_hashes", "write_icon_sheets"):
+    monkeypatch.setattr(feature_pages, "write_block", never)
+    for maker in ("write_other_pages", "write_hashes", "write_icon_sheets"):
         monkeypatch.setattr(site, maker, never)
     assert written(job) == set()
 

@@ -14,7 +14,7 @@ from atlas.site.pages.data import QUERIES
 from atlas.site.pages.feature import bibtex
 from atlas.site.pages.histogram import histogram_bars
 from atlas.site.pages.record import short
-from atlas.site.pages.report import runs
+from atlas.site.pages.report import ranges
 from atlas.site.text import clean, figure, metric_value, percent, share_of
 
 
@@ -48,8 +48,8 @@ def test_shares_are_percentages_that_do_not_break(share, text):
 
 
 def test_runs_are_drawn_together_from_three_on():
-    assert runs([]) == []
-    assert runs([1, 2, 4, 5, 6, 9]) == ["1", "2", "4–6", "9"]
+    assert ranges([]) == []
+    assert ranges([1, 2, 4, 5, 6, 9]) == ["1", "2", "4–6", "9"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -18,7 +18,7 @@ from atlas.site import links
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter
 from atlas.site.check import check_site
-from atlas.site.feature_pages import uncollected
+from atlas.site.feature_pages import gc_paused
 from atlas.site.pages.feature import feature_view, frame_view
 from atlas.site.pages.parts import Link
 from atlas.site.pages.record import feature_record
@@ -125,7 +125,7 @@ def test_pages_of_features_leave_python_nothing_to_collect(db):
 
     make_pages()
     gc.collect()
-    with uncollected():
+    with gc_paused():
         assert not gc.isenabled()
         make_pages()
         assert gc.collect() == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 from atlas.site import links
 from atlas.site.book import Book
-from atlas.site.pages.parts import common, feature_link, paged
+from atlas.site.pages.parts import common, feature_link, split_pages
 from atlas.site.text import percent
 
 FEATURES_A_PAGE = 400
@@ -24,6 +24,6 @@ def browse_views(book: Book) -> list[dict[str, Any]]:
             "withheld": f"{sum(row.sensitive for row in book.live.values()):,}",
             "shown": f"{len(book.order):,}",
         }
-        for n, last, some in paged(book.order, FEATURES_A_PAGE)
+        for n, last, some in split_pages(book.order, FEATURES_A_PAGE)
         for title in [f"Browse, page {n} of {last}" if last > 1 else "Browse"]
     ]

@@ -17,7 +17,7 @@ WITHHELD = "withheld"
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """What stage compare left."""
 
     facts: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Compared:
     """Feature of the other atlas -> name, sensitive, webp."""
 
 
-class Twin(NamedTuple):
+class Pair(NamedTuple):
     """One pair, side by side."""
 
     one: Link
@@ -38,17 +38,17 @@ class Twin(NamedTuple):
     correlation: str
 
 
-def read_compared(folder: Path) -> Compared:
+def read_comparison(folder: Path) -> Comparison:
     """Read the stage's folder."""
     rows = read_parquet(folder / "other.parquet").to_pylist()
-    return Compared(
+    return Comparison(
         read_json(folder / "compare.json"),
         read_parquet(folder / "pairs.parquet").to_pylist(),
         {row["feature"]: row for row in rows},
     )
 
 
-def pictures(compared: Compared) -> dict[str, bytes]:
+def pictures(compared: Comparison) -> dict[str, bytes]:
     """Return the pictures of the other atlas's features that the page shows: address -> WebP."""
     return {
         links.other_icon(feature): row["webp"]
@@ -57,7 +57,7 @@ def pictures(compared: Compared) -> dict[str, bytes]:
     }
 
 
-def pairs_record(book: Book, compared: Compared) -> dict[str, Any]:
+def pairs_record(book: Book, compared: Comparison) -> dict[str, Any]:
     """Return all pairs as the JSON file gives them."""
     return {
         "id": book.facts["id"],
@@ -69,7 +69,7 @@ def pairs_record(book: Book, compared: Compared) -> dict[str, Any]:
     }
 
 
-def compare_view(book: Book, compared: Compared) -> dict[str, Any]:
+def compare_view(book: Book, compared: Comparison) -> dict[str, Any]:
     """Return what the page shows."""
     facts = compared.facts
     shown = sorted(
@@ -85,7 +85,7 @@ def compare_view(book: Book, compared: Compared) -> dict[str, Any]:
         "both": (percent(facts["both"]), percent(facts["both_null"]), f"{len(compared.pairs):,}"),
         "rows": [_matching(facts["directions"]), _matching(facts["firing"])],
         "twins": [
-            Twin(
+            Pair(
                 feature_link(row["feature"], "", book),
                 other_link(compared, row["other"], ""),
                 f"{row['cosine']:.2f}",
@@ -102,7 +102,7 @@ def compare_view(book: Book, compared: Compared) -> dict[str, Any]:
     }
 
 
-def other_link(compared: Compared, feature: int, value: str) -> Link:
+def other_link(compared: Comparison, feature: int, value: str) -> Link:
     """Return a feature of the other atlas, which has no page here."""
     row = compared.other[feature]
     name = WITHHELD if row["sensitive"] else clean(row["name"])

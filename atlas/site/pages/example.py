@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.pages.parts import Link, Picture, feature_link, picture
+from atlas.site.queries import read_groups
 from atlas.site.text import figure, percent, share_of
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[
                 icon,
                 drawn,
                 page,
-                elsewhere[concept],
+                elsewhere.get(concept, []),
             )
         )
     return found
@@ -133,28 +133,33 @@ def _elsewhere(
     db: DuckDBPyConnection, book: Book, image: int, tau: str
 ) -> dict[int, list[Picture]]:
     """Return the nearest concepts in other images, by concept."""
-    found: dict[int, list[Picture]] = defaultdict(list)
-    for concept, other, cosine, caption in db.execute(
+    nearest = read_groups(
+        db,
         """SELECT n.concept, n.other_image, n.cosine, i.caption FROM concept_neighbors n
            JOIN images i ON i.image = n.other_image
            WHERE n.image = ? AND n.tau = ? AND NOT i.sensitive ORDER BY n.concept, n.rank""",
         [image, tau],
-    ).fetchall():
-        if len(found[concept]) < ELSEWHERE_SHOWN:
-            found[concept].append(picture(other, f"{cosine:.2f}", caption, book))
-    return found
+    )
+    return {
+        concept: [
+            picture(other, f"{cosine:.2f}", caption, book)
+            for other, cosine, caption in rows[:ELSEWHERE_SHOWN]
+        ]
+        for concept, rows in nearest.items()
+    }
 
 
 def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> list[Knob]:
-    turned: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for concept, gain, mass in db.execute(
-        "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain", [image]
-    ).fetchall():
-        turned[concept].append((f"{gain:g}", figure(mass)))
+    """Return a knob for each coarse concept that was rendered at several gains."""
+    query = "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain"
+    steps = {
+        concept: [(f"{gain:g}", figure(mass)) for gain, mass in rows]
+        for concept, rows in read_groups(db, query, [image]).items()
+    }
     return [
-        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.bar, c.icon, turned[n])
+        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.bar, c.icon, steps[n])
         for n, c in enumerate(coarse)
-        if n in turned
+        if n in steps
     ]
 
 

@@ -42,7 +42,7 @@ def feature_view(
     book: Book,
     chapter: Chapter,
     feature: int,
-    turn: tuple[int | None, int | None],
+    adjacent: tuple[int | None, int | None],
     sheet: str = "",
 ) -> dict[str, Any]:
     """Return what a feature's page shows.
@@ -51,7 +51,7 @@ def feature_view(
         book: The atlas.
         chapter: Rows of this feature and its like.
         feature: A live one.
-        turn: The live features before and after it; None at the ends.
+        adjacent: The live features before and after it; None at the ends.
         sheet: Address of the sheet of its small pictures; empty where each is a file.
     """
     row = book.live[feature]
@@ -108,7 +108,7 @@ def feature_view(
         "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
         **{
             way: "" if other is None else links.feature_page(other, book.layout)
-            for way, other in zip(("before", "after"), turn, strict=True)
+            for way, other in zip(("before", "after"), adjacent, strict=True)
         },
         "details": [
             ("mean where it fires", figure(row.mean)),

@@ -10,7 +10,7 @@ import numpy as np
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.pages.parts import common, feature_link
-from atlas.site.pages.report import PUBLISHED
+from atlas.site.pages.report import PUBLISHED_SAE
 from atlas.site.text import metric_value, percent
 from atlas.study.map_order import wall
 
@@ -86,7 +86,7 @@ def home_line(book: Book) -> list[Headline]:
         shown = percent if metric.unit == "share" else _of_unit(metric.unit)
         null = "" if metric.null_value is None else f"{metric.null_name} {shown(metric.null_value)}"
         said = f"alive of {book.n_features:,} features" if name == "alive" else words
-        published = PUBLISHED.get(name.removesuffix("_heldout"), "")
+        published = PUBLISHED_SAE.get(name.removesuffix("_heldout"), "")
         line.append(
             Headline(shown(metric.value), said, null, f"{metric.n:,}", published, metric.command)
         )

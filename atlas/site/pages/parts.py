@@ -43,7 +43,7 @@ class Link(NamedTuple):
 
 def picture(image: int, value: str, caption: str, book: Book) -> Picture:
     """Return an image as pages show it."""
-    page = links.image_page(image) if image in book.paged else ""
+    page = links.image_page(image) if image in book.has_page else ""
     return Picture(image, clean(caption), value, links.thumbnail(image), page)
 
 
@@ -88,7 +88,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
     }
 
 
-def paged(items: Sequence[Any], a_page: int) -> list[tuple[int, int, Sequence[Any]]]:
+def split_pages(items: Sequence[Any], a_page: int) -> list[tuple[int, int, Sequence[Any]]]:
     """Cut a list into pages: (number of the page, of the last page, items); one page if empty."""
     last = max(1, math.ceil(len(items) / a_page))
     return [(n, last, items[(n - 1) * a_page : n * a_page]) for n in range(1, last + 1)]

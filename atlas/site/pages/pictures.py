@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,18 +10,19 @@ import numpy as np
 
 from atlas.site import links
 from atlas.site.book import Book
-from atlas.site.pages.parts import common, feature_link, paged, picture
+from atlas.site.pages.parts import common, feature_link, picture, split_pages
+from atlas.site.queries import read_groups
 from atlas.site.text import clean, figure, share_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-OPENED_FEATURES_SHOWN = 60
+FEATURES_SHOWN = 60
 PICTURES_A_PAGE = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class DecomposedImage:
     """An image with a page: its row and its features."""
 
     image: int
@@ -38,16 +38,15 @@ class Opened:
     """(feature, activation), strongest first."""
 
 
-def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Opened]:
+def read_decomposed(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, DecomposedImage]:
     """Read some of the images that have a page."""
     wanted = [int(image) for image in images]
-    strong: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for image, feature, activation in db.execute(
+    strongest = read_groups(
+        db,
         """SELECT image, feature, activation FROM decompositions
            WHERE image IN (SELECT unnest(?)) AND rank < ? ORDER BY image, rank""",
-        [wanted, OPENED_FEATURES_SHOWN],
-    ).fetchall():
-        strong[image].append((feature, activation))
+        [wanted, FEATURES_SHOWN],
+    )
     names = ("image", "name", "caption", "url", "tags", "terms", "split", "l0", "mass")
     rows = db.execute(
         f"""SELECT {", ".join(names)} FROM images
@@ -55,11 +54,11 @@ def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Open
         [wanted],
     ).fetchall()
     facts = [dict(zip(names, row, strict=True)) for row in rows]
-    return {f["image"]: Opened(**f, features=strong[f["image"]]) for f in facts}
+    return {f["image"]: DecomposedImage(**f, features=strongest[f["image"]]) for f in facts}
 
 
 def image_view(
-    book: Book, opened: Opened, example: Mapping[str, Any] | None = None
+    book: Book, opened: DecomposedImage, example: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what the page of an opened image shows.
 
@@ -69,7 +68,7 @@ def image_view(
         example: What read_example returns, where it is one.
     """
     strongest = opened.features[0][1] if opened.features else 0.0
-    at = int(np.searchsorted(book.opened, opened.image))
+    at = int(np.searchsorted(book.decomposed, opened.image))
     page = links.image_page(opened.image)
     caption = clean(opened.caption)
     return {
@@ -93,8 +92,8 @@ def image_view(
         "left_out": f"{opened.l0 - len(opened.features):,}"
         if opened.l0 > len(opened.features)
         else "",
-        "before": links.image_page(book.opened[at - 1]) if at else "",
-        "after": links.image_page(book.opened[at + 1]) if at + 1 < len(book.opened) else "",
+        "before": links.image_page(book.decomposed[at - 1]) if at else "",
+        "after": links.image_page(book.decomposed[at + 1]) if at + 1 < len(book.decomposed) else "",
     }
 
 
@@ -118,8 +117,8 @@ def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, An
             if n == 1
             else [],
             "recurring": f"{len(book.recurring):,}" if book.recurring else "",
-            "shown": f"{len(book.opened):,}",
+            "shown": f"{len(book.decomposed):,}",
         }
-        for n, last, some in paged(book.opened, PICTURES_A_PAGE)
+        for n, last, some in split_pages(book.decomposed, PICTURES_A_PAGE)
         for title in [f"Pictures, page {n} of {last}" if last > 1 else "Pictures"]
     ]

@@ -14,7 +14,7 @@ from atlas.site.text import figure, metric_value, percent
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-PUBLISHED = {
+PUBLISHED_SAE = {
     "images": "5 million",
     "features": "81,920",
     "alive": "60,620",
@@ -42,11 +42,11 @@ def dead_view(book: Book) -> dict[str, Any]:
         "n_dead": f"{len(book.dead):,}",
         "share": percent(len(book.dead) / book.n_features) if book.n_features else "0",
         "images": f"{int(book.facts['n_images']):,}",
-        "runs": runs(book.dead),
+        "runs": ranges(book.dead),
     }
 
 
-def runs(numbers: Sequence[int]) -> list[str]:
+def ranges(numbers: Sequence[int]) -> list[str]:
     """Return ascending numbers with consecutive ones drawn together, for instance 3–5."""
     found = []
     for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
@@ -191,7 +191,7 @@ def report_view(
                 if metric.null_value is None
                 else metric_value(metric.null_value, metric.unit),
                 "null_name": metric.null_name,
-                "published": PUBLISHED.get(metric.name, ""),
+                "published": PUBLISHED_SAE.get(metric.name, ""),
                 "command": metric.command,
                 "note": metric.note,
             }

@@ -12,7 +12,7 @@ from atlas.site.hosts import URLS_A_SITEMAP
 from atlas.site.output import Output
 
 
-def write_hints(out: Output, book: Book) -> None:
+def write_host_files(out: Output, book: Book) -> None:
     """Write what robots and hosts ask for: which pages there are, and where short links lead."""
     synthetic = book.facts["synthetic"] == "true"
     base = out.job.settings.base_url
