@@ -1,4 +1,4 @@
-"""Checks of a finished site: what readers, browsers and hosts rely on."""
+"""The check of a finished site: links, anchors, policy, pictures, and its host's limits."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ from atlas.site.page_check import CheckedPage, read_page, read_style
 
 PROBLEMS_SHOWN = 3
 PAGES_AT_ONCE = 100
+"""Pages of one task for a worker."""
 WORTH_WORKERS = 8
-"""Tasks from which on the start of worker processes is worth its moment."""
+"""Tasks from which on starting worker processes saves time."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedSite:
-    """What a check found in a site that keeps its promises."""
+    """What a check found in a site that passed."""
 
     pages: int
     read: int
-    """Pages that were read; the others are those of an earlier site."""
+    """Pages that were read; the others are hard links to pages checked before."""
     files: int
     links: int
     size_bytes: int
     largest_page: str
     largest_page_bytes: int
     tally: Tally
-    """Of what its host gets."""
+    """Of the files that its host gets."""
     pictures: int = 0
-    """Of those files: the ones to be published elsewhere."""
+    """Files to be published elsewhere."""
     picture_bytes: int = 0
     media: str = ""
-    """Where those are to be published."""
+    """The address where they are to be published."""
 
     def summary(self) -> str:
-        """Return one line for people."""
-        kept = f" ({self.pages - self.read:,} as they were)" if self.read < self.pages else ""
+        """Return one line to print."""
+        kept = f" ({self.pages - self.read:,} unchanged)" if self.read < self.pages else ""
         apart = (
             f"; of these {self.pictures:,} files, {self.picture_bytes / 1e6:,.1f} MB, "
             f"in {links.MEDIA}/ for {self.media}"
@@ -66,21 +67,21 @@ def check_site(folder: Path, before: Path | None = None) -> CheckedSite:
 
     Args:
         folder: The site.
-        before: An earlier site that passed this check; may be missing. Pages that are the very
-            files of it (hard links) are not read again unless a file or an anchor is gone.
+        before: An earlier site that passed this check; may be missing. Pages that are hard links
+            to its files are not read again unless a file or an anchor is gone.
 
     Raises:
         MissingError: There is no site.
-        SiteError: A promise is broken; the first few problems are named.
+        SiteError: The site has problems; the message names the first few.
     """
     if not (folder / "index.html").exists():
         raise MissingError(f"no site at {folder}; build one with: atlas build CONFIG")
     sizes = dict(list_sizes(folder))
     names = sorted(name for name in sizes if name.endswith(".html"))
-    changed = _changed(folder, before, names) if before is not None else names
+    changed = _not_linked(folder, before, names) if before is not None else names
     found = _read_pages(folder, changed)
     if before is not None and len(changed) < len(names):
-        if _lost(before, sizes, found):
+        if _links_broken(before, sizes, found):
             changed, found = names, _read_pages(folder, names)
         else:
             aims = {target for page in found.values() for _, target, _ in page.anchored}
@@ -115,17 +116,17 @@ def check_site(folder: Path, before: Path | None = None) -> CheckedSite:
 
 
 def media_of(folder: Path) -> str:
-    """Return where the pictures of a finished site are to be published; empty where with its pages."""
+    """Return where the pictures of a finished site are published; empty if beside the pages."""
     found = MEDIA.search((folder / links.HOME).read_text(encoding="utf-8"))
     return unescape(found[1]) if found else ""
 
 
-def _changed(folder: Path, before: Path, names: Sequence[str]) -> list[str]:
-    """Return the pages that are not the very files of an earlier site."""
-    return [name for name in names if _file(folder / name) != _file(before / name)]
+def _not_linked(folder: Path, before: Path, names: Sequence[str]) -> list[str]:
+    """Return the pages that are not hard links to those of an earlier site."""
+    return [name for name in names if _inode(folder / name) != _inode(before / name)]
 
 
-def _file(path: Path) -> tuple[int, int] | None:
+def _inode(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -133,8 +134,8 @@ def _file(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _lost(before: Path, files: Container[str], found: Mapping[str, CheckedPage]) -> bool:
-    """Return whether a file or an anchor is gone that pages of an earlier site may lead to."""
+def _links_broken(before: Path, files: Container[str], found: Mapping[str, CheckedPage]) -> bool:
+    """Return whether a file or an anchor is gone that unchanged pages may link to."""
     old = [name for name, _ in list_sizes(before)]
     if any(name not in files for name in old if name != RECEIPT):
         return True
@@ -143,10 +144,10 @@ def _lost(before: Path, files: Container[str], found: Mapping[str, CheckedPage])
 
 
 def _read_pages(folder: Path, names: Sequence[str]) -> dict[str, CheckedPage]:
-    """Return what each of some pages holds."""
+    """Read pages, in worker processes if there are many."""
     tasks = [names[start : start + PAGES_AT_ONCE] for start in range(0, len(names), PAGES_AT_ONCE)]
     cores = devices_of(Runtime()) if len(tasks) >= WORTH_WORKERS else ["cpu"]
-    pages = in_workers(cores, partial(_take, folder), _parse, tasks)
+    pages = in_workers(cores, partial(_open_site, folder), _read_task, tasks)
     return {
         name: page
         for some, held in zip(tasks, pages, strict=True)
@@ -155,7 +156,7 @@ def _read_pages(folder: Path, names: Sequence[str]) -> dict[str, CheckedPage]:
 
 
 def _read_styles(folder: Path, files: Mapping[str, int]) -> dict[str, CheckedPage]:
-    """Return what each style sheet leads to."""
+    """Read all style sheets."""
     media = media_of(folder)
     return {
         name: read_style(name, (folder / name).read_text(encoding="utf-8"), files, media)
@@ -165,7 +166,7 @@ def _read_styles(folder: Path, files: Mapping[str, int]) -> dict[str, CheckedPag
 
 
 def _problems_of(found: Mapping[str, CheckedPage]) -> list[str]:
-    """Return what is wrong with pages, by their names; all that they lead to has been read."""
+    """Return all problems, missing anchors included, each with its page; sorted."""
     problems = [(name, problem) for name, page in found.items() for problem in page.problems]
     problems += [
         (name, f"{address}: no such anchor")
@@ -177,14 +178,14 @@ def _problems_of(found: Mapping[str, CheckedPage]) -> list[str]:
 
 
 def check_host(found: Tally, host: str) -> None:
-    """Hold a site against its host's limits.
+    """Compare a site with its host's limits.
 
     Args:
-        found: What the site takes.
-        host: A name of atlas.hosts.HOSTS.
+        found: The site's files and bytes.
+        host: A key of hosts.HOSTS.
 
     Raises:
-        SiteError: It takes more; the message says what to change.
+        SiteError: The site exceeds one; the message says what to change.
     """
     over = why_over(found, host)
     if over:
@@ -192,7 +193,7 @@ def check_host(found: Tally, host: str) -> None:
 
 
 def list_sizes(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield the address and the size of every file."""
+    """Yield the address and the size in bytes of every file."""
     waiting = [("", str(folder))]
     while waiting:
         way, place = waiting.pop()
@@ -204,10 +205,10 @@ def list_sizes(folder: Path) -> Iterator[tuple[str, int]]:
                     yield f"{way}{entry.name}", entry.stat().st_size
 
 
-def _take(folder: Path, _device: str) -> tuple[Path, frozenset[str], str]:
+def _open_site(folder: Path, _device: str) -> tuple[Path, frozenset[str], str]:
     return folder, frozenset(name for name, _ in list_sizes(folder)), media_of(folder)
 
 
-def _parse(site: tuple[Path, frozenset[str], str], names: Sequence[str]) -> list[CheckedPage]:
+def _read_task(site: tuple[Path, frozenset[str], str], names: Sequence[str]) -> list[CheckedPage]:
     folder, files, media = site
     return [read_page(n, (folder / n).read_text(encoding="utf-8"), files, media) for n in names]

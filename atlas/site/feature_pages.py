@@ -1,4 +1,4 @@
-"""Writing the pages of features, their JSON records and their sheets of thumbnails, a block at a time."""
+"""Feature pages, with their JSON records and sheets of thumbnails, written a block at a time."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BLOCKS_A_CHAPTER = 16
-"""Read at once."""
+"""Blocks whose rows are read together."""
 
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Keep Python from searching for cycles, which rows and pages of features never form.
+    """Pause Python's cyclic garbage collector.
 
-    It would look at all rows again and again, in a quarter of the time that the pages take.
+    Rows and pages of features form no reference cycles, and the collector would traverse them
+    again and again, which takes a quarter of the time that the pages take.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -53,7 +54,7 @@ def gc_paused() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the pages of features are written with."""
+    """What all feature pages are written with."""
 
     out: Output
     env: Templates
@@ -62,13 +63,16 @@ class Tools:
     adjacent: Adjacent
     sheets: Sheets
     small: Shelf
-    """Thumbnails that go into sheets."""
+    """The thumbnails that go into sheets, by image."""
 
 
 def write_features(
     out: Output, env: Templates, db: DuckDBPyConnection, book: Book, sheets: Sheets
 ) -> None:
-    """Write every live feature's page, or its group's, its JSON record and its small pictures."""
+    """Write the page of each live feature or group, JSON records and sheets of thumbnails.
+
+    A block of features whose inputs are unchanged is linked from the published site.
+    """
     job = out.job
     adjacent = adjacent_in(list(book.live))
     sides = [sheets.icon_sides, sheets.thumbnail_sides]
@@ -109,7 +113,7 @@ def live_in(book: Book, block: int) -> list[int]:
 
 
 def consecutive(blocks: Sequence[int]) -> Iterator[list[int]]:
-    """Yield blocks that follow each other, at most BLOCKS_A_CHAPTER at a time."""
+    """Yield runs of consecutive blocks, at most BLOCKS_A_CHAPTER at a time."""
     held: list[int] = []
     for block in blocks:
         if held and (block != held[-1] + 1 or len(held) == BLOCKS_A_CHAPTER):
@@ -137,17 +141,17 @@ def write_block(tools: Tools, chapter: Chapter, live: Sequence[int]) -> dict[str
     return written
 
 
-def adjacent_in(ring: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
-    """Return of each number the one before and the one after it; None at the ends."""
-    around = [None, *ring, None]
+def adjacent_in(features: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
+    """Return for each feature the one before and the one after it; None at the ends."""
+    around = [None, *features, None]
     return {
-        number: (before, after)
-        for number, before, after in zip(ring, around, around[2:], strict=False)
+        feature: (before, after)
+        for feature, before, after in zip(features, around, around[2:], strict=False)
     }
 
 
 def write_feature_pages(tools: Tools, views: Sequence[dict[str, Any]]) -> None:
-    """Write the pages of some features, all of every group that they are in."""
+    """Write the pages of features; with layout groups, these are all features of their groups."""
     if tools.book.layout == "pages":
         for view in views:
             tools.out.put(view["page"], tools.press.page(view))
@@ -159,10 +163,10 @@ def write_feature_pages(tools: Tools, views: Sequence[dict[str, Any]]) -> None:
 
 
 def write_thumbnail_sheets(tools: Tools, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
-    """Write the sheets of some features, a row for each number, where pictures are joined.
+    """Write the sheets of thumbnails of some features, one row per feature number.
 
     Returns:
-        Address -> key of each.
+        Address -> key of each sheet; empty where pictures are separate files.
     """
     job = tools.out.job
     written: dict[str, str] = {}

@@ -7,5 +7,10 @@ from collections.abc import Iterable
 
 
 def hash_order(items: Iterable[int], of: str) -> list[int]:
-    """Return numbers in an order that looks random and is the same on any machine."""
+    """Return numbers ordered by a digest of each.
+
+    Args:
+        items: Numbers without repeats.
+        of: Salt: another word gives another order.
+    """
     return sorted(items, key=lambda item: hashlib.sha256(f"{of} {item}".encode()).digest())

@@ -1,4 +1,4 @@
-"""Writing what the scripts search: words, rows of features, hashes of pictures, and the JSON index."""
+"""The indexes that scripts and programs search: words, feature rows, picture hashes, JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def columns_of(*names: str) -> dict[str, Any]:
-    """Return the schema of a table by columns, all equally long."""
+    """Return the JSON schema of a table stored as columns of equal length."""
     numbers = {"type": "array", "items": {"type": "number"}}
     return {"type": "object", "required": list(names), "properties": dict.fromkeys(names, numbers)}
 
@@ -65,10 +65,10 @@ SCHEMA = {
 
 
 def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
-    """Write the hashes of the pictures that the site shows; say how well one is found by them.
+    """Write the hashes of the pictures that the site shows, and measure how well they identify one.
 
     Returns:
-        What the search page says of it; None where the atlas has no thumbnails.
+        What the search page reports of it; None if the atlas has no thumbnails.
     """
     shown = dict(
         db.execute(
@@ -97,7 +97,7 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
 
 
 def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
-    """Write what the scripts search, and the JSON index."""
+    """Write the search index, the feature rows and the JSON index."""
     labels = db.execute(
         f"""SELECT feature, label, {SURE} FROM labels JOIN features USING (feature)
            WHERE NOT sensitive ORDER BY feature, rank"""
@@ -154,7 +154,10 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
 
 
 def meanings(folder: Path) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Yield each word of the vocabulary, if there is one, with its nearest features and scores."""
+    """Yield each entry of the vocabulary with its nearest features and their scores.
+
+    Yields nothing if the catalog was built without a vocabulary.
+    """
     lists = read_lists(folder)
     if lists is None:
         return

@@ -23,56 +23,60 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src {}; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'"
 )
-"""The content security policy of every page, first in its head, but for where pictures come from.
+"""The content security policy of every page, first in its head; {} is where pictures come from.
 
-No page asks for a file by itself; auditors do within it, for robots.txt: so connect-src."""
+No page fetches a file, but auditing tools fetch robots.txt from within it: so connect-src."""
 LINKING = {"a": "href", "link": "href", "img": "src", "script": "src", "form": "action"}
 SAFE_RELS = {"noopener", "noreferrer", "nofollow"}
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 TAG = re.compile(r'<(?:!--.*?-->|(/?[a-zA-Z!][^\s/>]*)((?:[^">]|"[^"]*")*)>)|(<)', re.DOTALL)
-"""A comment, a tag with its attributes, or a "<" that begins neither."""
+"""A comment, a tag with its attributes, or a "<" that starts neither."""
 ATTRIBUTE = re.compile(r'\s+([^\s"=]+)(?:="([^"]*)")?')
 CELL = re.compile(r"cell s(\d+)")
-"""Class of a cell whose sheet of icons the style sheet names."""
+"""Class of a cell; the style sheet has the address of its sheet of icons."""
 ADDRESS = re.compile(r"""url\(\s*["']?([^"')]*)["']?\s*\)""")
-"""What a style sheet fetches."""
+"""An address that a style sheet loads."""
 MISSING = re.compile(r'id="missing" data-root="([^"]*)"')
 REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 
 
 @dataclass(slots=True)
 class CheckedPage:
-    """What one page holds."""
+    """What one page holds, and its problems."""
 
     problems: list[str] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
     links: int = 0
     root: str | None = None
-    """Path of the site on its host, where the page may be answered at any address."""
+    """Path of the site on its host, if the page may be served at any address (404.html)."""
     anchored: list[tuple[str, str, str]] = field(default_factory=list)
-    """(address, the page that it leads to, the anchor there) of the links whose anchor is to be found."""
+    """(address, page, anchor) of each link to an anchor; the anchors are checked once all pages are read."""
 
 
 class _Tag(NamedTuple):
-    """A tag by itself."""
+    """A tag and what is wrong with it by itself."""
 
     name: str
     found: dict[str, str]
     problems: tuple[str, ...]
     targets: tuple[str, ...]
-    """Where it links to within the site."""
+    """Addresses within the site that it links to."""
     pictures: tuple[tuple[str, str], ...]
-    """(address, place below the site's folder) of pictures found by the site's root, or published elsewhere."""
+    """(address, path below the site's folder) of pictures published elsewhere or named by a style sheet."""
 
 
 def policy_of(media: str) -> str:
-    """Return the policy of a site whose pictures are published at an address, empty where with its pages."""
+    """Return the policy of a site.
+
+    Args:
+        media: Where pictures are published; empty if beside the pages.
+    """
     return POLICY.format(f"'self' {links.origin(media)}" if media else "'self'")
 
 
 @lru_cache(maxsize=1 << 14)
 def _read_tag(name: str, attributes: str, media: str) -> _Tag:
-    """Return a tag; on ten thousands of pages most are the same."""
+    """Read a tag; cached, as most tags of a site are the same on every page."""
     pairs = ATTRIBUTE.findall(attributes)
     found = {key.lower(): unescape(value) for key, value in pairs}
     problems = [f"<{name}> gives an attribute twice"] if len(found) != len(pairs) else []
@@ -105,7 +109,7 @@ def _read_tag(name: str, attributes: str, media: str) -> _Tag:
 
 
 def _addresses(name: str, found: Mapping[str, str]) -> list[str]:
-    """Return every address that a tag names, those of a picture for other screens with the rest."""
+    """Return every address in a tag, those of srcset included."""
     addresses = [found[LINKING[name]]] if found.get(LINKING.get(name, "")) else []
     for candidate in found.get("srcset", "").split(",") if name == "img" else ():
         addresses += candidate.split()[:1]
@@ -113,7 +117,7 @@ def _addresses(name: str, found: Mapping[str, str]) -> list[str]:
 
 
 def _elsewhere(address: str, media: str) -> str:
-    """Return the place below the site's folder of a picture that is published elsewhere, or nothing."""
+    """Return the path below the site's folder of a picture published elsewhere; else an empty string."""
     if not media or not address.startswith(f"{media}/"):
         return ""
     return links.stored(address.partition("#")[0].removeprefix(f"{media}/"), media)
@@ -122,18 +126,18 @@ def _elsewhere(address: str, media: str) -> str:
 def _split(address: str) -> SplitResult:
     try:
         return urlsplit(address)
-    except ValueError:  # for instance a bracket that is no address of a machine
+    except ValueError:  # for instance a bracket that encloses no IPv6 address
         return SplitResult("broken", address, "", "", "")
 
 
 def read_page(name: str, text: str, files: Container[str], media: str) -> CheckedPage:
-    """Return what a page holds and what is wrong with it by itself.
+    """Read a page and check it by itself.
 
     Args:
         name: Its address.
         text: Its markup.
-        files: Places of all files below the site's folder.
-        media: Where pictures are published; empty where with the pages.
+        files: Paths of all files below the site's folder.
+        media: Where pictures are published; empty if beside the pages.
     """
     missing = MISSING.search(text) if name == "404.html" else None
     page = CheckedPage(root=missing[1] if missing and missing[1] != "." else None)
@@ -159,19 +163,21 @@ def read_page(name: str, text: str, files: Container[str], media: str) -> Checke
             language = tag.found.get("lang", "")
         if tag.targets or tag.pictures:
             page.links += len(tag.targets) + len(tag.pictures)
-            _follow(page, name, tag, files)
-    page.problems += _of_whole(text, policy == policy_of(media), language, counts)
+            _add_links(page, name, tag, files)
+    page.problems += _page_problems(text, policy == policy_of(media), language, counts)
     return page
 
 
-def _of_whole(text: str, ours: bool, language: str, counts: Mapping[str, int]) -> list[str]:
-    """Return what is wrong with a page as a whole."""
+def _page_problems(
+    text: str, own_policy: bool, language: str, counts: Mapping[str, int]
+) -> list[str]:
+    """Return the problems of a page as a whole."""
     problems = []
     codes = (int(h, 16) if h else int(d) for h, d in REFERENCE.findall(text))
     referred = "".join(chr(code) for code in codes if code < 0x110000)
     if CONTROL.search(text) or CONTROL.search(referred):
         problems.append("a control character")
-    if not ours:
+    if not own_policy:
         problems.append("the content security policy is not first, or not ours")
     if not language:
         problems.append("no language")
@@ -182,8 +188,8 @@ def _of_whole(text: str, ours: bool, language: str, counts: Mapping[str, int]) -
     return problems
 
 
-def _follow(page: CheckedPage, name: str, tag: _Tag, files: Container[str]) -> None:
-    """Note where the links of a tag lead, and what is wrong with them."""
+def _add_links(page: CheckedPage, name: str, tag: _Tag, files: Container[str]) -> None:
+    """Add the links of a tag, and their problems, to its page."""
     for address, place in tag.pictures:
         if place not in files:
             page.problems.append(f"{address} leads nowhere: no {place}")
@@ -196,13 +202,13 @@ def _follow(page: CheckedPage, name: str, tag: _Tag, files: Container[str]) -> N
             page.problems.append(f"{address} is not relative")
         elif target not in files:
             page.problems.append(f"{address} leads nowhere")
-        # map.html#f12 is read by the map's script.
+        # The map has no anchors: its script reads map.html#f12.
         elif tag.name == "a" and anchor and target.endswith(".html") and target != "map.html":
             page.anchored.append((address, target, anchor))
 
 
 def read_style(name: str, text: str, files: Container[str], media: str) -> CheckedPage:
-    """Return what a style sheet leads to and what is wrong with that; arguments as in read_page."""
+    """Read a style sheet and check its addresses; arguments as in read_page."""
     page = CheckedPage()
     for address in ADDRESS.findall(text):
         page.links += 1
@@ -217,7 +223,7 @@ def read_style(name: str, text: str, files: Container[str], media: str) -> Check
 
 
 def _resolve(name: str, path: str) -> str:
-    """Return the address that a relative path means on a page."""
+    """Return the address that a relative path on a page leads to."""
     if not path:
         return name
     if "%" in path:
@@ -230,7 +236,7 @@ def _resolve(name: str, path: str) -> str:
 
 
 def _sized(found: Mapping[str, str]) -> bool:
-    """Return whether a picture has what it needs; the style sheet sizes those of a sheet."""
+    """Return whether a picture has alt, width and height; pictures of a sheet are sized by CSS."""
     if "/sheet/" in f"/{found.get('src')}":
         return "alt" in found
     return {"alt", "width", "height"} <= found.keys()

@@ -1,4 +1,4 @@
-"""A small server for looking at a finished site on one's own machine."""
+"""A local web server for a finished site."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from atlas.site import links
 from atlas.site.check import media_of
 
 NAMING_PICTURES = (".html", ".json", ".css")
-"""Endings of the files that say where pictures are."""
+"""Suffixes of the files that contain addresses of pictures."""
 
 
 class SiteHandler(SimpleHTTPRequestHandler):
-    """Serves files and keeps what it served to itself."""
+    """Serves a site's files and logs nothing."""
 
     def __init__(self, *args: Any, media: str, **kwargs: Any) -> None:
-        """Take also where the site's pictures are to be published; here they come from the folder."""
+        """Also take where the pictures are published; here they are served from the folder."""
         self._media = media
         super().__init__(*args, **kwargs)
 
     def send_head(self) -> BinaryIO | io.BytesIO | None:
-        """Begin an answer; a file that sends for pictures elsewhere sends for the ones here."""
+        """Send the headers; addresses of pictures published elsewhere are replaced by local ones."""
         path = Path(self.translate_path(self.path))
         path = path / "index.html" if path.is_dir() and self.path.endswith("/") else path
         if not self._media or path.suffix not in NAMING_PICTURES or not path.is_file():
@@ -40,21 +40,21 @@ class SiteHandler(SimpleHTTPRequestHandler):
         return io.BytesIO(raw)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def with_local_pictures(text: str, media: str) -> str:
-    """Return a file's text with the pictures that are published elsewhere taken from this server."""
+    """Return a file's text with the addresses of pictures replaced by those of this server."""
     text = text.replace(f'data-media="{media}"', f'data-media="/{links.MEDIA}"')
     return text.replace(f'"{media}/', f'"/{links.MEDIA}/')
 
 
 def serve_folder(folder: Path, port: int, *, announce: Callable[[str], object]) -> None:
-    """Serve a folder on 127.0.0.1 until interrupted, with the pictures that are published elsewhere.
+    """Serve a site on 127.0.0.1 until interrupted, pictures to be published elsewhere included.
 
     Raises:
         MissingError: There is no site in the folder.
-        InputError: The port can't be had.
+        InputError: The port is not available.
     """
     if not (folder / "index.html").exists():
         raise MissingError(f"no site at {folder}; build one with: atlas build CONFIG")
@@ -63,7 +63,7 @@ def serve_folder(folder: Path, port: int, *, announce: Callable[[str], object]) 
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:
         raise InputError(
-            f"port {port} can't be had ({error.strerror}); name another: atlas serve --port 0"
+            f"port {port} is not available ({error.strerror}); name another: atlas serve --port 0"
         ) from error
     with server:
         announce(f"{folder} on http://127.0.0.1:{server.server_address[1]} (Ctrl-C stops)")

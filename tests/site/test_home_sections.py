@@ -1,4 +1,4 @@
-"""What the home page opens: rules and lots, never a hand."""
+"""What the home page shows: chosen by rules and digests, never by hand."""
 
 import duckdb
 import pytest
@@ -16,7 +16,7 @@ def drawn(drawn_atlas):
         yield db, read_book(db)
 
 
-def test_an_order_by_lot_is_the_same_everywhere():
+def test_a_hash_order_is_the_same_on_any_machine():
     assert hash_order(range(6), "round") == hash_order(reversed(range(6)), "round")
     assert hash_order(range(40), "round") != hash_order(range(40), "side")
 

@@ -10,9 +10,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from chromium import PATH
 from planted import make_job
-from test_browser import PATH
-from test_layouts import inputs_of, names_of
+from site_fixture import inputs_of, names_of
 
 from atlas.base.errors import ConfigError, SiteError
 from atlas.prepare.plan import Size, site_tally

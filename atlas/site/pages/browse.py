@@ -1,4 +1,4 @@
-"""The wall of all features, in the order of the map."""
+"""The pages that show all features, in the order of the map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEATURES_A_PAGE = 400
 
 
 def browse_views(book: Book) -> list[dict[str, Any]]:
-    """Return the pages of the wall of all features, in the order of the map."""
+    """Return what each page of the list of all features shows."""
     return [
         {
             **common(book, links.browse_page(n), title, "browse"),

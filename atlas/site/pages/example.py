@@ -1,4 +1,4 @@
-"""The concepts of an example image, coarse and fine, with their knobs and transfers where they are drawn."""
+"""The concepts of an example image, coarse and fine, with their knobs and transfers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ELSEWHERE_SHOWN = 4
 
 
 class Concept(NamedTuple):
-    """One concept of an example."""
+    """A concept of an example image."""
 
     names: list[Link]
     """Its strongest features."""
@@ -32,16 +32,16 @@ class Concept(NamedTuple):
     """Its share of the mass, in fiftieths."""
     stability: str
     icon: str
-    """Its own where one is drawn, else that of its strongest feature; empty if withheld."""
+    """Its own if it was rendered, else that of its strongest feature; empty if withheld."""
     drawn: bool
     recurring: str
-    """Page of the recurring concept that it is near; empty where none."""
+    """Page of the recurring concept that it is near; may be empty."""
     elsewhere: list[Picture]
-    """Pictures with the concepts that point most like it."""
+    """Images with the most similar concepts."""
 
 
 class Branch(NamedTuple):
-    """A coarse concept, and the fine ones that hold most of their mass in common with it."""
+    """A coarse concept, and the fine ones whose largest share of mass lies in it."""
 
     coarse: Concept
     fine: list[tuple[Concept, str]]
@@ -49,7 +49,7 @@ class Branch(NamedTuple):
 
 
 class Knob(NamedTuple):
-    """The image with one coarse concept turned down and up."""
+    """The image rendered with one coarse concept at several gains."""
 
     concept: int
     thumb: str
@@ -60,11 +60,11 @@ class Knob(NamedTuple):
     """That share in fiftieths."""
     icon: str
     steps: list[tuple[str, str]]
-    """(gain, the concept's mass on that picture), from off to double."""
+    """(gain, mass of the concept on that picture), gains ascending."""
 
 
 class Transfer(NamedTuple):
-    """An example with a concept of another one."""
+    """An example image rendered with a concept of another one."""
 
     source: Picture
     names: list[Link]
@@ -75,7 +75,7 @@ class Transfer(NamedTuple):
 
 
 def read_example(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]:
-    """Return the concepts of an example, coarse and fine, with their knobs where they are drawn."""
+    """Return what the page of an image shows of its concepts."""
     coarse, fine = (_concepts(db, book, image, tau) for tau in ("coarse", "fine"))
     shared = db.execute(
         """SELECT f.concept, c.concept, sum(f.activation) AS common FROM concept_features f
@@ -132,7 +132,7 @@ def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[
 def _elsewhere(
     db: DuckDBPyConnection, book: Book, image: int, tau: str
 ) -> dict[int, list[Picture]]:
-    """Return the nearest concepts in other images, by concept."""
+    """Return the images of the nearest concepts in other images, by concept."""
     nearest = read_groups(
         db,
         """SELECT n.concept, n.other_image, n.cosine, i.caption FROM concept_neighbors n

@@ -21,7 +21,7 @@ PICTURES_A_ROUND = TOP_SHOWN
 
 
 class Round(NamedTuple):
-    """One question: which of two icons belongs to these images?"""
+    """A question: which of two icons belongs to these images?"""
 
     pictures: list[str]
     """Addresses of the feature's strongest images."""
@@ -31,16 +31,16 @@ class Round(NamedTuple):
     """Pages of the two features."""
     names: list[str]
     right: int
-    """Which of the two it is, 0 or 1."""
+    """Index of the right answer, 0 or 1."""
     verdict: str
-    """Of the round trip of the right one."""
+    """Round-trip verdict of the right icon."""
 
 
 def game_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
-    """Return the rounds of the game, and how well a second encoder plays it.
+    """Return the rounds of the game, and how well a second encoder plays it; None without icons.
 
-    Features are taken in the order of a digest among all with a rendered icon, those whose
-    round trip fails included: a game of the best ones would flatter the icons.
+    Features are sampled from all with a rendered icon, including those whose round trip fails:
+    a game with the best icons would flatter them.
     """
     features = [f for f in book.icons if book.icons[f] == links.icon(f)]
     verdicts: dict[int, str] = dict(
@@ -75,7 +75,7 @@ def _strongest(db: DuckDBPyConnection, features: Sequence[int]) -> dict[int, lis
 
 
 def _judge(book: Book) -> str:
-    """Return in a sentence how well a machine plays the game, where the build measured it."""
+    """Return a sentence on how well a second encoder plays the game, if the build measured it."""
     for metric in book.metrics:
         if metric.name == "icons_two_choice" and metric.null_value is not None:
             return (

@@ -24,18 +24,18 @@ KNOBS_SHOWN = 4
 
 
 def choose_sections(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
-    """Choose what the home page opens; None where this atlas has nothing for a room.
+    """Return what each section of the home page shows; None where this atlas has nothing for it.
 
-    Without rendered icons there is no game, and without captions that differ in one word no
-    change: a feature from strong to weak and a near miss are shown in their places.
+    The game needs rendered icons, and the change captions that differ in one word. If either is
+    missing, a feature from strong to weak and a near miss are shown instead.
     """
     game, changed = game_section(db, book), one_word_section(db, book)
-    places = {"film": None, "almost": None} if game and changed else _film_and_near_miss(db, book)
-    return {"opened": image_section(db, book), "game": game, "changed": changed, **places}
+    instead = {"film": None, "almost": None} if game and changed else _film_and_near_miss(db, book)
+    return {"opened": image_section(db, book), "game": game, "changed": changed, **instead}
 
 
 def image_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
-    """Return a picture with its knobs; where none is drawn, one with its strongest features."""
+    """Return an image with its knobs; if none was rendered, one with its strongest features."""
     rows = db.execute("SELECT image FROM examples WHERE drawn ORDER BY rank, image").fetchall()
     image = next((row[0] for row in rows if row[0] in book.drawn), None)
     if image is None:
@@ -59,7 +59,7 @@ def _decomposed(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any
 
 
 def _best_named(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
-    """Return the opened picture most of whose parts name one of its eight strongest features."""
+    """Return the image whose terms contain the most labels of its eight strongest features."""
     rows = db.execute(
         """SELECT image, count(DISTINCT label) FILTER (contains(lower(array_to_string(terms, ' ')), lower(label))) AS named, len(terms) AS parts
            FROM decompositions JOIN images USING (image) LEFT JOIN labels USING (feature)

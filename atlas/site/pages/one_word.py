@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 FLIPS_SHOWN = 4
 FEWEST_WORDS = 3
-"""Captions shorter than this differ in one word by chance."""
+"""Shorter captions differ in one word by chance."""
 PAIRS_COMPARED = 200
 LARGEST_GROUP = 40
-"""Captions of one pattern that are compared with each other: pairs grow with the square."""
+"""Captions of one pattern that are compared: pairs grow with the square."""
 
 
 class Change(NamedTuple):
@@ -37,7 +37,7 @@ def one_word_apart(captions: Mapping[int, str]) -> list[Change]:
     """Return the pairs of images whose captions differ in exactly one word, ascending.
 
     Args:
-        captions: Of each image; those of fewer than three words are left out.
+        captions: Image -> caption; captions of fewer than three words are left out.
     """
     alike: dict[tuple[str, ...], list[tuple[int, str]]] = defaultdict(list)
     for image in sorted(captions):
@@ -58,7 +58,7 @@ Codes = Mapping[int, Mapping[int, float]]
 
 
 def flips(codes: Codes, pair: tuple[int, int]) -> tuple[float, float]:
-    """Return which share of the features of two images fires on one alone, and of their mass."""
+    """Return the share of two images' features that fire on only one of them, and their share of the mass."""
     a, b = codes[pair[0]], codes[pair[1]]
     common = a.keys() & b.keys()
     mass = sum(a.values()) + sum(b.values())
@@ -68,10 +68,11 @@ def flips(codes: Codes, pair: tuple[int, int]) -> tuple[float, float]:
 
 
 def one_word_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
-    """Return two images that differ in a word, and the features that fire on one alone.
+    """Return two images whose captions differ in one word, and the features that fire on only one.
 
-    Of all such pairs, the one whose images share most of their mass: the purest change. Beside
-    it the same share between images that have nothing to do with each other.
+    Of all such pairs it is the one whose images share most of their mass. Beside its share of
+    features that fire on only one image stands the median of that share for random pairs. None if
+    no captions differ in one word.
     """
     captions = dict(
         db.execute(

@@ -1,4 +1,4 @@
-"""The pages of images, and the lists that lead to them."""
+"""The pages of decomposed images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PICTURES_A_PAGE = 240
 
 @dataclass(frozen=True, slots=True)
 class DecomposedImage:
-    """An image with a page: its row and its features."""
+    """An image with its strongest features."""
 
     image: int
     name: str
@@ -39,7 +39,7 @@ class DecomposedImage:
 
 
 def read_decomposed(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, DecomposedImage]:
-    """Read some of the images that have a page."""
+    """Read some of the decomposed images; sensitive ones are left out."""
     wanted = [int(image) for image in images]
     strongest = read_groups(
         db,
@@ -58,39 +58,39 @@ def read_decomposed(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, 
 
 
 def image_view(
-    book: Book, opened: DecomposedImage, example: Mapping[str, Any] | None = None
+    book: Book, decomposed: DecomposedImage, example: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what the page of an opened image shows.
+    """Return what the page of an image shows.
 
     Args:
         book: The atlas.
-        opened: The image.
-        example: What read_example returns, where it is one.
+        decomposed: The image.
+        example: What read_example returns, if it is an example image.
     """
-    strongest = opened.features[0][1] if opened.features else 0.0
-    at = int(np.searchsorted(book.decomposed, opened.image))
-    page = links.image_page(opened.image)
-    caption = clean(opened.caption)
+    strongest = decomposed.features[0][1] if decomposed.features else 0.0
+    at = int(np.searchsorted(book.decomposed, decomposed.image))
+    page = links.image_page(decomposed.image)
+    caption = clean(decomposed.caption)
     return {
-        **common(book, page, caption or f"Image {opened.image}", "pictures"),
-        "picture": picture(opened.image, "", opened.caption, book),
-        "image": f"{opened.image:,}",
+        **common(book, page, caption or f"Image {decomposed.image}", "pictures"),
+        "picture": picture(decomposed.image, "", decomposed.caption, book),
+        "image": f"{decomposed.image:,}",
         "caption": caption,
-        "name": clean(opened.name),
-        "url": links.outward(opened.url),
-        "terms": [clean(term) for term in opened.terms],
-        "tags": [clean(tag) for tag in opened.tags],
-        "split": opened.split,
+        "name": clean(decomposed.name),
+        "url": links.outward(decomposed.url),
+        "terms": [clean(term) for term in decomposed.terms],
+        "tags": [clean(tag) for tag in decomposed.tags],
+        "split": decomposed.split,
         **(example or {"branches": [], "knobs": [], "transfers": []}),
-        "l0": f"{opened.l0:,}",
-        "mass": figure(opened.mass),
+        "l0": f"{decomposed.l0:,}",
+        "mass": figure(decomposed.mass),
         "features": [
             feature_link(feature, figure(a), book, share_of(a, strongest))
-            for feature, a in opened.features
+            for feature, a in decomposed.features
             if feature in book.live
         ],
-        "left_out": f"{opened.l0 - len(opened.features):,}"
-        if opened.l0 > len(opened.features)
+        "left_out": f"{decomposed.l0 - len(decomposed.features):,}"
+        if decomposed.l0 > len(decomposed.features)
         else "",
         "before": links.image_page(book.decomposed[at - 1]) if at else "",
         "after": links.image_page(book.decomposed[at + 1]) if at + 1 < len(book.decomposed) else "",
@@ -98,7 +98,12 @@ def image_view(
 
 
 def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Return the pages that list the opened pictures."""
+    """Return what each page of the list of decomposed images shows.
+
+    Args:
+        book: The atlas.
+        captions: Image -> caption, of all decomposed images.
+    """
     return [
         {
             **common(book, links.pictures_page(n), title, "pictures"),
