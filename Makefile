@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types bench full-size bench-scan bench-train torture audit screenshots readme-pictures serve demo-data fixtures clean
+.PHONY: help atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -44,6 +44,9 @@ lint: $(READY) ## Style of code, checked and never changed
 
 types: $(READY) ## Types of the package
 	$(BIN)/mypy
+
+docs: $(READY) ## Rewrite the generated tables of README, docs and build/README.md
+	$(BIN)/python tests/docs.py
 
 bench: $(READY) ## Benchmarks, as ratios against a baseline in the same run
 	$(BIN)/python -m tests.benchmarks.bench_lookup

@@ -1,4 +1,4 @@
-"""Allow python -m atlas, and be the atlas command."""
+"""Entry point of the `atlas` command and of `python -m atlas`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and leave with its exit status."""
+    """Run the command line and exit with its status."""
     from atlas.command.app import run
 
     sys.exit(run(sys.argv[1:]))

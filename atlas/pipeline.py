@@ -1,100 +1,59 @@
-"""The program on one screen: which stages there are, and what each of them reads."""
+"""The program on one screen: the stages of a build, and what each of them reads."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
 from importlib import import_module
-from pathlib import Path
 
 from atlas.base.errors import ConfigError
-from atlas.base.files import DigestCache, tell_no_room
+from atlas.base.files import DigestCache, explain_full_disk
 from atlas.base.progress import Progress
-from atlas.run.stage import (
-    Outcome,
-    Source,
-    Stage,
-    build,
-    hold,
-    make_job,
-    make_plan,
-    outside_source,
-    stage_source,
-    why_damaged,
-    why_stale,
-)
+from atlas.run.build import Outcome, build_stage, locked, make_job
+from atlas.run.receipt import make_plan, outside_source, stage_source, why_damaged, why_stale
+from atlas.run.stage import Source, Stage
 from atlas.sae.fetch import fetch_sae
 from atlas.settings.load import Config, save_config, settings_of
 from atlas.settings.outside import needs_conversion, outside_files, sae_path
 from atlas.settings.paths import DATABASE
 
+
+def _stage(name: str, room: str, version: int, needs: str, unstable: tuple[str, ...] = ()) -> Stage:
+    return Stage(name, room, version, tuple(needs.split()), unstable)
+
+
+# fmt: off
 STAGES = (
-    Stage(
-        "embed",
-        "inputs",
-        version=3,
-        needs=("vectors", "images", "pictures", "compositions", "encoder"),
-    ),
-    Stage("convert", "sae", version=1, needs=("checkpoint", "input_mean")),
-    Stage("train", "training", version=4, needs=("embed",)),
-    Stage("scan", "scan", version=3, needs=("embed", "sae")),
-    Stage("neighbors", "study", version=4, needs=("embed", "sae", "scan")),
-    Stage(
-        "families",
-        "study",
-        version=2,
-        needs=("embed", "sae", "scan", "neighbors", "second_vectors"),
-    ),
-    Stage("compare", "study", version=1, needs=("embed", "scan", "families", "other")),
-    Stage(
-        "names",
-        "study",
-        version=2,
-        needs=("embed", "scan", "neighbors", "vocabulary", "imported", "kept_names"),
-    ),
-    Stage(
-        "icons",
-        "icons",
-        version=3,
-        needs=("embed", "sae", "scan", "encoder", "decoder", "template", "second_encoder"),
-    ),
-    Stage("where", "icons", version=1, needs=("embed", "sae", "scan", "encoder")),
-    Stage(
-        "concepts",
-        "concepts",
-        version=2,
-        needs=("embed", "sae", "scan", "encoder", "decoder", "template"),
-    ),
-    Stage(
-        "catalog",
-        "catalog",
-        version=6,
-        needs=(
-            *("embed", "sae", "scan", "neighbors", "families", "compare", "names"),
-            *("icons", "where", "concepts", "vocabulary", "figures"),
-        ),
-        unstable=(DATABASE,),
-    ),
-    Stage(
-        "site",
-        "site",
-        version=13,
-        needs=("embed", "compare", "icons", "concepts", "catalog", "templates"),
-    ),
+    #      name         room    version needs (stages and outside inputs)
+    _stage("embed",     "inputs",    3, "vectors images pictures compositions encoder"),
+    _stage("convert",   "sae",       1, "checkpoint input_mean"),
+    _stage("train",     "training",  4, "embed"),
+    _stage("scan",      "scan",      3, "embed sae"),
+    _stage("neighbors", "study",     4, "embed sae scan"),
+    _stage("families",  "study",     2, "embed sae scan neighbors second_vectors"),
+    _stage("compare",   "study",     1, "embed scan families other"),
+    _stage("names",     "study",     2, "embed scan neighbors vocabulary imported kept_names"),
+    _stage("icons",     "icons",     3, "embed sae scan encoder decoder template second_encoder"),
+    _stage("where",     "icons",     1, "embed sae scan encoder"),
+    _stage("concepts",  "concepts",  2, "embed sae scan encoder decoder template"),
+    _stage("catalog",   "catalog",   6, "embed sae scan neighbors families compare names icons "
+                                        "where concepts vocabulary figures", unstable=(DATABASE,)),
+    _stage("site",      "site",     13, "embed compare icons concepts catalog templates"),
 )
-
-
+# fmt: on
+"""In the order of the build. A need that the configuration lacks is left out. The need "sae" is made
+by train or convert, unless the configuration names an SAE in our own format."""
 SHARED = ("scan", "icons")
-"""Stages whose parts every process that torchrun starts can make."""
+"""Stages whose parts can be shared by all processes that torchrun starts."""
 WAIT_S = 2.0
-"""Between looks whether another process has built what a stage reads."""
+"""Seconds between checks whether the inputs of a shared stage have been built."""
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages that this configuration runs.
 
-    Convert runs only where somebody else's SAE is given, train only where none is, icons only
-    where a decoder is, names only where words or names are.
+    Some stages need an input that not every configuration has: convert an SAE in another format,
+    train that no SAE is given, icons a decoder, names a vocabulary or a file of names.
     """
     outside = outside_files(config)
     without = {
@@ -109,9 +68,9 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
 
 
 def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, Source]:
-    """Return the stage's inputs, digested. Stages that it needs must have been built."""
+    """Return the inputs of a stage with their digests; the stages that it needs must be built."""
     outside = outside_files(config)
-    names = {made.name for made in stages_of(config)}
+    names = {other.name for other in stages_of(config)}
     sources = {}
     for need in stage.needs:
         maker = _maker(need, names)
@@ -123,7 +82,7 @@ def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, So
 
 
 def _maker(need: str, names: Collection[str]) -> str:
-    """Return the stage, among those that run, that makes what is needed; else the need itself."""
+    """Return the stage, among those with these names, that makes what is needed; else the need."""
     makers = [name for name in ("train", "convert") if need == "sae" and name in names]
     return makers[0] if makers else need
 
@@ -135,23 +94,23 @@ def build_atlas(
 
     Args:
         config: What to build.
-        only: Names of the last stages wanted; what they need is built too. Empty for all.
+        only: Names of the stages to build; what they need is built too. Empty for all.
         force: Build the named stages (or all) even if they are current.
-        progress: Told what is going on.
+        progress: Shows what is going on.
 
     Raises:
         ConfigError: A name in only is not a stage of this configuration.
         BusyError: Another build is running.
     """
-    wanted_stages(config, only)  # an unknown name is told before anything is fetched
+    wanted_stages(config, only)  # report an unknown name before anything is downloaded
     outcomes = []
-    with hold(config.out_dir), tell_no_room("build", config.out_dir):
+    with locked(config.out_dir), explain_full_disk("build", config.out_dir):
         fetch_sae(config, progress)
-        wanted = wanted_stages(config, only)
+        wanted = wanted_stages(config, only)  # again: a downloaded SAE may need no conversion
         cache = DigestCache(config.out_dir / ".digests.json")
         for stage in wanted:
             outcomes.append(
-                build(
+                build_stage(
                     stage,
                     import_module(stage.module).run,
                     settings=settings_of(config, stage.name),
@@ -168,20 +127,19 @@ def build_atlas(
 
 
 def help_build(config: Config, only: tuple[str, ...], progress: Progress) -> None:
-    """Make parts of the wanted stages beside the process that builds them.
+    """Make parts of the shared stages beside the process that builds the atlas.
 
-    Of each stage that can be shared it waits for what the stage reads, which the other process
-    makes alone.
+    Before each of them it waits until that process has built what the stage reads.
 
     Args:
         config: What is built.
         only: As in build_atlas.
-        progress: Told what is going on.
+        progress: Shows what is going on.
     """
     for stage in wanted_stages(config, only):
         if stage.name not in SHARED:
             continue
-        while not _can_begin(stage, config):
+        while not _is_ready(stage, config):
             time.sleep(WAIT_S)
         sources = sources_of(stage, config, DigestCache(config.out_dir / ".digests.json"))
         job = make_job(
@@ -195,7 +153,7 @@ def help_build(config: Config, only: tuple[str, ...], progress: Progress) -> Non
         import_module(stage.module).help_run(job)
 
 
-def _can_begin(stage: Stage, config: Config) -> bool:
+def _is_ready(stage: Stage, config: Config) -> bool:
     """Return whether all stages that this one needs are built and current."""
     reasons = dict(status(config))
     needs = {_maker(need, reasons) for need in stage.needs} & reasons.keys()
@@ -203,7 +161,7 @@ def _can_begin(stage: Stage, config: Config) -> bool:
 
 
 def wanted_stages(config: Config, only: tuple[str, ...]) -> list[Stage]:
-    """Return the named stages and all that they need, in the table's order."""
+    """Return the named stages and all stages that they need, in the order of STAGES."""
     stages = {stage.name: stage for stage in stages_of(config)}
     for name in only:
         if name not in stages:
@@ -216,11 +174,11 @@ def wanted_stages(config: Config, only: tuple[str, ...]) -> list[Stage]:
 
 
 def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[str]]]:
-    """Yield each stage's name with the reasons why it would run, none where it is current.
+    """Yield the name of each stage and the reasons why it would run; none if it is current.
 
     Args:
         config: What would be built.
-        verify: Read every input and output again instead of trusting sizes and times.
+        verify: Read every input and output again, instead of trusting sizes and times.
     """
     cache = DigestCache(config.out_dir / ".digests.json")
     if verify:
@@ -241,8 +199,3 @@ def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[
         if reasons:
             stale.add(stage.name)
         yield stage.name, reasons
-
-
-def atlas_dir_of(config: Config) -> Path:
-    """Return the folder that the configuration builds."""
-    return config.out_dir

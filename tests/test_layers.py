@@ -5,23 +5,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from rooms import FLOORS
 
 from atlas.pipeline import STAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "atlas"
-FLOORS = (
-    ("base",),
-    ("settings",),
-    ("run",),
-    ("inputs", "sae"),
-    ("scan", "study", "icons", "pipeline"),
-    ("concepts", "catalog", "site"),
-    ("lookup", "prepare"),
-    ("training", "command", "demo"),
-    ("__init__", "__main__"),
-)
-"""The rooms of each floor, lowest first; pipeline and the two entrances are modules."""
 HOMES = {
     "diffusers": {"icons.renderers.pipelines", "icons.renderers.stable_cascade"},
     "duckdb": {"catalog", "lookup", "site"},
@@ -31,7 +20,7 @@ HOMES = {
     "numba": {"base.loops"},
     "open_clip": {"inputs.encoder"},
     "timm": {"inputs.encoder"},
-    "sklearn": {"study.map_places"},
+    "sklearn": {"study.map"},
     "torch": {
         "icons.decoder",
         "icons.renderers",
@@ -46,7 +35,7 @@ HOMES = {
     "torchvision": {"inputs.encoder"},
     "transformers": {"icons.renderers.pipelines"},
     "triton": {"sae.kernels"},
-    "umap": {"study.map_places"},
+    "umap": {"study.map"},
 }
 """The rooms or modules that may import a heavy library, at the top or later."""
 ASKS_WHAT_IS_INSTALLED = "prepare.doctor"

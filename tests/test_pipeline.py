@@ -19,7 +19,7 @@ from planted import plant
 
 from atlas.command.app import run
 from atlas.pipeline import STAGES
-from atlas.run.stage import read_receipt
+from atlas.run.receipt import read_receipt
 
 AFTER_EMBED = ["embed", "scan", "neighbors", "families", "concepts", "catalog", "site"]
 """The stages of an atlas whose SAE is given, without words or a decoder."""
@@ -46,7 +46,7 @@ MIDDLE = {
     "catalog": "atlas.duckdb",
 }
 """Start of the name of a file in the middle of a stage, behind a part that is finished."""
-STOPPED = "atlas: stopped; the same command goes on from here"
+STOPPED = "atlas: stopped; run the same command to resume"
 
 
 def atlas(*arguments: object) -> tuple[int, list[str], list[str]]:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 @cache
 def find_loops() -> ModuleType | None:
-    """Return atlas.base.loops; None where numba is missing, or doesn't support this Python or numpy.
+    """Return atlas.base.loops; None if numba is missing or doesn't support this Python.
 
     Importing it takes most of a second, so callers ask only when there is much to compute.
     """

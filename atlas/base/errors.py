@@ -1,10 +1,10 @@
-"""Failures a user can act on: one line each, exit status 1, never a traceback."""
+"""Errors that a user can act on: the command line prints one line and exits with status 1."""
 
 from __future__ import annotations
 
 
 class AtlasError(Exception):
-    """Base of every failure that the command line reports without a traceback."""
+    """Base of every error that the command line reports without a traceback."""
 
 
 class ConfigError(AtlasError):
@@ -16,20 +16,20 @@ class InputError(AtlasError):
 
 
 class MissingError(AtlasError):
-    """Something asked for is not there: an atlas, a feature, an optional package."""
+    """Something is not there: an atlas, a feature, an optional package."""
 
 
 class BusyError(AtlasError):
-    """Another build holds this atlas."""
+    """Another build is writing to this atlas."""
 
 
 class SiteError(AtlasError):
-    """The finished site breaks one of its own promises."""
+    """The finished site fails one of its checks."""
 
 
 class CheckError(AtlasError):
-    """What was computed failed its comparison with the same computed otherwise."""
+    """A result differs from the same quantity computed another way."""
 
 
 class RoomError(AtlasError):
-    """The disk is full, or a file larger than this user may write."""
+    """The disk is full, or a file exceeds the size that this user may write."""

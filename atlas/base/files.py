@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and digests of what they hold."""
+"""Files written whole or not at all, and digests of their content."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DRAFT_SUFFIX = ".part"
-"""Ending of a file that is still being written; such a file is never read."""
-NO_ROOM = (
+"""Suffix of a file that is still being written; such a file is never read."""
+DISK_FULL = (
     *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
     "requested and",
 )
-"""How the system says that a file finds no room, and numpy, whose error has no number."""
+"""Messages of the operating system for a full disk, a quota and a size limit, and of numpy, whose
+error has no errno."""
 
 
 @contextmanager
 def draft(path: Path) -> Iterator[Path]:
-    """Yield a neighbor path to write to; it takes the final name only if nothing was raised."""
+    """Yield a path to write to, which is renamed to the final one if nothing was raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + DRAFT_SUFFIX)
     try:
@@ -40,26 +41,28 @@ def draft(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def tell_no_room(what: str, folder: Path) -> Iterator[None]:
-    """Turn whatever a library says of a full disk into one line; all else goes on as it came.
+def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
+    """Turn the error of any library about a full disk into a RoomError; pass on all others.
+
+    Libraries raise types of their own, often without an errno, so the message is what tells.
 
     Args:
-        what: Who writes, as the line names it.
+        what: What writes, for the message.
         folder: Where it writes.
 
     Raises:
-        RoomError: What is written finds no room.
+        RoomError: The disk is full.
     """
     try:
         yield
     except AtlasError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())
-        if not any(words in said for words in NO_ROOM) and shutil.disk_usage(folder).free:
+        message = " ".join(str(error).split())
+        if not any(text in message for text in DISK_FULL) and shutil.disk_usage(folder).free:
             raise
         raise RoomError(
-            f"{what}: no room to write in {folder} ({said}); make room and run the same command: finished parts are kept"
+            f"{what}: no room to write in {folder} ({message}); make room and run the same command: finished parts are kept"
         ) from error
 
 
@@ -71,14 +74,14 @@ def _remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a written file is on the disk, so that a power cut can't leave a hole in it."""
+    """Wait until a file is on the disk, so that a power cut can't leave it with missing data."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or leave the old one."""
-    # Not by draft: asking for the folder of each file is a tenth of the time of a site's pages.
+    # Not with draft: creating the folder of each file takes a tenth of the time of a site's pages.
     unfinished = path.with_name(path.name + DRAFT_SUFFIX)
     try:
         try:
@@ -98,14 +101,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_or_link(path: Path, old: Path, data: bytes) -> None:
-    """Write a whole file, or give the old one a second name where it holds these bytes.
+    """Write a whole file, or hard-link the old one if it holds the same bytes.
 
-    An unchanged file keeps its time, so that whoever copies a folder copies what changed alone.
+    An unchanged file keeps its modification time, so tools like rsync upload only what changed.
 
     Args:
         path: Where the file goes.
-        old: The same file as an earlier run left it; may be missing.
-        data: What it is to hold.
+        old: The file that an earlier run wrote; may not exist.
+        data: Its content.
     """
     try:
         same = old.stat().st_size == len(data) and old.read_bytes() == data
@@ -116,13 +119,13 @@ def write_or_link(path: Path, old: Path, data: bytes) -> None:
 
 
 def link_or_copy(old: Path, path: Path) -> None:
-    """Give a file a second name, or copy it with its time where the disk can't do that."""
+    """Hard-link a file, or copy it with its modification time where links are not possible."""
     if not _link(path, old):
         shutil.copy2(old, path)
 
 
 def _link(path: Path, old: Path) -> bool:
-    """Give a file a second name; return whether the disk can do that."""
+    """Hard-link a file; return whether that is possible."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     try:
@@ -153,7 +156,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a table; identical tables give identical bytes, and each page has a checksum."""
+    """Write a table; identical tables give identical bytes, and every page has a checksum."""
     import pyarrow.parquet as pq
 
     with draft(path) as unfinished:
@@ -206,14 +209,13 @@ def digest_json(value: object) -> str:
 
 
 class DigestCache:
-    """Digests of files, remembered by size and modification time.
+    """Digests of files, cached by size and modification time.
 
-    An input of many gigabytes is hashed once, not at each start. `forget` makes the next
-    question hash again.
+    So an input of many gigabytes is hashed once, not at each start.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read what earlier runs remembered; a damaged cache is an empty one."""
+        """Read the cache of earlier runs; a damaged one counts as empty."""
         self._path = path
         self._known: dict[str, list[Any]] = {}
         try:
@@ -222,7 +224,7 @@ class DigestCache:
             self._known = {}
 
     def digest(self, path: Path) -> str:
-        """Return the SHA-256 of a file, from memory where size and mtime are as they were."""
+        """Return the SHA-256 of a file, from the cache if size and mtime are unchanged."""
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         name = str(path.resolve())
@@ -234,11 +236,11 @@ class DigestCache:
         return found
 
     def forget(self) -> None:
-        """Trust nothing remembered: every file asked for is read again."""
+        """Empty the cache, so that every file is read again."""
         self._known = {}
 
     def save(self) -> None:
-        """Keep what is known for the next run."""
+        """Write the cache for the next run."""
         write_text(self._path, json.dumps(self._known, sort_keys=True))
 
 
@@ -249,6 +251,6 @@ def list_files(root: Path) -> list[Path]:
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a folder and all in it, if it is there."""
+    """Delete a folder with everything in it, if it exists."""
     if path.exists():
         shutil.rmtree(path)

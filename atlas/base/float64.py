@@ -1,6 +1,7 @@
-"""Products of rows in float64, each by itself and in one order.
+"""Inner products in float64, summed in a fixed order.
 
-So none depends on the processor, on threads, or on what else is multiplied.
+Each is computed by itself, so its bits don't depend on the processor, on the number of threads, or
+on what else is multiplied, as those of a BLAS do.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 from atlas.base.compiled import find_loops
 
 LANES = 64
-"""Sums that an inner product is taken in. Never a setting: it decides the last digits."""
+"""Partial sums of an inner product. Not a setting, because it decides the last digits."""
 NUMBERS_PER_BLOCK = 81_920
-"""Numbers on each side of rows that are multiplied together: few enough to stay in the cache."""
+"""Numbers of each operand that are multiplied at once: few enough to stay in the cache."""
 WORTH_COMPILING = 30_000_000
-"""Multiplications from which on a compiled loop is worth its start, most of a second."""
+"""Multiplications above which the compiled loop pays off: importing numba takes most of a second."""
 
 
 def inner_products(
@@ -24,10 +25,11 @@ def inner_products(
     right: NDArray[np.float32],
     right_rows: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the inner products of chosen pairs of rows.
+    """Return the inner products of pairs of rows.
 
-    Every product of two float32 is exact in float64. LANES sums take the dimensions in turn;
-    then the upper half of the sums is added to the lower until one is left.
+    A product of two float32 is exact in float64 (48 of 53 bits), so only the sums round: dimension
+    i is added to partial sum i % LANES, in ascending order; then the upper half of the partial sums
+    is added to the lower until one is left.
 
     Args:
         left: (row, dimension).
@@ -56,14 +58,14 @@ def _fill(
     right_rows: NDArray[np.int64],
     found: NDArray[np.float64],
 ) -> None:
-    """Fill found (pair,) with what inner_products returns."""
+    """Fill found (pair,) as loops.fill_products does, with numpy."""
     columns = -(-left.shape[1] // LANES)
     step = max(1, NUMBERS_PER_BLOCK // (LANES * max(columns, 1)))
-    # Rooms used again: fresh memory would cost more than the sums.
-    rooms = np.zeros((2, min(step, len(found)), LANES * columns), np.float64)
+    # Buffers are reused: fresh memory would cost more than the sums.
+    buffers = np.zeros((2, min(step, len(found)), LANES * columns), np.float64)
     for start in range(0, len(found), step):
         pairs = slice(start, start + step)
-        wide = rooms[:, : len(found[pairs])]
+        wide = buffers[:, : len(found[pairs])]
         wide[0, :, : left.shape[1]] = left[left_rows[pairs]]
         wide[1, :, : left.shape[1]] = right[right_rows[pairs]]
         one, other = wide.reshape(2, -1, columns, LANES)
@@ -75,7 +77,7 @@ def _fill(
 
 
 def squared_lengths(block: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return each row's squared length (row,), summed in float64."""
+    """Return the squared length of each row (row,), summed in float64."""
     found = np.empty(len(block), np.float64)
     step = max(1, NUMBERS_PER_BLOCK // max(block.shape[1], 1))
     for start in range(0, len(block), step):

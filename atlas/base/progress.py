@@ -1,4 +1,4 @@
-"""What a long job says while it runs: how far, how fast, how long still."""
+"""Progress of a long job: how much is done, how fast, how long it will still take."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 QUIET_S = 30.0
-"""Seconds between lines where the output is a file and not a terminal."""
+"""Seconds between lines if stderr is not a terminal."""
 
 
 class Progress:
-    """One line that moves on a terminal; a line now and then in a log. Writes to stderr."""
+    """A progress bar on a terminal, a line now and then in a log. Writes to stderr."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        """Choose the form by what stderr is; a silent one says nothing at all."""
+        """Choose bar or lines by whether stderr is a terminal; print nothing if silent."""
         self._silent = silent
         self._live: RichProgress | None = None
         self._task: TaskID | None = None
@@ -27,17 +27,17 @@ class Progress:
         self._done = self._total = 0
 
     def start(self, label: str, *, total: int, unit: str = "") -> None:
-        """Begin counting to total; an earlier count ends."""
+        """Start counting to total; ends an earlier count."""
         self.stop()
         self._label, self._unit, self._total, self._done = label, unit, total, 0
         self._began = self._spoke = time.monotonic()
         if not self._silent and sys.stderr.isatty():
-            self._live = _live_line()
+            self._live = _progress_bar()
             self._live.start()
             self._task = self._live.add_task(label, total=total, unit=unit, note="")
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count further; note is shown behind the figures, for instance features alive."""
+        """Add to the count; the note is shown after the figures, for instance features alive."""
         self._done += count
         if self._live is not None and self._task is not None:
             self._live.update(self._task, advance=count, note=note)
@@ -46,19 +46,19 @@ class Progress:
             self.say(self._line(note))
 
     def stop(self) -> None:
-        """End the line that moves, if there is one."""
+        """Remove the progress bar, if there is one."""
         if self._live is not None:
             self._live.stop()
             self._live = self._task = None
 
     def say(self, text: str) -> None:
-        """Print one line that stays."""
+        """Print a line."""
         if self._silent:
             return
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the voice of long jobs
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - the one place where long jobs print
 
     def _line(self, note: str) -> str:
         passed_s = max(time.monotonic() - self._began, 1e-9)
@@ -68,7 +68,7 @@ class Progress:
         return f"  {self._label}: {figures}, {left_s:,.0f} s left {note}".rstrip()
 
 
-def _live_line() -> RichProgress:
+def _progress_bar() -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress

@@ -12,7 +12,7 @@ from atlas.base.files import read_parquet, write_parquet
 from atlas.catalog.figures import Figure
 from atlas.run.stage import Job
 from atlas.sae.model import SAE
-from atlas.study.map_places import lay_out, trustworthiness
+from atlas.study.map import lay_out, trustworthiness
 
 FEATURES_JUDGED_ON_MAP = 4000
 

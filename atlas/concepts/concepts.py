@@ -22,7 +22,8 @@ from atlas.concepts.recurring import find_recurring
 from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations, map_tensors
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import limit_threads, unit_directions
+from atlas.sae.encoding import limit_threads
+from atlas.sae.model import unit_directions
 from atlas.settings.icons import ConceptsSettings
 
 

@@ -1,4 +1,4 @@
-"""GroupedImage images: chosen to cover the features, their concepts kept whole, the first of them drawn."""
+"""Example images: chosen to cover the features, their concepts kept whole, the first of them drawn."""
 
 from __future__ import annotations
 

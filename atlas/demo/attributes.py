@@ -24,7 +24,7 @@ from atlas.demo.figures import replace_figures
 from atlas.demo.places import IMAGES, PICTURES, RECIPES, SAE, VECTORS
 from atlas.inputs.compositions import read_recipes
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import encode
+from atlas.sae.encoding import encode
 from atlas.study.monosemanticity import interval_of_mean
 
 COMMAND = "python -m atlas.demo attributes"

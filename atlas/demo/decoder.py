@@ -29,7 +29,7 @@ from atlas.inputs.encoder import embed_images, ensure_torchvision, load_encoder,
 from atlas.pipeline import build_atlas
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import make_encoder, reconstruct
+from atlas.sae.encoding import make_encoder, reconstruct
 from atlas.settings.load import load_config
 
 CONFIG: dict[str, Any] = {

@@ -20,7 +20,7 @@ from atlas.icons.drawing import Sheet, draw_in_workers, open_studio
 from atlas.inputs.encoder import embed_images
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import make_encoder
+from atlas.sae.encoding import make_encoder
 from atlas.settings.load import load_config
 from atlas.settings.outside import drawing_inputs
 

@@ -27,18 +27,14 @@ from atlas.base.files import read_parquet, write_parquet
 from atlas.icons.decoder import Renderer, open_renderer
 from atlas.icons.renderers.drawing import Drawing
 from atlas.icons.template import Template, make_template
-from atlas.inputs.encoder import (
-    Encoder,
-    embed_images,
-    load_encoder,
-    read_encoder_note,
-    read_picture,
-)
-from atlas.run.engines import Tell, cores, help_until_done
+from atlas.inputs.encoder import Encoder, embed_images, load_encoder, read_encoder_note
+from atlas.inputs.picture import read_picture
+from atlas.run.engines import Report, cores, help_until_done
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import SAE, Firings, make_encoder
+from atlas.sae.encoding import Firings, make_encoder
+from atlas.sae.model import SAE
 from atlas.settings.icons import IconsSettings
 from atlas.settings.runtime import Runtime
 
@@ -218,7 +214,7 @@ def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
     missing = [s for s in sheets if not job.has_part(s.name, ".parquet", keys[s.name])]
     job.progress.start("pictures", total=sum(len(s.labels) for s in missing), unit="pictures")
 
-    def make(job: Job, number: int, tell: Tell) -> bool:
+    def make(job: Job, number: int, tell: Report) -> bool:
         sheet = missing[number]
 
         def write(path: Path) -> None:

@@ -16,7 +16,7 @@ COMMAND = "atlas build CONFIG icons"
 def icon_figures(
     job: Job, subjects: Subjects, found: Judged, look: Look | None
 ) -> list[dict[str, Any]]:
-    """Return the icon_figures for the report, each beside its baseline."""
+    """Return the figures for the report, each beside its baseline."""
     n, m = len(subjects.features), len(subjects.sample)
     circular = "the same encoder conditions and judges: never proof that an icon shows its feature"
     swapped = "each feature judged by another one's icon"

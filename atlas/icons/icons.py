@@ -21,7 +21,7 @@ from atlas.icons.subjects import Subjects, find_subjects, plan_sheets
 from atlas.icons.tables import icon_table, replicate_table, side_effects, strip_table, webps_of
 from atlas.run.stage import Job
 from atlas.run.workers import own_device
-from atlas.sae.model import limit_threads
+from atlas.sae.encoding import limit_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,9 +57,7 @@ def run(job: Job) -> None:
     write_parquet(job.out_dir / "replicates.parquet", replicate_table(subjects, drawn, found))
     write_parquet(job.out_dir / "side_effects.parquet", side_effects(subjects, found, natural))
     write_parquet(job.out_dir / "strips.parquet", strip_table(subjects, drawn, found))
-    write_json(
-        job.out_dir / "icons.json", {"icon_figures": icon_figures(job, subjects, found, look)}
-    )
+    write_json(job.out_dir / "icons.json", {"figures": icon_figures(job, subjects, found, look)})
 
 
 def help_run(job: Job) -> None:

@@ -14,7 +14,8 @@ from atlas.icons.subjects import Subjects
 from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
 from atlas.sae.activations import FeatureActivations, ImageActivations
-from atlas.sae.model import SAE, make_encoder
+from atlas.sae.encoding import make_encoder
+from atlas.sae.model import SAE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.sae.model import SAE, Firings, make_encoder
+from atlas.sae.encoding import Firings, make_encoder
+from atlas.sae.model import SAE
 
 StrengthUnit = Literal["activation", "norm", "natural"]
 

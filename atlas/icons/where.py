@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.base.files import read_parquet, write_json, write_parquet
-from atlas.base.sheets import Shelf, shelf
+from atlas.base.picture_store import PictureStore, open_pictures
 from atlas.inputs.encoder import embed_levels, fit_of, load_encoder
 from atlas.run.stage import Job
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import make_encoder
+from atlas.sae.encoding import make_encoder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,7 +128,7 @@ def run(job: Job) -> None:
     activations: Activations | None = None
     job.progress.start("where", total=len(chosen), unit="features")
     tables = []
-    with shelf(parts, "image", wanted) as small:
+    with open_pictures(parts, "image", wanted) as small:
         for feature, images in chosen.items():
 
             def make(
@@ -192,7 +192,7 @@ def _rows(
     job: Job,
     feature: int,
     images: list[tuple[int, float]],
-    small: Shelf,
+    small: PictureStore,
     activations: Activations,
 ) -> list[Row]:
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Look at a set of pictures once: decode, embed, hash and make thumbnails, a shard at a time.
+"""Going through a set of pictures once: decode, embed, hash and make thumbnails, a shard at a time.
 
 Each shard leaves three parts: its vectors, its thumbnails, and a table of its pictures, the
 skipped ones with the reason. On a CPU every worker process decodes and embeds with one thread;
@@ -8,30 +8,39 @@ for a GPU the workers decode and this process embeds. Neither changes a byte.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from atlas.base.errors import InputError
 from atlas.base.files import digest_json
-from atlas.inputs.encoder import Encoder, Fit, decode_picture, embed_levels, fit_of, load_encoder
-from atlas.inputs.image_table import write_image_table
+from atlas.inputs.encoder import Encoder, embed_levels, fit_of, load_encoder
+from atlas.inputs.picture import Fit, decode_picture, difference_hash, encode_webp
+from atlas.inputs.picture_parts import (
+    SEEN_SUFFIX,
+    VECTORS_SUFFIX,
+    IngestedShard,
+    SeenPicture,
+    count_rows,
+    first_reason,
+    write_rows,
+    write_seen,
+    write_thumbnails,
+    write_vectors,
+)
 from atlas.inputs.picture_sets import (
     Captions,
     Found,
     PictureShard,
     Skipped,
     containers,
-    facts_table,
     loose_pictures,
     read_shard,
 )
@@ -39,31 +48,13 @@ from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread
 from atlas.settings.inputs import EmbedSettings
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
 PICTURES_PER_TASK = 64
 """Pictures that are embedded as one batch."""
 WORTH_WORKERS = 4
 """Tasks from which on the start of worker processes is worth its seconds."""
 DETAIL = 2
 """A JPEG is decoded with at least so many times the pixels a side that are wanted of it."""
-ROWS_PER_WRITE = 1024
 Item = TypeVar("Item")
-SEEN_SUFFIX, VECTORS_SUFFIX = ".parquet", ".npy"
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """One shard that was looked at."""
-
-    name: str
-    vectors: Path
-    rows: Path
-    """Table of the pictures: the columns of image_columns, sha256, dhash, file, and why, null where it was used."""
-    n_images: int
-    n_skipped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +66,7 @@ class _Look:
     quality: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One picture after decoding."""
-
-    found: Found
-    sha256: str
-    dhash: int
-    webp: bytes
-    levels: NDArray[np.uint8] | None
-    vector: NDArray[np.float16] | None
-
-
-def gather(job: Job) -> list[Gathered]:
+def gather(job: Job) -> list[IngestedShard]:
     """Look at every picture of the configured set, shard after shard; some may give none.
 
     Raises:
@@ -99,7 +78,7 @@ def gather(job: Job) -> list[Gathered]:
     captions = Captions(root, () if containers(files) else files)
     look = _Looker(job)
     job.progress.start("embed", total=len(shards), unit="shards")
-    gathered: list[Gathered] = []
+    gathered: list[IngestedShard] = []
     first = skipped = 0
     for shard in shards:
         done = look.at(shard, partial(read_shard, root, shard, captions), first)
@@ -108,7 +87,7 @@ def gather(job: Job) -> list[Gathered]:
         job.progress.advance(note=f"{first:,} pictures, {skipped:,} skipped")
     job.progress.stop()
     if not first:
-        raise InputError(f"none of the pictures in {root} can be used; {_first_reason(gathered)}")
+        raise InputError(f"none of the pictures in {root} can be used; {first_reason(gathered)}")
     return gathered
 
 
@@ -160,7 +139,7 @@ class _Looker:
 
     def at(
         self, shard: PictureShard, read: partial[Iterator[Found | Skipped]], first: int
-    ) -> Gathered:
+    ) -> IngestedShard:
         """Return the parts of a shard, made if they are not there yet.
 
         Args:
@@ -188,26 +167,26 @@ class _Looker:
             return seen[0]
 
         rows = job.part(
-            f"pictures-{shard.name}", ".parquet", key, lambda to: _write_rows(to, again())
+            f"pictures-{shard.name}", ".parquet", key, lambda to: write_rows(to, again())
         )
-        n_images, n_skipped = _count(rows)
+        n_images, n_skipped = count_rows(rows)
         vectors = rows
         if n_images:
             vectors = job.part(
                 f"vectors-{shard.name}",
                 VECTORS_SUFFIX,
                 key,
-                lambda to: _write_vectors(to, again(), n_images),
+                lambda to: write_vectors(to, again(), n_images),
             )
             job.part(
                 f"thumbnails-{shard.name}",
                 ".parquet",
                 key | {"first": first},
-                lambda to: _write_thumbnails(to, again(), first),
+                lambda to: write_thumbnails(to, again(), first),
             )
         for path in seen:
             path.unlink()
-        return Gathered(shard.name, vectors, rows, n_images, n_skipped)
+        return IngestedShard(shard.name, vectors, rows, n_images, n_skipped)
 
     def _look(self, path: Path, read: partial[Iterator[Found | Skipped]]) -> None:
         settings: EmbedSettings = self._job.settings
@@ -223,10 +202,12 @@ class _Looker:
         tasks = chain(begin, tasks)
         if len(begin) < WORTH_WORKERS or len(devices) == 1:
             tools = _Tools(look, encoder if cpu else None)
-            results: Iterable[list[_Seen | Skipped]] = (_look_at(tools, task) for task in tasks)
+            results: Iterable[list[SeenPicture | Skipped]] = (
+                _look_at(tools, task) for task in tasks
+            )
         else:
             results = in_workers(devices, take, _look_at, tasks)
-        _write_seen(path, self._embedded(results, encoder, cpu), skipped)
+        write_seen(path, self._embedded(results, encoder, cpu), skipped)
 
     def _open_encoder(self, folder: Path) -> Encoder:
         if self._encoder is None:
@@ -234,8 +215,8 @@ class _Looker:
         return self._encoder
 
     def _embedded(
-        self, results: Iterable[list[_Seen | Skipped]], encoder: Encoder, cpu: bool
-    ) -> Iterator[list[_Seen | Skipped]]:
+        self, results: Iterable[list[SeenPicture | Skipped]], encoder: Encoder, cpu: bool
+    ) -> Iterator[list[SeenPicture | Skipped]]:
         n = 0
         for result in results:
             yield result if cpu else _embed(result, encoder)
@@ -265,12 +246,12 @@ def _usable(read: Iterable[Found | Skipped], skipped: list[Skipped]) -> Iterator
             skipped.append(one)
 
 
-def _look_at(tools: _Tools, task: tuple[Found, ...]) -> list[_Seen | Skipped]:
+def _look_at(tools: _Tools, task: tuple[Found, ...]) -> list[SeenPicture | Skipped]:
     seen = [_decode(tools.look, found) for found in task]
     return seen if tools.encoder is None else _embed(seen, tools.encoder)
 
 
-def _decode(look: _Look, found: Found) -> _Seen | Skipped:
+def _decode(look: _Look, found: Found) -> SeenPicture | Skipped:
     least = DETAIL * max(look.fit.width, look.fit.height, look.thumbnail_px)
     try:
         data = found.read()
@@ -281,7 +262,7 @@ def _decode(look: _Look, found: Found) -> _Seen | Skipped:
     small = ImageOps.fit(picture, (px, px), Image.Resampling.BICUBIC)
     # Without the encoded bytes, which need not come back from a worker process.
     light = replace(found, data=None)
-    return _Seen(
+    return SeenPicture(
         light,
         hashlib.sha256(data).hexdigest(),
         difference_hash(picture),
@@ -291,14 +272,14 @@ def _decode(look: _Look, found: Found) -> _Seen | Skipped:
     )
 
 
-def _embed(seen: list[_Seen | Skipped], encoder: Encoder) -> list[_Seen | Skipped]:
+def _embed(seen: list[SeenPicture | Skipped], encoder: Encoder) -> list[SeenPicture | Skipped]:
     """Embed decoded pictures as one batch; one whose embedding is no number or zero is skipped."""
-    levels = [one.levels for one in seen if isinstance(one, _Seen) and one.levels is not None]
+    levels = [one.levels for one in seen if isinstance(one, SeenPicture) and one.levels is not None]
     if not levels:
         return seen
     with one_thread() if encoder.device == "cpu" else nullcontext():
         vectors = iter(embed_levels(encoder, np.stack(levels)).astype(np.float16))
-    found: list[_Seen | Skipped] = []
+    found: list[SeenPicture | Skipped] = []
     for one in seen:
         if isinstance(one, Skipped):
             found.append(one)
@@ -310,153 +291,3 @@ def _embed(seen: list[_Seen | Skipped], encoder: Encoder) -> list[_Seen | Skippe
             why = "the encoder gives it an embedding that is not finite, or zero"
             found.append(Skipped(one.found.path.name, one.found.name, why))
     return found
-
-
-def difference_hash(picture: Image.Image) -> int:
-    """Return 64 bits that say where a picture brightens from left to right, in nine columns and eight rows."""
-    small = picture.convert("L").resize((9, 8), Image.Resampling.BOX)
-    levels = np.asarray(small, np.int16)
-    return int.from_bytes(np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes(), "big", signed=True)
-
-
-def encode_webp(picture: Image.Image, quality: int) -> bytes:
-    """Return a picture as WebP bytes; the same picture gives the same bytes."""
-    buffer = io.BytesIO()
-    # Method 4 takes twice as long and saves 4 % of the bytes.
-    picture.save(buffer, "WEBP", quality=quality, method=2)
-    return buffer.getvalue()
-
-
-def _write_seen(
-    path: Path, results: Iterable[list[_Seen | Skipped]], skipped: list[Skipped]
-) -> None:
-    """Write all that is known of a shard's pictures, the skipped ones last."""
-    writer: pq.ParquetWriter | None = None
-    held: list[_Seen] = []
-    for result in results:
-        held += [one for one in result if isinstance(one, _Seen)]
-        skipped += [one for one in result if isinstance(one, Skipped)]
-        if len(held) >= ROWS_PER_WRITE:
-            writer = _append(path, writer, _seen_table(held))
-            held = []
-    if held:
-        writer = _append(path, writer, _seen_table(held))
-    writer = _append(path, writer, _skipped_table(skipped))
-    writer.close()
-
-
-def _append(path: Path, writer: pq.ParquetWriter | None, table: pa.Table) -> pq.ParquetWriter:
-    import pyarrow.parquet as pq
-
-    writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
-    writer.write_table(table)
-    return writer
-
-
-def _seen_table(seen: list[_Seen]) -> pa.Table:
-    import pyarrow as pa
-
-    known = facts_table([one.found for one in seen], Path())
-    vectors = [one.vector.tobytes() if one.vector is not None else None for one in seen]
-    columns = {name: known[name] for name in known.column_names}
-    return pa.table(
-        columns
-        | {
-            "sha256": pa.array([one.sha256 for one in seen], pa.string()),
-            "dhash": pa.array([one.dhash for one in seen], pa.int64()),
-            "file": pa.array([one.found.path.name for one in seen], pa.string()),
-            "why": pa.array([None] * len(seen), pa.string()),
-            "webp": pa.array([one.webp for one in seen], pa.binary()),
-            "vector": pa.array(vectors, pa.binary()),
-        }
-    )
-
-
-def _skipped_table(skipped: list[Skipped]) -> pa.Table:
-    import pyarrow as pa
-
-    n = len(skipped)
-    texts = pa.list_(pa.string())
-    empty = {name: pa.array([None] * n, pa.string()) for name in ("caption", "url")}
-    return pa.table(
-        {
-            "name": pa.array([one.name for one in skipped], pa.string()),
-            **empty,
-            "tags": pa.array([[]] * n, texts),
-            "terms": pa.array([[]] * n, texts),
-            "split": pa.array([""] * n, pa.string()),
-            "sensitive": pa.array([False] * n, pa.bool_()),
-            "sha256": pa.array([None] * n, pa.string()),
-            "dhash": pa.array([None] * n, pa.int64()),
-            "file": pa.array([one.file for one in skipped], pa.string()),
-            "why": pa.array([one.why for one in skipped], pa.string()),
-            "webp": pa.array([None] * n, pa.binary()),
-            "vector": pa.array([None] * n, pa.binary()),
-        }
-    )
-
-
-def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROWS_PER_WRITE, columns=columns):
-            yield pa.Table.from_batches([batch])
-
-
-def used_rows(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """Yield columns of the pictures that were used, in their order."""
-    for table in _batches(path, [*columns, "why"]):
-        yield table.filter(table["why"].is_null()).select(columns)
-
-
-def skipped_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield file, name and why of what was skipped."""
-    for table in _batches(path, ["file", "name", "why"]):
-        yield from table.filter(table["why"].is_valid()).to_pylist()
-
-
-def _count(rows: Path) -> tuple[int, int]:
-    """Return how many pictures were used, and how many skipped."""
-    skipped = total = 0
-    for table in _batches(rows, ["why"]):
-        total += len(table)
-        skipped += len(table) - table["why"].null_count
-    return total - skipped, skipped
-
-
-def _write_rows(path: Path, seen: Path) -> None:
-    write_image_table(path, (table.drop_columns(["webp", "vector"]) for table in _batches(seen)))
-
-
-def _write_vectors(path: Path, seen: Path, rows: int) -> None:
-    with path.open("wb") as file:
-        width = None
-        for table in used_rows(seen, ["vector"]):
-            data = b"".join(table["vector"].to_pylist())
-            if width is None and data:
-                width = len(data) // len(table) // 2
-                header = {"descr": "<f2", "fortran_order": False, "shape": (rows, width)}
-                np.lib.format.write_array_header_1_0(file, header)
-            file.write(data)
-
-
-def _write_thumbnails(path: Path, seen: Path, first: int) -> None:
-    import pyarrow as pa
-
-    def tables() -> Iterator[pa.Table]:
-        image = first
-        for table in used_rows(seen, ["webp"]):
-            numbers = np.arange(image, image + len(table), dtype=np.int64)
-            image += len(table)
-            yield pa.table({"image": numbers, "webp": table["webp"]})
-
-    write_image_table(path, tables())
-
-
-def _first_reason(gathered: Iterable[Gathered]) -> str:
-    for one in gathered:
-        for row in skipped_rows(one.rows):
-            return f"{row['file']} {row['name']}: {row['why']}"
-    return "the set is empty"

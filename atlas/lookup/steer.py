@@ -22,9 +22,11 @@ from atlas.concepts.grouping import Group, groups_of, keep, sweep
 from atlas.icons.drawing import Sheet, Studio, draw, open_studio
 from atlas.icons.template import dense
 from atlas.inputs.embeddings import read_embeddings
-from atlas.inputs.encoder import embed_images, read_picture
+from atlas.inputs.encoder import embed_images
+from atlas.inputs.picture import read_picture
 from atlas.run.workers import one_thread
-from atlas.sae.model import SAE, make_encoder
+from atlas.sae.encoding import make_encoder
+from atlas.sae.model import SAE
 from atlas.settings.load import Config
 from atlas.settings.outside import drawing_inputs
 

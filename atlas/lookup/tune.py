@@ -21,7 +21,7 @@ from atlas.icons.drawing import Proof, Sheet, Studio, draw_in_workers, open_stud
 from atlas.icons.roundtrip import MOST_RANK, Fired, ranks
 from atlas.icons.template import icon_embeddings, make_template, set_strengths
 from atlas.sae.activations import FeatureActivations
-from atlas.sae.model import Firings
+from atlas.sae.encoding import Firings
 from atlas.settings.load import Config
 from atlas.settings.outside import drawing_inputs
 from atlas.settings.paths import template_root

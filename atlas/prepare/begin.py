@@ -39,7 +39,7 @@ def begin_atlas(
         if path is not None and not path.exists():
             raise MissingError(f"no {what} at {path}; name where it is with --{what.lower()}")
     lines = [
-        "# An atlas of the pictures named below. Every setting: README.md, Configure.",
+        "# An atlas of the pictures named below. Every setting: docs/settings.md.",
         'out_dir = "."',
         "",
         "[embed]",

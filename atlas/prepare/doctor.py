@@ -98,7 +98,7 @@ def _device(device: str, screen: ScreenKind) -> Finding:
     what = f"exact scan on {device}, screen {screen}"
     mend = "choose another device: atlas doctor --device cpu"
     try:
-        from atlas.sae.model import Firings, fire, make_encoder
+        from atlas.sae.encoding import Firings, fire, make_encoder
     except ImportError as error:
         return Finding(what, False, str(error), "pip install 'feature-atlas[scan]'")
     sae, images = _plant()

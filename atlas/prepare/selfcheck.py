@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from atlas.base.errors import AtlasError
 from atlas.icons.template import make_template
 from atlas.inputs.embeddings import INDEX, read_embeddings
-from atlas.inputs.encoder import embed_images, load_encoder, read_encoder_note, read_picture
+from atlas.inputs.encoder import embed_images, load_encoder, read_encoder_note
+from atlas.inputs.picture import read_picture
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import SAE, InputConvention, make_encoder, prepare, reconstruct
+from atlas.sae.encoding import make_encoder, reconstruct
+from atlas.sae.model import SAE, InputConvention, prepare
 from atlas.settings.load import Config
 from atlas.settings.outside import outside_files, sae_path
 

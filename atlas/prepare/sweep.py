@@ -16,7 +16,8 @@ from atlas.base.files import digest_json, read_json, write_parquet
 from atlas.base.progress import Progress
 from atlas.pipeline import STAGES, build_atlas
 from atlas.prepare.curves import Table, draw_dots, write_curves
-from atlas.run.stage import build, hold, stage_source
+from atlas.run.build import build_stage, locked
+from atlas.run.receipt import stage_source
 from atlas.settings.load import Config, load_config
 
 SWEEP = "sweep"
@@ -90,7 +91,7 @@ def run_sweep(
     configs = [load_config(path, [*changes, *_words(attempt)]) for attempt in attempts]
     base = load_config(path, changes)
     build_atlas(base, ("embed",), progress=progress)
-    with hold(base.out_dir):
+    with locked(base.out_dir):
         tried = tuple(
             _try(config, attempt, progress)
             for config, attempt in zip(configs, attempts, strict=True)
@@ -112,7 +113,7 @@ def _try(config: Config, attempt: str, progress: Progress) -> Tried:
     name = digest_json(config.train.model_dump(mode="json"))[:12]
     root = config.out_dir / SWEEP / name
     progress.say(f"{attempt}: {root}")
-    build(
+    build_stage(
         next(stage for stage in STAGES if stage.name == "train"),
         import_module("atlas.training.train").run,
         settings=config.train,

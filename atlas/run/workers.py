@@ -1,7 +1,7 @@
-"""Tasks in several processes, one a device or a core; they end with the build that started them.
+"""Tasks in worker processes, one per device or core, with results in the order of the tasks.
 
-Results come back in order to the process that asks. Whole parts of a stage, on this machine or
-on many, are made by atlas.run.engines.
+Parts of a stage, which are files and need no results, are shared among processes by
+atlas.run.engines.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from atlas.base.errors import InputError
 from atlas.settings.runtime import Runtime
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""Numbers of glibc's mallopt."""
+"""Options of mallopt, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's malloc.h."""
 KEPT_BYTES = 1 << 30
 TASKS_AHEAD = 4
-"""Tasks a process that are handed out before the first of their results is taken."""
+"""Tasks per process that are submitted ahead of the result being waited for."""
 Tools = TypeVar("Tools")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def own_device(runtime: Runtime) -> str:
-    """Return the torch device of this process: of those that torchrun starts, each has a card."""
+    """Return the torch device of this process; each process of torchrun has a GPU of its own."""
     if runtime.engine == "ranks" and runtime.device == "cuda":
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     return runtime.device
@@ -44,7 +44,7 @@ def own_device(runtime: Runtime) -> str:
 def devices_of(runtime: Runtime) -> list[str]:
     """Return the torch device of each worker process.
 
-    One a core where the device is cpu, one a card where it is cuda without a number.
+    One per core if the device is cpu, one per GPU if it is cuda without a number.
     """
     if runtime.device == "cpu":
         return ["cpu"] * (runtime.workers or os.cpu_count() or 1)
@@ -57,9 +57,9 @@ def devices_of(runtime: Runtime) -> list[str]:
 
 @cache
 def keep_memory() -> None:
-    """Let the C library keep what is freed: else every layer of a network fetches its memory anew.
+    """Make malloc keep freed memory, instead of returning it to the system after every layer.
 
-    On a CPU that takes a convolutional network as long as its sums.
+    On a CPU, mapping that memory again takes a convolutional network as long as its arithmetic.
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
         library = ctypes.CDLL(None)
@@ -69,7 +69,7 @@ def keep_memory() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use a single thread for the duration: another number changes the last bits."""
+    """Limit torch to one thread within the block: the number of threads changes the last bits."""
     import torch
 
     keep_memory()
@@ -83,42 +83,53 @@ def one_thread() -> Iterator[None]:
 
 def in_workers(
     devices: Sequence[str],
-    take_tools: Callable[[str], Tools],
+    make_tools: Callable[[str], Tools],
     work: Callable[[Tools, Task], Result],
     tasks: Iterable[Task],
 ) -> Iterator[Result]:
     """Yield each task's result, in the order of the tasks.
 
-    Tasks are taken a few ahead of the results, so that they need not all be in memory.
+    Only a few tasks are taken ahead of the results, so they need not all fit in memory.
 
     Args:
-        devices: One a process; a single one is served by this process.
-        take_tools: Called once in each process with its device. Like work it travels to other
-            processes: a function at the top of a module, or a partial of one.
+        devices: One per process; with a single device, tasks run in this process.
+        make_tools: Called once in each process with its device. It is pickled, like work: use a
+            function at the top of a module, or a partial of one.
         work: Called with the tools and a task.
-        tasks: What is to be done.
+        tasks: Pickled, too.
 
     Raises:
-        InputError: A process was ended from outside.
+        InputError: A worker process was killed.
     """
-    coming = iter(tasks)
-    first = list(islice(coming, 2))
+    remaining = iter(tasks)
+    first = list(islice(remaining, 2))
     if len(devices) == 1 or len(first) < 2:
-        tools = take_tools(devices[0])
-        for task in chain(first, coming):
+        tools = make_tools(devices[0])
+        for task in chain(first, remaining):
             yield work(tools, task)
         return
+    yield from _in_pool(devices, make_tools, work, chain(first, remaining))
+
+
+def _in_pool(
+    devices: Sequence[str],
+    make_tools: Callable[[str], Tools],
+    work: Callable[[Tools, Task], Result],
+    tasks: Iterable[Task],
+) -> Iterator[Result]:
+    """Do what in_workers does, with one process per device."""
+    # spawn: a forked copy of a process that has used CUDA or OpenMP may hang.
     context = get_context("spawn")
-    free = context.SimpleQueue()
+    unassigned = context.SimpleQueue()
     for device in devices:
-        free.put(device)
+        unassigned.put(device)
     with ProcessPoolExecutor(
-        len(devices), mp_context=context, initializer=_start, initargs=(free, take_tools)
+        len(devices), mp_context=context, initializer=_start, initargs=(unassigned, make_tools)
     ) as pool:
         try:
             futures: deque[Future[Result]] = deque()
-            for task in chain(first, coming):
-                with _keep_main_out():  # a process may be started
+            for task in tasks:
+                with _hide_main():  # submit may start a process
                     futures.append(pool.submit(_work, work, task))
                 if len(futures) >= TASKS_AHEAD * len(devices):
                     yield futures.popleft().result()
@@ -126,7 +137,7 @@ def in_workers(
                 yield futures.popleft().result()
         except BrokenProcessPool as error:
             raise InputError(
-                "a worker process was ended from outside, most likely for lack of memory; "
+                "a worker process was killed, most likely for lack of memory; "
                 "build again with a lower runtime.workers"
             ) from error
         finally:
@@ -134,11 +145,11 @@ def in_workers(
 
 
 @contextmanager
-def _keep_main_out() -> Iterator[None]:
-    """Let processes started meanwhile leave the caller's script alone.
+def _hide_main() -> Iterator[None]:
+    """Keep processes that are spawned within the block from importing the caller's script.
 
-    They'd run it from the top, to know what it defines, of which they need nothing: a script
-    that builds outside of `if __name__ == "__main__":` would build again in each of them.
+    multiprocessing runs it from the top in each of them, to have what it defines. Workers need
+    nothing of it, and a script without `if __name__ == "__main__":` would build again in each.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -149,22 +160,22 @@ def _keep_main_out() -> Iterator[None]:
 
 
 _tools: Any = None
-"""In a worker process: what it works with, taken once."""
+"""In a worker process: what make_tools returned."""
 
 
-def _start(free: Any, take_tools: Callable[[str], Any]) -> None:
+def _start(unassigned: Any, make_tools: Callable[[str], Any]) -> None:
     global _tools
-    Thread(target=_end_with_parent, daemon=True).start()
-    _tools = take_tools(free.get())
+    Thread(target=_exit_with_parent, daemon=True).start()
+    _tools = make_tools(unassigned.get())
 
 
 def _work(work: Callable[[Any, Any], Any], task: Any) -> Any:
     return work(_tools, task)
 
 
-def _end_with_parent() -> None:
-    """Leave once the build is gone: a killed one can't tell its workers, and they'd wait forever."""
+def _exit_with_parent() -> None:
+    """Exit when the build is gone: a killed one can't stop its workers, which would wait forever."""
     build = parent_process()
     assert build is not None
     build.join()
-    os._exit(1)
+    os._exit(1)  # not sys.exit, which would end this thread only

@@ -48,9 +48,9 @@ class Format:
     is_one: Callable[[Found], bool]
     read: Callable[[Found], SAE]
     reads: str
-    """Markdown for the README."""
+    """Markdown for the table of formats."""
     refuses: str
-    """Markdown for the README."""
+    """Markdown for the table of formats."""
     checked: str
     """What the reader is checked against."""
     needs_config: bool = False
@@ -189,13 +189,11 @@ def _format_of(found: Found) -> Format:
             "which read them in different ways",
             "set sae.format, with the family's cfg.json or config.json beside it where it has one",
         )
-    raise found.refuse(
-        f"no known format has these tensors: {names}", "see sae.format in the README"
-    )
+    raise found.refuse(f"no known format has these tensors: {names}", "see docs/checkpoints.md")
 
 
 def formats_markdown() -> str:
-    """Return the README's table of formats."""
+    """Return the table of formats for docs/checkpoints.md."""
     rows = [
         f"| `{kind.name}` | {kind.family} | {kind.reads} | {kind.refuses} | {kind.checked} |"
         for kind in FORMATS

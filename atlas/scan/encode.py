@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.float64 import squared_lengths
-from atlas.sae.model import Encoder, Firings, check_firings, prepare, reconstruct
+from atlas.sae.encoding import Encoder, Firings, check_firings, reconstruct
+from atlas.sae.model import prepare
 from atlas.scan.tally import Tally, sums, tally
 
 CHUNK_IMAGES = 8192

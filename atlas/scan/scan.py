@@ -14,10 +14,11 @@ import numpy as np
 
 from atlas.base.files import write_json, write_parquet
 from atlas.inputs.embeddings import EmbeddingSet
-from atlas.run.engines import Tell, cores, help_until_done, make_locally, make_on_ray
+from atlas.run.engines import Report, cores, help_until_done, make_in_processes, make_on_ray
 from atlas.run.stage import Job
 from atlas.sae.activations import SCAN, map_tensors
-from atlas.sae.model import SAE, decoder_norms, limit_threads
+from atlas.sae.encoding import limit_threads
+from atlas.sae.model import SAE, decoder_norms
 from atlas.scan.by_feature import write_by_feature
 from atlas.scan.figures import heldout_images, scan_figures
 from atlas.scan.fit import check_fit
@@ -71,7 +72,7 @@ def help_run(job: Job) -> None:
     count.report()
 
 
-def make_part(job: Job, number: int, report: Tell) -> bool:
+def make_part(job: Job, number: int, report: Report) -> bool:
     """Make the part of one shard; return False if another process is making it."""
     limit_threads(job.runtime.threads)
     scanner = scanner_of_process(job)
@@ -92,7 +93,7 @@ def _share_parts(scanner: Scanner, missing: Sequence[int], count: _Counter) -> N
         long = images * scanner.sae.n_features * scanner.sae.width > WORTH_WORKERS
         workers = min(runtime.workers or (cores() if long else 1), len(missing))
         if workers > 1:
-            make_locally(scanner.job, make_part, missing, workers, count.add)
+            make_in_processes(scanner.job, make_part, missing, workers, count.add)
 
 
 class _Counter:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.inputs.embeddings import EmbeddingSet, read_embeddings
-from atlas.run.engines import Tell
+from atlas.run.engines import Report
 from atlas.run.stage import Job
 from atlas.run.workers import keep_memory, own_device
 from atlas.sae.activations import write_tensors
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import SAE, Encoder, make_encoder
+from atlas.sae.encoding import Encoder, make_encoder
+from atlas.sae.model import SAE
 from atlas.sae.screens import WORTH_TRYING
 from atlas.scan.encode import CHUNK_IMAGES, Batch, check_chunk, join_batches, scan_batch
 from atlas.scan.parts import MERGED_AT_ONCE, SUFFIX, pack_chunk, part_tensors
@@ -73,7 +74,7 @@ class Scanner:
             if not self.job.has_part(shard.name, SUFFIX, self.key(number))
         ]
 
-    def write(self, number: int, report: Tell, path: Path) -> None:
+    def write(self, number: int, report: Report, path: Path) -> None:
         """Scan one shard into a file."""
         shard = self.embeddings.shards[number]
         vectors = self.embeddings.read_shard(shard)
@@ -95,7 +96,7 @@ class Scanner:
                 tallies = [merge(tallies, top_images)]
         write_tensors(path, part_tensors(merge(tallies, top_images), columns))
 
-    def _batches(self, block: NDArray[np.floating[Any]], report: Tell) -> Iterator[Batch]:
+    def _batches(self, block: NDArray[np.floating[Any]], report: Report) -> Iterator[Batch]:
         step = self.job.runtime.batch_images
         for start in range(0, len(block), step):
             batch = scan_batch(self.encoder, block[start : start + step])

@@ -1,4 +1,4 @@
-"""Settings of what is known about the inputs before a build: section [expected] and [[downloads]]."""
+"""Settings of what is known of the inputs before a build: sections [expected] and [[downloads]]."""
 
 from __future__ import annotations
 

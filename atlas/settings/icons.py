@@ -97,7 +97,7 @@ class IconsSettings(Section):
 
 
 class WhereSettings(Section):
-    """Maps of the part of a top image that drives a feature; used if there are an encoder and pictures."""
+    """Maps of the part of a top image that drives a feature; needs an encoder and pictures."""
 
     features: int = Field(
         default=0,
@@ -111,7 +111,7 @@ class WhereSettings(Section):
 
 
 class ConceptsSettings(Section):
-    """Grouping of each image's features into concepts; examples, with knobs if icons.decoder is set."""
+    """Groups of the features of each image; examples, with knobs if icons.decoder is set."""
 
     tau_coarse: float = Field(
         default=20.0,

@@ -1,7 +1,7 @@
 """Base class of the sections of a configuration.
 
-Settings in a section enter the fingerprint of the stage of that name, so they may change its output.
-Two exceptions: the sections [runtime] and [expected], and fields named by `places()`.
+Settings enter the fingerprint of the stage that their section is named after, so they may change
+its output. Exceptions: the sections [runtime] and [expected], and fields named by `places()`.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ class Section(BaseModel):
 
     @classmethod
     def places(cls) -> set[str]:
-        """Return the fields left out of the fingerprint: locations of inputs, which are digested instead."""
+        """Return the fields that locate inputs: not in the fingerprint, as inputs are digested."""
         return set()

@@ -107,7 +107,7 @@ class SiteSettings(Section):
         return _sides(self.thumbnail_px, source_px, self.sheets_2x == "all")
 
     def why_once(self, icon_px: int, thumbnail_px: int) -> list[str]:
-        """Return a message for each kind of sheet that has no 2x version although sheets_2x asks for it.
+        """Return a message for each kind of sheet that sheets_2x asks for but that is not made.
 
         Args:
             icon_px: source_px of icon_sides; 0 if there are no icons.

@@ -1,4 +1,4 @@
-"""Settings of the stages that study a scan: sections [neighbors], [families], [compare], [names]."""
+"""Settings of the stages that study a scan: [neighbors], [families], [compare], [names]."""
 
 from __future__ import annotations
 

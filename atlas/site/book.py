@@ -13,7 +13,7 @@ from atlas.settings.site import SiteSettings
 from atlas.site import links
 from atlas.site.queries import read_column, read_groups, read_records
 from atlas.site.text import clean
-from atlas.study.map_order import map_order
+from atlas.study.map import map_order
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -11,7 +11,7 @@ from html import unescape
 from pathlib import Path
 
 from atlas.base.errors import MissingError, SiteError
-from atlas.run.stage import RECEIPT
+from atlas.run.receipt import RECEIPT
 from atlas.run.workers import devices_of, in_workers
 from atlas.settings.runtime import Runtime
 from atlas.site import links

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from atlas.base.files import digest_json
-from atlas.base.sheets import Shelf
+from atlas.base.picture_store import PictureStore
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.chapter import Chapter, read_chapter
@@ -62,7 +62,7 @@ class Tools:
     book: Book
     adjacent: Adjacent
     sheets: Sheets
-    small: Shelf
+    small: PictureStore
     """The thumbnails that go into sheets, by image."""
 
 

@@ -1,6 +1,6 @@
 """Look-up of a reader's own picture by its hash, in the browser.
 
-The page hashes the picture as inputs.ingest.difference_hash does and compares the 64 bits with
+The page hashes the picture as inputs.picture.difference_hash does and compares the 64 bits with
 those of every picture that the site shows. That finds the same picture, also resized or
 recompressed, but not pictures of similar content: those need the encoder. How often a copy is
 found, and how often another picture is taken for it, is measured when the site is built.
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from atlas.inputs.ingest import difference_hash
+from atlas.inputs.picture import difference_hash
 
 NEAR_BITS = 6
 """Bits of 64 that two hashes of one picture may differ in; picture.js gets it with the hashes."""

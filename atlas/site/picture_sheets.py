@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.base.files import read_json
-from atlas.base.sheets import Shelf, join, sheet_key, shelf, side_of
+from atlas.base.picture_store import PictureStore, open_pictures, picture_side
+from atlas.base.sheets import join_pictures, sheet_key
 from atlas.run.stage import Job
 from atlas.site import links
 from atlas.site.book import Book
@@ -57,9 +58,9 @@ def images_on_features(db: DuckDBPyConnection) -> set[int]:
     return set(read_column(db, f"SELECT image FROM ({ON_FEATURES}) ORDER BY image"))
 
 
-def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[Shelf]:
+def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[PictureStore]:
     """Open the thumbnails of some images."""
-    return shelf(thumbnail_parts(job) if wanted else [], "image", wanted)
+    return open_pictures(thumbnail_parts(job) if wanted else [], "image", wanted)
 
 
 def thumbnail_parts(job: Job) -> list[Path]:
@@ -92,7 +93,9 @@ class Sheets:
             key = written[address] = sheet_key(webps, columns, px, quality)
             old = self.out.published_path(address)
             same = self.before.get(address) == key and old.exists()
-            self.out.put(address, old.read_bytes() if same else join(webps, columns, px, quality))
+            self.out.put(
+                address, old.read_bytes() if same else join_pictures(webps, columns, px, quality)
+            )
         self.now |= written
         return written
 
@@ -105,7 +108,7 @@ class Sheets:
 def open_sheets(out: Output, db: DuckDBPyConnection, book: Book) -> Sheets:
     """Return the sheets to be written; report which kinds have no second sheet, and why."""
     job, path = out.job, out.published_path(SHEET_KEYS)
-    thumbnail_px = side_of(thumbnail_parts(job))
+    thumbnail_px = picture_side(thumbnail_parts(job))
     icon_px = icon_source_px(job, db, book, thumbnail_px)
     icon_sides = job.settings.icon_sides(icon_px)
     thumbnail_sides = job.settings.thumbnail_sides(thumbnail_px)
@@ -121,7 +124,7 @@ def icon_source_px(job: Job, db: DuckDBPyConnection, book: Book, thumbnail_px: i
     stand_ins = read_stand_ins(db)
     sides = {thumbnail_px for feature in book.icons if feature in stand_ins}
     if any(feature not in stand_ins for feature in book.icons):
-        sides.add(side_of([job.inputs["icons"] / "icons.parquet"]))
+        sides.add(picture_side([job.inputs["icons"] / "icons.parquet"]))
     return min(sides, default=0)
 
 
@@ -160,7 +163,7 @@ def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dic
     rendered = {feature for feature in book.icons if feature not in stand_ins}
     a_sheet = links.ICON_COLUMNS**2
     with (
-        shelf(drawn, "feature", rendered) as icons,
+        open_pictures(drawn, "feature", rendered) as icons,
         thumbnails(job, {stand_ins[f] for f in book.icons if f in stand_ins}) as small,
     ):
         for first in range(0, len(book.order), a_sheet):

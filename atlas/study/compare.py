@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from atlas.base.errors import InputError, MissingError
 from atlas.base.files import read_json, read_parquet, write_json, write_parquet
-from atlas.base.sheets import shelf
+from atlas.base.picture_store import open_pictures
 from atlas.run.stage import Job
 from atlas.sae.activations import (
     EveryFiring,
@@ -213,8 +213,8 @@ def _pictures(job: Job, other: Path, features: list[int]) -> dict[int, bytes]:
     thumbnails = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
     drawn = [other / "icons" / "icons.parquet"] if rendered else []
     with (
-        shelf(thumbnails, "image", set(images.values())) as small,
-        shelf(drawn, "feature", rendered) as icons,
+        open_pictures(thumbnails, "image", set(images.values())) as small,
+        open_pictures(drawn, "feature", rendered) as icons,
     ):
         own = {feature: icons[feature] for feature in rendered if feature in icons}
         return own | {f: small[image] for f, image in images.items() if image in small}

@@ -13,7 +13,8 @@ from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations
 from atlas.study import naming
 from atlas.study.feature_names import Named, NamingInputs
-from atlas.study.grading import DECIMALS, TENTHS, Exam
+from atlas.study.grading import TENTHS, Exam
+from atlas.study.naming import DECIMALS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,8 @@ from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
 from atlas.sae.activations import FeatureActivations, ImageActivations, read_every_firing
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import SAE, limit_threads, pre_activations, unit_directions
+from atlas.sae.encoding import limit_threads, pre_activations
+from atlas.sae.model import SAE, unit_directions
 from atlas.settings.study import NeighborsSettings
 
 if TYPE_CHECKING:

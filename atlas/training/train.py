@@ -28,9 +28,10 @@ from atlas.inputs.embeddings import read_embeddings
 from atlas.prepare.curves import Table, draw_line, write_curves
 from atlas.run.stage import PARTS, Job
 from atlas.sae.activations import write_tensors
+from atlas.sae.encoding import Firings, make_encoder, reconstruct
 from atlas.sae.formats.own import write_own
 from atlas.sae.formats.saelens import write_saelens
-from atlas.sae.model import SAE, Activation, Firings, make_encoder, reconstruct
+from atlas.sae.model import SAE, Activation
 from atlas.settings.sae import TrainSettings
 from atlas.training.recipe import (
     CURVE,

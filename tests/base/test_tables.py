@@ -4,13 +4,9 @@ from pathlib import Path
 
 import duckdb
 
-from atlas.base.tables import TABLES, create_sql, markdown
+from atlas.base.tables import TABLES, create_sql
 
 ROOT = Path(__file__).parents[2]
-
-
-def test_the_build_readme_documents_every_column():
-    assert (ROOT / "build" / "README.md").read_text().endswith(markdown())
 
 
 def test_every_table_can_be_created_and_sorted():

@@ -32,6 +32,8 @@ from atlas.inputs import embed
 from atlas.inputs.duplicates import Twins
 from atlas.inputs.embeddings import EmbeddingSet, Shard
 from atlas.inputs.image_table import write_image_table
+from atlas.inputs.outside_vectors import outside_vectors
+from atlas.inputs.shard_index import number_images
 from atlas.run.stage import Job
 from atlas.settings.inputs import EmbedSettings
 from atlas.settings.runtime import Runtime
@@ -109,7 +111,7 @@ def one(what: str, root: Path) -> None:
     if what == "plain":
         _read_plainly(root)
     elif what == "check":
-        embed.outside_vectors(job)
+        outside_vectors(job)
     elif what == "table":
         _write_table(job)
     elif what == "train":
@@ -151,11 +153,11 @@ def _read_plainly(root: Path) -> None:
 
 
 def _write_table(job: Job) -> None:
-    found = embed.outside_vectors(job)
+    found = outside_vectors(job)
     firsts = np.cumsum([0, *(shard.rows for shard in found.shards)])
     alone = Twins(np.arange(firsts[-1]), tuple(firsts[:-1].tolist()))
     rows = write_image_table(
-        job.out_dir / "images.parquet", embed.number_images(found, job.settings, alone)
+        job.out_dir / "images.parquet", number_images(found, job.settings, alone)
     )
     assert rows == firsts[-1], (rows, firsts[-1])
 

@@ -33,7 +33,7 @@ from atlas.inputs.encoder import ensure_torchvision
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE
-from atlas.sae.screens import FEATURES_PER_BLOCK
+from atlas.sae.screening import FEATURES_PER_BLOCK
 from atlas.scan import scan
 from atlas.settings.runtime import Runtime
 from atlas.settings.scan import ScanSettings

@@ -30,8 +30,9 @@ from atlas.base.files import digest_file, digest_json, list_files
 from atlas.base.progress import Progress
 from atlas.base.tables import TABLES, create_sql
 from atlas.pipeline import STAGES
-from atlas.run import stage
-from atlas.run.stage import RECEIPT, Source
+from atlas.run.build import build_stage
+from atlas.run.receipt import RECEIPT
+from atlas.run.stage import Source
 from atlas.settings.paths import DATABASE
 from atlas.settings.runtime import Runtime
 from atlas.settings.site import SiteSettings
@@ -143,7 +144,7 @@ def build(root: Path, inputs: Path, settings: SiteSettings) -> dict[str, Any]:
     """
     before = files_of(root / "site")
     start, cpu = time.perf_counter(), time.process_time()
-    outcome = stage.build(
+    outcome = build_stage(
         next(known for known in STAGES if known.name == "site"),
         site.run,
         settings=settings,

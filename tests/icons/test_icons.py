@@ -25,7 +25,7 @@ from atlas.icons import drawing as studios
 from atlas.icons import icons
 from atlas.icons.subjects import GAINS
 from atlas.pipeline import build_atlas
-from atlas.run.stage import read_receipt
+from atlas.run.receipt import read_receipt
 from atlas.settings.icons import IconsSettings
 from atlas.settings.load import load_config
 from atlas.site.check import check_site

@@ -16,9 +16,9 @@ from planted import make_job
 from atlas.base.errors import ConfigError, InputError
 from atlas.base.files import digest_file
 from atlas.inputs import embed
-from atlas.inputs.embed import pair_by_number
 from atlas.inputs.embeddings import check_vectors, read_blocks
 from atlas.inputs.image_table import read_tables, write_image_table
+from atlas.inputs.outside_vectors import pair_by_number
 from atlas.settings.load import load_config
 from atlas.settings.outside import outside_files
 

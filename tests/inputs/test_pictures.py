@@ -19,7 +19,8 @@ from atlas.base.errors import InputError
 from atlas.base.files import digest_file, list_files, read_json
 from atlas.command.app import run
 from atlas.inputs import embed, ingest
-from atlas.inputs.encoder import decode_picture, embed_images, fetch_encoder, fit_of, load_encoder
+from atlas.inputs.encoder import embed_images, fetch_encoder, fit_of, load_encoder
+from atlas.inputs.picture import decode_picture
 from atlas.inputs.picture_sets import count_pictures
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own

@@ -12,9 +12,10 @@ from atlas.command.app import run
 from atlas.pipeline import STAGES
 from atlas.prepare import doctor
 from atlas.prepare.doctor import examine
+from atlas.prepare.estimates import ESTIMATES
 from atlas.prepare.machine import Card, Machine, card_tflops, look_at_machine
-from atlas.prepare.plan import ESTIMATES, make_plan
-from atlas.sae.model import Encoder
+from atlas.prepare.plan import make_plan
+from atlas.sae.encoding import Encoder
 from atlas.settings.load import load_config
 
 PRESETS = sorted((Path(__file__).parents[2] / "data" / "presets").glob("*.toml"))
@@ -67,7 +68,7 @@ def test_a_device_that_computes_something_else_is_found_out(monkeypatch, wrong, 
 
 def test_a_screen_without_its_margin_is_found_out(monkeypatch):
     """What a wrong bound, or partial sums in bfloat16 on a card, would do."""
-    monkeypatch.setattr("atlas.sae.screens.HALF", -0.5)
+    monkeypatch.setattr("atlas.sae.float_screens.HALF", -0.5)
     finding = doctor._device("cpu", "bf16")
     assert not finding.ok
     assert " 0 unlike" not in finding.found
@@ -147,11 +148,11 @@ def test_a_preset_says_what_to_fetch_with_sizes_and_what_is_missing(path, nowher
     assert not config.out_dir.exists()
 
 
-def test_the_presets_are_those_of_the_readme():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_presets_are_the_documented_ones():
+    page = (Path(__file__).parents[2] / "docs" / "real-models.md").read_text()
     assert len(PRESETS) == 4
     for path in PRESETS:
-        assert f"data/presets/{path.name}" in readme
+        assert f"data/presets/{path.name}" in page
 
 
 def test_a_card_takes_the_time_from_the_stages_that_it_runs(nowhere):

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import exact_sae
 
-from atlas.sae import screens
-from atlas.sae.model import make_encoder
+from atlas.sae import float_screens
+from atlas.sae.encoding import make_encoder
+from atlas.sae.float_screens import _find_kernel, _not_less_by_torch
 
 VALUES = st.sampled_from([-np.inf, -1.0, -1e-30, 0.0, 0.5, 1.0, 300.0, np.inf, np.nan])
 
@@ -32,9 +33,9 @@ def kernels():
 @pytest.fixture(autouse=True)
 def _tried_anew():
     """Forget what was found out about kernels on this machine, before and after."""
-    screens._find_kernel.cache_clear()
+    _find_kernel.cache_clear()
     yield
-    screens._find_kernel.cache_clear()
+    _find_kernel.cache_clear()
 
 
 @settings(max_examples=30)
@@ -48,7 +49,7 @@ def test_the_kernel_finds_what_torch_finds(kernels, data, kind):
     product = torch.tensor(values).to(kind).reshape(n_rows, n_columns).repeat(1, repeats)
     least = torch.tensor(limits).to(kind).repeat(repeats)
     found = kernels.not_less(product, least)
-    assert torch.equal(found.long(), screens._not_less_by_torch(product, least))
+    assert torch.equal(found.long(), _not_less_by_torch(product, least))
 
 
 @pytest.mark.parametrize("screen", ["float32", "bf16"])
@@ -59,8 +60,8 @@ def test_a_scan_by_the_kernel_gives_the_same_bytes(kernels, monkeypatch, screen,
     x = (rng.integers(-8, 9, (70, 8)) / 4).astype(np.float32)
     expected = make_encoder(sae, "cpu", screen).fire(x)
     asked = []
-    monkeypatch.setattr(screens, "_on_card", lambda product: asked.append(1) or True)
-    assert screens._find_kernel(torch.device("cpu")) is kernels.not_less
+    monkeypatch.setattr(float_screens, "_on_card", lambda product: asked.append(1) or True)
+    assert _find_kernel(torch.device("cpu")) is kernels.not_less
     found = make_encoder(sae, "cpu", screen).fire(x)
     assert asked
     assert len(found.image) > 100
@@ -75,8 +76,8 @@ def test_a_kernel_that_is_wrong_or_does_not_run_is_left_alone(kernels, monkeypat
 
     for broken in (fail, lambda product, least: product.view(-1).nonzero()):
         monkeypatch.setattr(kernels, "not_less", broken)
-        screens._find_kernel.cache_clear()
-        assert screens._find_kernel(torch.device("cpu")) is None
+        _find_kernel.cache_clear()
+        assert _find_kernel(torch.device("cpu")) is None
 
 
 def test_without_triton_torch_does_the_work(monkeypatch):
@@ -86,7 +87,7 @@ def test_without_triton_torch_does_the_work(monkeypatch):
     expected = make_encoder(sae, "cpu", "float32").fire(x)
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "atlas.sae.kernels", raising=False)
-    monkeypatch.setattr(screens, "_on_card", lambda product: True)
+    monkeypatch.setattr(float_screens, "_on_card", lambda product: True)
     found = make_encoder(sae, "cpu", "float32").fire(x)
-    assert screens._find_kernel(torch.device("cpu")) is None
+    assert _find_kernel(torch.device("cpu")) is None
     assert found.activation.tobytes() == expected.activation.tobytes()

@@ -10,17 +10,13 @@ from hypothesis import strategies as st
 from planted import KINDS, exact_sae, oracle
 
 from atlas.base.errors import InputError
+from atlas.sae.encoding import decode, encode, fire, pre_activations, reconstruct
 from atlas.sae.model import (
     SAE,
     Activation,
     InputConvention,
-    decode,
     decoder_norms,
-    encode,
-    fire,
-    pre_activations,
     prepare,
-    reconstruct,
     unit_directions,
 )
 

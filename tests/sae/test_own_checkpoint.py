@@ -10,9 +10,10 @@ from safetensors.numpy import load_file, save_file
 from atlas.base.errors import AtlasError, InputError, MissingError
 from atlas.base.files import read_json, write_json
 from atlas.sae.checkpoints import load_sae
+from atlas.sae.encoding import decode, encode
 from atlas.sae.formats.own import write_own
 from atlas.sae.formats.saelens import write_saelens
-from atlas.sae.model import SAE, Activation, InputConvention, decode, encode
+from atlas.sae.model import SAE, Activation, InputConvention
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from planted import exact_sae, oracle
 
 from atlas.base.errors import ConfigError
-from atlas.sae import screens
-from atlas.sae.model import SAE, Encoder, fire, make_encoder, products_on_device
-from atlas.sae.screens import Needs, unlike
+from atlas.sae import float_screens, screening, screens
+from atlas.sae.encoding import Encoder, fire, make_encoder, products_on_device
+from atlas.sae.int8_screen import make_int8, make_rotation
+from atlas.sae.model import SAE
+from atlas.sae.screening import Needs, unlike
 
 SCREENS = ("float32", "bf16", "int8")
 
@@ -50,7 +52,8 @@ def test_every_screen_equals_the_oracle_on_ties_zeros_and_thresholds(
         "f4"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screens, "FEATURES_PER_BLOCK", block)
+        for module in (screening, float_screens):
+            patch.setattr(module, "FEATURES_PER_BLOCK", block)
         encoder = made(sae, screen, x[: max(1, n // 2)])
         assert np.array_equal(dense(encoder, x), oracle(sae, x))
 
@@ -119,7 +122,7 @@ def test_without_rotation_outlier_dimensions_would_swamp_the_bytes(monkeypatch):
 def test_a_rotation_keeps_products():
     rng = np.random.default_rng(1)
     x, matrix = rng.normal(size=(9, 100)).astype("f4"), rng.normal(size=(5, 100)).astype("f4")
-    rotation = screens.make_rotation(x, matrix)
+    rotation = make_rotation(x, matrix)
     left = rotation.turn((x - rotation.center) / rotation.scale)
     right = rotation.turn(matrix * rotation.scale)
     assert np.allclose(left @ right.T, (x - rotation.center) @ matrix.T, atol=1e-4)
@@ -165,11 +168,11 @@ def test_the_fastest_screen_is_chosen_and_changes_nothing():
 def test_a_screen_that_is_slow_to_fit_is_for_many_images(monkeypatch):
     sae, x = hard_sae(np.random.default_rng(3), 1, 1e-4)
     needs = made(sae, "float32", x).exact.needs
-    make_int8 = screens.make_int8
+    really = make_int8
 
     def slowly(*given):
         time.sleep(0.2)
-        return make_int8(*given)
+        return really(*given)
 
     times = {"Float32Screen": 1.0, "Bf16Screen": 2.0, "Int8Screen": 0.5}
     monkeypatch.setattr(screens, "make_int8", slowly)

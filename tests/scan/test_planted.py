@@ -11,7 +11,7 @@ from PIL import Image
 from planted import HOSTILE, plant
 
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import encode
+from atlas.sae.encoding import encode
 from atlas.settings.load import load_config
 
 

@@ -32,8 +32,9 @@ from atlas.sae.activations import (
     unpack_ids,
     write_tensors,
 )
+from atlas.sae.encoding import Encoder
 from atlas.sae.formats.own import write_own
-from atlas.sae.model import SAE, Encoder
+from atlas.sae.model import SAE
 from atlas.scan import scan
 from atlas.scan.by_feature import _strongest_first
 from atlas.scan.encode import scan_batch

@@ -14,7 +14,7 @@ from chromium import PATH
 from PIL import Image
 from screenshots import README_PX, shoot_for_readme
 
-from atlas.inputs.ingest import difference_hash
+from atlas.inputs.picture import difference_hash
 from atlas.inputs.vocabulary import read_vocabulary
 from atlas.site import links
 from atlas.site.chapter import TOP_SHOWN

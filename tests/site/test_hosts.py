@@ -3,7 +3,8 @@
 import pytest
 
 from atlas.base.errors import ConfigError, SiteError
-from atlas.prepare.plan import IMAGE_ROW_BYTES, Size, site_tally
+from atlas.prepare.site_size import IMAGE_ROW_BYTES, site_tally
+from atlas.prepare.sizes import Size
 from atlas.settings.site import SiteSettings
 from atlas.site.check import check_host
 from atlas.site.hosts import HOSTS, Tally, tally, why_over

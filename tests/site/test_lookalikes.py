@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from atlas.inputs.ingest import difference_hash
+from atlas.inputs.picture import difference_hash
 from atlas.site.lookalikes import NEAR_BITS, distances, hash_webp, measure_accuracy, picture_table
 
 

@@ -15,7 +15,8 @@ from planted import make_job
 from site_fixture import inputs_of, names_of
 
 from atlas.base.errors import ConfigError, SiteError
-from atlas.prepare.plan import Size, site_tally
+from atlas.prepare.site_size import site_tally
+from atlas.prepare.sizes import Size
 from atlas.settings.load import load_config
 from atlas.settings.site import SiteSettings
 from atlas.site import links, site

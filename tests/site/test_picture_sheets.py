@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from site_fixture import column
 
-from atlas.base.sheets import join, sheet_key, shelf
+from atlas.base.picture_store import open_pictures
+from atlas.base.sheets import join_pictures, sheet_key
 from atlas.settings.paths import template_root
 from atlas.site import links
 from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN
@@ -37,7 +38,7 @@ def test_a_cell_shows_its_image(grouped_site, planted_atlas, db):
             WHERE NOT features.sensitive AND NOT shown.sensitive ORDER BY feature, rank LIMIT 60"""
     ).fetchall()
     parts = sorted((planted_atlas / "embed" / "parts").glob("thumbnails-*.parquet"))
-    with shelf(parts, "image", {image for _, image in rows}) as small:
+    with open_pictures(parts, "image", {image for _, image in rows}) as small:
         for feature, image in rows:
             page = (
                 grouped_site / links.feature_page(feature, "groups").partition("#")[0]
@@ -116,7 +117,9 @@ def test_a_sheet_is_white_where_a_picture_is_missing():
     red = io.BytesIO()
     Image.new("RGB", (8, 8), (200, 0, 0)).save(red, "WEBP", lossless=True)
     webps = [red.getvalue(), None, red.getvalue()]
-    sheet = np.asarray(Image.open(io.BytesIO(join(webps, 2, 16, 90))).convert("RGB"), float)
+    sheet = np.asarray(
+        Image.open(io.BytesIO(join_pictures(webps, 2, 16, 90))).convert("RGB"), float
+    )
     assert sheet.shape == (32, 32, 3)
     assert np.abs(sheet[4:12, 4:12] - (200, 0, 0)).max() < 25
     assert sheet[4:12, 20:28].min() > 235

@@ -17,8 +17,9 @@ from site_fixture import inputs_of, names_of
 
 from atlas.base.errors import SiteError
 from atlas.base.files import digest_file
-from atlas.base.sheets import side_of
-from atlas.prepare.plan import ALIVE_SHARE, CELL_BYTES, Size, site_tally
+from atlas.base.picture_store import picture_side
+from atlas.prepare.site_size import ALIVE_SHARE, CELL_BYTES, site_tally
+from atlas.prepare.sizes import Size
 from atlas.settings.site import SiteSettings
 from atlas.site import links, site
 from atlas.site.check import check_site
@@ -119,7 +120,7 @@ def test_the_plan_counts_second_sheets(layout):
 def test_a_second_sheet_shows_what_the_first_can_not(dense_site, planted_atlas):
     """Its cells are nearer to their pictures than the first one's, enlarged, are."""
     parts = sorted((planted_atlas / "embed" / "parts").glob("thumbnails-*.parquet"))
-    assert side_of(parts) == 128
+    assert picture_side(parts) == 128
     sheets = sheets_in(dense_site)
     name = sorted(name for name in sheets if not name.startswith("sheet/icon/"))[0]
     cell, dense = (look(sheets[n]) for n in (name, links.twice(name)))

@@ -4,14 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.study import map_order as atlas_map
-from atlas.study.map_order import map_order, wall
+from atlas.study import map as atlas_map
+from atlas.study.map import _along_curve, map_order, wall
 
 
 def test_the_curve_meets_every_cell_once_in_steps_of_one(monkeypatch):
     monkeypatch.setattr(atlas_map, "CURVE_ORDER", 4)
     cells = np.array([(x, y) for x in range(16) for y in range(16)])
-    distance = atlas_map._along_curve(cells[:, 0], cells[:, 1])
+    distance = _along_curve(cells[:, 0], cells[:, 1])
     assert sorted(distance) == list(range(256))
     steps = np.abs(np.diff(cells[np.argsort(distance)], axis=0)).sum(axis=1)
     assert set(steps) == {1}

@@ -13,7 +13,7 @@ from planted import QUICK, make_job, plant, write_embed
 from atlas.base.errors import InputError
 from atlas.base.files import list_files, read_json, write_json
 from atlas.sae.checkpoints import load_sae
-from atlas.sae.model import decode, encode
+from atlas.sae.encoding import decode, encode
 from atlas.settings.sae import TrainSettings
 from atlas.training import train
 

@@ -12,7 +12,7 @@ from atlas.site.book import Book
 from atlas.site.pages.parts import common, feature_link
 from atlas.site.pages.report import PUBLISHED_SAE
 from atlas.site.text import metric_value, percent
-from atlas.study.map_order import wall
+from atlas.study.map import wall
 
 WALL_COLUMNS, WALL_ROWS = 14, 7
 

@@ -6,7 +6,7 @@ import pytest
 
 from atlas.base.errors import ConfigError
 from atlas.command.app import run
-from atlas.settings.load import Config, load_config, setting_names
+from atlas.settings.load import Config, load_config
 from atlas.settings.section import Section
 
 ROOT = Path(__file__).parents[2]
@@ -79,9 +79,3 @@ def test_every_setting_is_described():
     for section in sections():
         for name, field in section.model_fields.items():
             assert field.description, f"{section.__name__}.{name}"
-
-
-def test_every_setting_is_in_the_readme():
-    readme = (ROOT / "README.md").read_text()
-    missing = [name for name in setting_names() if f"`{name}`" not in readme]
-    assert not missing

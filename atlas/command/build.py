@@ -1,0 +1,226 @@
+"""Commands that prepare, run and inspect a build: build, status, plan, doctor, sweep, encoder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atlas.base.errors import ConfigError
+from atlas.command.options import ConfigArg, JsonOpt, SetOpt, app
+from atlas.command.printing import print_json, print_table, short_path
+
+
+@app.command()
+def build(
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML file of the atlas.", metavar="CONFIG")
+    ] = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(help="Build up to these stages; all by default.", metavar="[STAGE...]"),
+    ] = None,
+    changes: SetOpt = None,
+    force: Annotated[bool, typer.Option("--force", help="Build current stages too.")] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Same as --set runtime.workers.")
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="Same as --set runtime.engine: local, ranks or ray."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Same as --set runtime.address.")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Instead of CONFIG: a folder of pictures or archives."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --pictures: the folder of the new atlas.")
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option("--encoder", help="With --pictures: the encoder; by default the demo's."),
+    ] = None,
+    sae: Annotated[
+        Path | None,
+        typer.Option(
+            "--sae",
+            help="With --pictures: the SAE; by default the demo's if the encoder is the demo's, otherwise one is trained.",
+        ),
+    ] = None,
+) -> None:
+    """Build the stale stages of an atlas; resume an interrupted build."""
+    from atlas.base.progress import Progress
+    from atlas.pipeline import build_atlas, help_build
+    from atlas.prepare.begin import begin_atlas
+    from atlas.settings.load import load_config
+
+    short = {"workers": workers, "engine": engine, "address": address}
+    given = [f"runtime.{key}={value}" for key, value in short.items() if value is not None]
+    if pictures is not None:
+        if config is not None or out is None:
+            raise ConfigError("build takes CONFIG, or --pictures DIR and --out DIR")
+        config = begin_atlas(pictures, out, encoder=encoder, sae=sae)
+    if config is None:
+        raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")
+    loaded = load_config(config, [*(changes or []), *given])
+    if loaded.runtime.engine == "ranks":
+        if force:
+            raise ConfigError(
+                "--force would delete what other processes are writing; leave out --engine ranks"
+            )
+        if os.environ.get("RANK", "0") != "0":
+            help_build(loaded, tuple(stages or ()), Progress(silent=True))
+            return
+    outcomes = build_atlas(loaded, tuple(stages or ()), force=force, progress=Progress())
+    built = [outcome.stage for outcome in outcomes if outcome.reasons]
+    out_dir = short_path(loaded.out_dir)
+    if built:
+        print(f"built {', '.join(built)} in {out_dir}")
+    else:
+        print(f"{out_dir} is up to date: nothing to do")
+    page = loaded.out_dir / "site" / "index.html"
+    if page.exists():
+        print(f"open {short_path(page)}, or run: atlas serve --atlas {out_dir}")
+
+
+@app.command()
+def sweep(
+    config: ConfigArg,
+    attempts: Annotated[
+        list[str],
+        typer.Option(
+            "--try",
+            help="Settings of [train] to try, such as 'train.activation=topk train.k=32'. May be repeated.",
+        ),
+    ],
+    least_explained: Annotated[
+        float,
+        typer.Option(
+            "--least-explained",
+            min=0,
+            max=1,
+            help="Share of variance that the SAE must explain, at least.",
+        ),
+    ] = 0.65,
+    changes: SetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Train SAEs with several settings and compare sparsity and explained variance."""
+    from dataclasses import asdict
+
+    from atlas.base.progress import Progress
+    from atlas.prepare.sweep import HEAD, run_sweep
+
+    found = run_sweep(
+        config,
+        attempts,
+        changes=changes or [],
+        least_explained=least_explained,
+        progress=Progress(),
+    )
+    chosen = found.tried[found.chosen]
+    if as_json:
+        rows = [asdict(one) | {"folder": str(one.folder)} for one in found.tried]
+        print_json({"tried": rows, "chosen": found.chosen, "why": found.why})
+        return
+    print_table(HEAD, [one.cells(i + 1) for i, one in enumerate(found.tried)])
+    print(f"chosen: {chosen.settings}: {found.why}")
+    print(f"to use it, set sae.path to {short_path(chosen.folder)}")
+    print(f"open {short_path(chosen.folder.parents[1] / 'report.html')}")
+
+
+@app.command()
+def encoder(
+    model: Annotated[
+        str, typer.Argument(help="Name of an open_clip model, or hf-hub:ID.", metavar="MODEL")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to save it to.")],
+    pretrained: Annotated[
+        str,
+        typer.Option("--pretrained", help="open_clip tag of the weights, or a checkpoint file."),
+    ] = "",
+) -> None:
+    """Save an open_clip model to a folder, for embed.encoder."""
+    from atlas.inputs.encoder import fetch_encoder
+
+    note = fetch_encoder(model, pretrained, out)
+    print(f"saved {note['id']}, {note['width']} dimensions, to {out}; set embed.encoder to it")
+
+
+@app.command()
+def status(
+    config: Annotated[
+        Path, typer.Argument(help="TOML file of the atlas.", metavar="[CONFIG]")
+    ] = Path("data/demo/atlas.toml"),
+    changes: SetOpt = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every file again instead of trusting sizes and times."),
+    ] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Show which stages a build would run, and why."""
+    from atlas.pipeline import status as stage_status
+    from atlas.settings.load import load_config
+
+    rows = dict(stage_status(load_config(config, changes or []), verify=verify))
+    if as_json:
+        print_json(
+            {name: {"current": not reasons, "reasons": reasons} for name, reasons in rows.items()}
+        )
+        return
+    for name, reasons in rows.items():
+        print(f"{name}: {'; '.join(reasons) or 'current'}")
+
+
+@app.command()
+def plan(config: ConfigArg, changes: SetOpt = None, as_json: JsonOpt = False) -> None:
+    """Estimate the time, disk and memory of a build, and list what is missing."""
+    from atlas.prepare.plan import make_plan
+    from atlas.settings.load import load_config
+
+    estimate = make_plan(load_config(config, changes or []))
+    if as_json:
+        print_json(estimate.as_json())
+    else:
+        print_table(("stage", "time", "disk", "memory", "basis"), estimate.rows())
+        for line in estimate.notes:
+            print(line)
+        if estimate.fetches:
+            print_table(("\nto fetch", "size", "license", "command"), estimate.fetch_rows())
+    if estimate.missing:
+        for line in estimate.missing[1:]:
+            print(f"missing: {line}", file=sys.stderr)
+        raise ConfigError(estimate.missing[0])
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="Also check the inputs of this atlas.", metavar="[CONFIG]")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Torch device to check.")] = "cpu",
+    as_json: JsonOpt = False,
+) -> None:
+    """Check packages and device, and that a small scan is exact on this machine."""
+    from atlas.prepare.doctor import examine
+
+    findings = examine(config, device)
+    if as_json:
+        print_json(
+            [{"what": f.what, "ok": f.ok, "found": f.found, "mend": f.mend} for f in findings]
+        )
+    else:
+        for f in findings:
+            print(
+                f"{'ok  ' if f.ok else 'FAIL'}  {f.what}: {f.found}"
+                + ("" if f.ok else f"; {f.mend}")
+            )
+    if any(not f.ok for f in findings):
+        raise typer.Exit(1)

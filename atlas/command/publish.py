@@ -1,0 +1,41 @@
+"""Commands for a finished site: serve, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atlas.command.options import DEMO, AtlasOpt, app
+from atlas.site.hosts import HOSTS
+
+
+@app.command()
+def serve(
+    atlas: AtlasOpt = DEMO,
+    port: Annotated[
+        int, typer.Option("--port", help="Port on 127.0.0.1; 0 picks a free one.")
+    ] = 8000,
+) -> None:
+    """Serve the site of an atlas on this machine, until stopped."""
+    from atlas.site.serve import serve_folder
+
+    serve_folder(atlas / "site", port, announce=print)
+
+
+@app.command()
+def check(
+    site: Annotated[Path, typer.Argument(help="Folder of a finished site.", metavar="SITE")] = DEMO
+    / "site",
+    host: Annotated[
+        str,
+        typer.Option("--host", help=f"Also check the limits of this host: {', '.join(HOSTS)}."),
+    ] = "local",
+) -> None:
+    """Check links, anchors, scripts and sizes of a finished site."""
+    from atlas.site.check import check_host, check_site
+
+    checked = check_site(site)
+    print(checked.summary())
+    check_host(checked.tally, host)

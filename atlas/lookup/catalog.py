@@ -1,0 +1,148 @@
+"""The catalog of a finished atlas, open for reading: rows, labels, any SQL.
+
+Nothing at the top of the modules of this room imports torch, faiss, diffusers or pyarrow: a
+look-up answers in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from atlas.base.errors import InputError, MissingError
+from atlas.base.tables import tables_digest
+from atlas.settings.paths import database_path, require_atlas
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+
+class Catalog:
+    """A catalog, open for reading. Closing is optional; it may be used in a with block."""
+
+    def __init__(self, path: str | PathLike[str] = "build/demo") -> None:
+        """Open the catalog.
+
+        Args:
+            path: The atlas folder.
+
+        Raises:
+            MissingError: There is no built atlas in it.
+            InputError: The catalog is damaged, or of a version that can't be read.
+        """
+        import duckdb
+
+        self.path = require_atlas(Path(path))
+        try:
+            self._db: DuckDBPyConnection = duckdb.connect(
+                str(database_path(self.path)),
+                read_only=True,
+                config={"enable_external_access": "false", "autoload_known_extensions": "false"},
+            )
+            facts = self._db.execute("SELECT key, value FROM provenance").fetchall()
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"cannot read the catalog of {self.path}: {reason}; build it again with: atlas build CONFIG catalog"
+            ) from error
+        self.provenance: dict[str, str] = dict(facts)
+        if self.provenance.get("tables") != tables_digest():
+            raise InputError(
+                f"{self.path} has the tables of another version of this program "
+                f"({self.provenance.get('made_with', 'unknown')}); build it again with: atlas build CONFIG catalog site"
+            )
+        self.id = self.provenance["id"]
+
+    def __enter__(self) -> Self:
+        """Return this one."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the catalog."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalog; look-ups after this fail."""
+        self._db.close()
+
+    @cached_property
+    def n_features(self) -> int:
+        """Features of the SAE, dead ones included."""
+        return int(self.rows("SELECT count(*) FROM features")[0][0])
+
+    def sql(self, query: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return the column names and rows of a query; the catalog can't be changed by it.
+
+        Raises:
+            InputError: DuckDB refuses the query.
+        """
+        return self.sql_with(query)
+
+    def sql_with(
+        self, query: str, values: Sequence[object] = ()
+    ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return what sql does, with values in the places of the question marks.
+
+        Raises:
+            InputError: DuckDB refuses the query.
+        """
+        import duckdb
+
+        try:
+            cursor = self._db.execute(query, values)
+        except duckdb.Error as error:
+            raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
+        names = tuple(column[0] for column in cursor.description or ())
+        return names, cursor.fetchall()
+
+    def arrow(self, query: str) -> pa.Table:
+        """Return a query's rows as an Arrow table, for whoever works on with many of them.
+
+        Raises:
+            InputError: DuckDB refuses the query.
+        """
+        import duckdb
+
+        try:
+            return self._db.execute(query).to_arrow_table()
+        except duckdb.Error as error:
+            raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
+
+    def names(self, features: Sequence[int]) -> dict[int, str]:
+        """Return the first label of each of these features that has one."""
+        rows = self.rows(
+            "SELECT feature, label FROM labels WHERE rank = 0 AND feature IN (SELECT unnest(?))",
+            [list(features)],
+        )
+        return dict(rows)
+
+    def first_labels(self, features: Sequence[int]) -> dict[int, str]:
+        """Return the first label of each of these features that has one; "withheld" where it is sensitive."""
+        rows = self.rows(
+            """SELECT l.feature, CASE WHEN f.sensitive THEN 'withheld' ELSE l.label END
+               FROM labels l JOIN features f USING (feature)
+               WHERE l.rank = 0 AND feature IN (SELECT unnest(?))""",
+            [features],
+        )
+        return dict(rows)
+
+    def rows(
+        self, query: str, values: Sequence[object] | dict[str, object] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of one of our own queries, with values in its places."""
+        return self._db.execute(query, values).fetchall()
+
+    def require(self, feature: int) -> None:
+        """Refuse a number that is no feature.
+
+        Raises:
+            MissingError: The SAE has no such feature.
+        """
+        if not 0 <= feature < self.n_features:
+            raise MissingError(
+                f"no feature {feature}; {self.path} has features 0 to {self.n_features - 1}"
+            )

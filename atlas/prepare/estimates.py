@@ -1,0 +1,257 @@
+"""What each stage takes, a function a stage: counts times rates, with the basis of the rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas.pipeline import stages_of
+from atlas.prepare.site_size import ALIVE_SHARE, SMALL_PICTURES, THUMBNAIL_BYTES, whole_site
+from atlas.prepare.sizes import Size
+from atlas.settings.load import Config
+from atlas.settings.outside import outside_files
+
+THUMBNAILS_PER_S = 250.0
+ENCODED_PER_S = 30.0
+"""Pictures that the demo's encoder takes in a second on two cores."""
+COVERED = 52
+"""Pictures encoded for a map of where a feature looks."""
+CLUSTER_ROUNDS = 30
+"""Of the clustering, at most."""
+ACTIVE_FEATURES = 60
+"""Features assumed to fire on an image, as the seed's SAE has it."""
+ACTIVATION_BYTES = 9.4
+"""An activation on disk, in both orientations."""
+PAGES_PER_S = 800.0
+CELLS_PER_S = 1500.0
+"""Pictures decoded, scaled and encoded into sheets."""
+DEMO_PICTURE_GFLOP = 1.0
+"""What one forward of the demo's decoder takes at 64 px; each step takes two."""
+NAMED_PER_S = 60.0
+"""Features named and graded in a second; a guess from the demo's 1,200."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEstimate:
+    """What one stage would take."""
+
+    stage: str
+    time_s: float
+    disk_bytes: float
+    memory_bytes: float
+    basis: str
+
+
+def estimate(size: Size, config: Config) -> tuple[StageEstimate, ...]:
+    """Return what each stage of a build would take."""
+    return tuple(ESTIMATES[stage.name](size, config) for stage in stages_of(config))
+
+
+def _embed(size: Size, config: Config) -> StageEstimate:
+    gflop = config.expected.encode_gflop
+    rate = size.device_gflops / gflop if gflop else ENCODED_PER_S
+    encode_s = 0.0 if config.embed.vectors is not None else size.images / rate
+    basis = f"{THUMBNAILS_PER_S:.0f} thumbnails/s" + (
+        f", {rate:,.3g} encoded/s" if encode_s else ""
+    )
+    vectors = 2.0 * size.images * size.width if encode_s else 0.0
+    return StageEstimate(
+        "embed",
+        encode_s + size.images / THUMBNAILS_PER_S,
+        size.images * THUMBNAIL_BYTES + vectors,
+        0.5e9 + _weight_bytes(config, "encoder"),
+        basis,
+    )
+
+
+def _weight_bytes(config: Config, what: str) -> float:
+    """Return the size of a model, on disk or as it would be fetched."""
+    files = outside_files(config).get(what, (Path(), ()))[1]
+    listed = sum(d.size_gb * 1e9 for d in config.downloads if d.what == what)
+    return float(sum(path.stat().st_size for path in files)) or listed
+
+
+def _convert(size: Size, _config: Config) -> StageEstimate:
+    weights = 8.0 * size.features * size.width
+    basis = "read, checked and written once, at 200 MB/s"
+    return StageEstimate("convert", weights / 200e6, weights, 3 * weights + 0.5e9, basis)
+
+
+DENSE_PRODUCTS = {"relu": 6, "topk": 1, "batchtopk": 1}
+"""Products of a batch with a whole matrix in a training step; of a top-k the others are sparse."""
+
+
+def _train(size: Size, config: Config) -> StageEstimate:
+    train = config.train
+    products = DENSE_PRODUCTS[train.activation]
+    flops = 2.0 * products * train.steps * train.batch_images * size.features * max(size.width, 1)
+    weights = 8.0 * size.features * size.width
+    held = 4.0 * min(size.images, train.buffer_images) * size.width
+    return StageEstimate(
+        "train",
+        flops / size.device_gflops / 1e9,
+        2 * weights,
+        4 * weights + held + 1e9,
+        f"{train.steps:,} steps of {train.batch_images:,} images",
+    )
+
+
+def _scan(size: Size, config: Config) -> StageEstimate:
+    flops = 2.0 * size.images * size.features * size.width
+    disk = size.images * ACTIVE_FEATURES * ACTIVATION_BYTES + size.features * 1500.0
+    memory = (
+        4.0 * config.runtime.batch_images * size.features + 8.0 * size.features * size.width + 0.5e9
+    )
+    return StageEstimate(
+        "scan",
+        flops / size.device_gflops / 1e9,
+        disk,
+        memory,
+        "one product, images x features x width",
+    )
+
+
+def _neighbors(size: Size, _config: Config) -> StageEstimate:
+    flops = 2.0 * size.features**2 * size.width
+    disk = size.features * 64 * 12.0 + size.images * 4.0 * size.width
+    return StageEstimate(
+        "neighbors",
+        flops / size.gflops / 1e9 + size.images / 2000,
+        disk,
+        1e9,
+        "one product, features x features x width",
+    )
+
+
+def _families(size: Size, _config: Config) -> StageEstimate:
+    live = size.features * ALIVE_SHARE
+    clustering = 2.0 * live**1.75 * size.width * CLUSTER_ROUNDS
+    opposed = 2.0 * live**2 * size.width
+    pairs = size.images * ACTIVE_FEATURES**2
+    return StageEstimate(
+        "families",
+        (clustering + opposed) / size.gflops / 1e9 + pairs / 1e8,
+        live * (2.0 * size.width + 300),
+        size.images * ACTIVE_FEATURES * 6.0 + 16.0 * live * size.width,
+        "pairs of features an image at 100 M/s, one product and the clustering",
+    )
+
+
+def _compare(size: Size, _config: Config) -> StageEstimate:
+    live = size.features * ALIVE_SHARE
+    products = 4.0 * live**2 * size.width
+    pairs = 2.0 * size.images * ACTIVE_FEATURES**2
+    return StageEstimate(
+        "compare",
+        products / size.gflops / 1e9 + pairs / 1e8,
+        live * 20.0,
+        size.images * ACTIVE_FEATURES * 12.0 + 8.0 * live * size.width,
+        "pairs of features an image at 100 M/s, twice, and two products",
+    )
+
+
+def _picture_s(size: Size, config: Config) -> float:
+    """Return how long one picture takes to draw."""
+    small = DEMO_PICTURE_GFLOP * config.icons.steps * 2 * (config.icons.px / 64) ** 2
+    return (config.expected.picture_gflop or small) / size.device_gflops
+
+
+def _picture_bytes(config: Config) -> float:
+    area = float((config.icons.px / 64) ** 2)
+    return 3000.0 * math.pow(area, 0.8)
+
+
+def _icons(size: Size, config: Config) -> StageEstimate:
+    icons, gflop = config.icons, config.expected.picture_gflop
+    live = size.features * ALIVE_SHARE
+    sample = min(live, icons.sample_features) * (1 + len(icons.replicate_seeds))
+    pictures = live + sample + 4 * min(live, icons.strip_features)
+    each = (
+        f"{gflop / 1000:.3g} TFLOP each" if gflop else "by a small decoder; a full one wants a GPU"
+    )
+    return StageEstimate(
+        "icons",
+        pictures * _picture_s(size, config),
+        pictures * _picture_bytes(config),
+        2e9 + _weight_bytes(config, "decoder") + _weight_bytes(config, "encoder"),
+        f"{pictures:,.0f} pictures, {each}",
+    )
+
+
+def _where(size: Size, config: Config) -> StageEstimate:
+    maps = config.where.features * config.where.images
+    gflop = config.expected.encode_gflop
+    rate = size.device_gflops / gflop if gflop else ENCODED_PER_S
+    return StageEstimate(
+        "where",
+        maps * COVERED / rate,
+        maps * 2000.0,
+        2e9 + _weight_bytes(config, "encoder"),
+        f"{maps:,} maps of {COVERED} pictures, {rate:,.3g} encoded/s",
+    )
+
+
+GROUPED_IMAGES = 500
+"""Images grouped in a second on one core, at some 50 features an image."""
+
+
+def _concepts(size: Size, config: Config) -> StageEstimate:
+    drawn = config.concepts.drawn_examples if config.icons.decoder else 0
+    pictures = drawn * 26
+    return StageEstimate(
+        "concepts",
+        size.images / GROUPED_IMAGES + pictures * _picture_s(size, config),
+        size.images * 300 + pictures * _picture_bytes(config),
+        2e9,
+        f"{size.images:,} images grouped; about {pictures:,} pictures, as icons",
+    )
+
+
+def _names(size: Size, _config: Config) -> StageEstimate:
+    live = size.features * ALIVE_SHARE
+    return StageEstimate(
+        "names",
+        live / NAMED_PER_S,
+        live * 600.0,
+        1e9 + 2.0 * size.images * size.width,
+        f"{NAMED_PER_S:.0f} features/s",
+    )
+
+
+def _catalog(size: Size, _config: Config) -> StageEstimate:
+    rows = size.features * (64 + 80 + 64 + 20) + size.images
+    return StageEstimate(
+        "catalog",
+        rows / 1e6 + size.features / 1500 + 20,
+        rows * 20.0,
+        1e9,
+        "1 M rows/s, map of 1,500 features/s",
+    )
+
+
+def _site(size: Size, config: Config) -> StageEstimate:
+    found = whole_site(size, config)
+    pages = size.features * ALIVE_SHARE + config.catalog.decomposed_images
+    joined = config.site.pictures == "sheets"
+    pictures = size.features * ALIVE_SHARE * SMALL_PICTURES if joined else 0.0
+    time_s = pages / PAGES_PER_S + pictures / CELLS_PER_S + found.files / 5000
+    return StageEstimate("site", time_s, found.total_bytes, 1e9, f"{PAGES_PER_S:.0f} pages/s")
+
+
+ESTIMATES: dict[str, Callable[[Size, Config], StageEstimate]] = {
+    "embed": _embed,
+    "convert": _convert,
+    "train": _train,
+    "scan": _scan,
+    "neighbors": _neighbors,
+    "families": _families,
+    "compare": _compare,
+    "names": _names,
+    "icons": _icons,
+    "where": _where,
+    "concepts": _concepts,
+    "catalog": _catalog,
+    "site": _site,
+}

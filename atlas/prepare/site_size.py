@@ -1,0 +1,99 @@
+"""Bytes and files of a site, predicted before anything is rendered."""
+
+from __future__ import annotations
+
+import math
+
+from atlas.prepare.sizes import Size
+from atlas.settings.load import Config
+from atlas.settings.site import SiteSettings
+from atlas.site.hosts import Tally
+from atlas.site.links import FEATURES_A_GROUP, FEATURES_A_SHEET, ICON_COLUMNS
+
+THUMBNAIL_BYTES = 3_000
+PAGE_BYTES = 11_600
+"""A feature's page."""
+GROUPED_PAGE_BYTES = 9_500
+"""A feature's part of its group's page."""
+RECORD_BYTES = 1_200
+"""A feature's part of a JSON file."""
+PARQUET_BYTES = 1_500
+"""Of all tables, a feature."""
+IMAGE_ROW_BYTES = 140
+"""Of all tables, an image: its row and its groupings."""
+LISTED_BYTES = 700
+"""A feature's part of walls, word lists, search lists and the hashes of its pictures."""
+FRONT_BYTES, FRONT_FILES = 3e6, 700
+"""Style, fonts, scripts, charts and lists of the vocabulary; grows little with the features."""
+PICTURES_NAMED = 60
+"""Addresses of pictures on a feature's page, and in the lists that it is in."""
+NEAR_ADDRESS = 6
+"""Letters by which a picture's address is shorter where the picture lies with the pages."""
+SMALL_PICTURES = 23
+"""On a feature's page."""
+CELL_BYTES = 0.18
+"""A picture in a sheet at quality 60, a pixel."""
+ALIVE_SHARE = 0.75
+
+
+def site_tally(
+    size: Size,
+    site: SiteSettings,
+    opened: int,
+    alive_share: float = ALIVE_SHARE,
+    source_px: tuple[int, int] = (0, 0),
+) -> Tally:
+    """Predict the bytes and files that a site's host gets, before anything is rendered.
+
+    Args:
+        size: Of the atlas.
+        site: Layout, kind of pictures, and whether those are published elsewhere.
+        opened: Images that get a page.
+        alive_share: Of the features, 0 to 1.
+        source_px: Side of the icons, and of the thumbnails, that sheets are made of.
+    """
+    live = int(size.features * alive_share)
+    grouped = site.layout == "groups"
+    pages = -(-size.features // FEATURES_A_GROUP) if grouped else live
+    shards = -(-size.features // 64)
+    # Features share pictures, as if each drew its own by lot.
+    wanted = round(size.images * -math.expm1(-live * SMALL_PICTURES / max(size.images, 1)))
+    single = opened if site.pictures == "sheets" else wanted + live
+    a_sheet = FEATURES_A_GROUP if grouped else FEATURES_A_SHEET
+    sheets, cells = 0, 0.0
+    if site.pictures == "sheets":
+        icons, thumbnails = site.icon_sides(source_px[0]), site.thumbnail_sides(source_px[1])
+        sheets = len(thumbnails) * -(-size.features // a_sheet)
+        sheets += len(icons) * -(-live // ICON_COLUMNS**2)
+        pixels = sum(px**2 for px in icons) + SMALL_PICTURES * sum(px**2 for px in thumbnails)
+        cells = live * CELL_BYTES * pixels
+    page_bytes = GROUPED_PAGE_BYTES if grouped else PAGE_BYTES
+    if site.media_base_url:
+        single, sheets, cells = 0, 0, 0.0
+        page_bytes += PICTURES_NAMED * (len(site.media_base_url) - NEAR_ADDRESS)
+    total = (
+        live * (page_bytes + RECORD_BYTES + PARQUET_BYTES + LISTED_BYTES)
+        + size.images * IMAGE_ROW_BYTES
+        + single * THUMBNAIL_BYTES
+        + opened * PAGE_BYTES
+        + cells
+        + FRONT_BYTES
+    )
+    files = pages + shards + single + opened + sheets + FRONT_FILES
+    fullest = pages if grouped else 1000
+    largest = max(live * PARQUET_BYTES / 3, size.images * IMAGE_ROW_BYTES / 2)
+    return Tally(int(total), files, fullest, int(largest), largest="parquet/images.parquet")
+
+
+def whole_site(size: Size, config: Config) -> Tally:
+    """Predict what a site takes on the disk, its pictures with it."""
+    together = config.site.model_copy(update={"media_base_url": ""})
+    return tally_of(size, config, together)
+
+
+def tally_of(size: Size, config: Config, site: SiteSettings) -> Tally:
+    """Predict the bytes and files of the site that a configuration describes."""
+    thumbnails = config.embed.thumbnail_px
+    drawn = config.icons.px if config.icons.decoder else thumbnails
+    opened = config.catalog.decomposed_images
+    return site_tally(size, site, opened, source_px=(drawn, thumbnails))

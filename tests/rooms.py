@@ -1,0 +1,15 @@
+"""The floors of the package: a room imports only rooms of the floors below its own."""
+
+FLOORS = (
+    ("base",),
+    ("settings",),
+    ("run",),
+    ("inputs", "sae"),
+    ("scan", "study", "icons", "pipeline"),
+    ("concepts", "catalog", "site"),
+    ("lookup", "prepare"),
+    ("training", "command", "demo"),
+    ("__init__", "__main__"),
+)
+"""The rooms of each floor, lowest first; pipeline and the two entrances are modules."""
+ENTRANCES = {"__init__", "__main__"}

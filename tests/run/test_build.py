@@ -1,0 +1,115 @@
+"""The promises of a build: skip what is current, never publish half, recover from a kill."""
+
+import json
+import resource
+from contextlib import contextmanager
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from copying import COPY, Settings, run, source
+from safetensors.numpy import save_file
+
+from atlas.base.errors import BusyError, RoomError
+from atlas.run.build import locked
+from atlas.run.receipt import RECEIPT, make_plan, read_receipt
+from atlas.run.stage import Stage
+
+
+def test_a_second_build_does_nothing(tmp_path, words):
+    assert run(COPY, tmp_path, words) == ("never built",)
+    assert run(COPY, tmp_path, words) == ()
+
+
+def test_a_crash_leaves_the_previous_outputs(tmp_path, words):
+    run(COPY, tmp_path, words)
+
+    def crash(job):
+        (job.out_dir / "top.txt").write_text("half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(Stage("copy", "run", 2, ("words",)), tmp_path, words, work=crash)
+    assert (tmp_path / "atlas/copy/top.txt").read_text() == "abc"
+
+
+@contextmanager
+def small_files(most_bytes):
+    """Let no file grow beyond a size, as a full disk would not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def save_in_a_database(path):
+    with duckdb.connect() as db:
+        db.execute(f"ATTACH '{path}' AS a")
+        db.execute("CREATE TABLE a.t AS SELECT random() r FROM range(100000)")
+
+
+LARGE = np.arange(1 << 16, dtype=np.float64)
+WRITERS = {
+    "bytes": lambda path: path.write_bytes(LARGE.tobytes()),
+    "numpy": lambda path: np.save(path, LARGE),
+    "parquet": lambda path: pq.write_table(pa.table({"a": LARGE}), path),
+    "safetensors": lambda path: save_file({"a": LARGE}, path),
+    "duckdb": save_in_a_database,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_full_disk_is_one_line_and_leaves_the_previous_outputs(tmp_path, words, write):
+    run(COPY, tmp_path, words)
+    newer = Stage("copy", "run", 2, ("words",))
+
+    def fill(job):
+        write(job.out_dir / "large.npy")
+
+    with small_files(1 << 16), pytest.raises(RoomError) as told:
+        run(newer, tmp_path, words, work=fill)
+    line = str(told.value)
+    assert line.startswith(f"copy: no room to write in {tmp_path / 'atlas'} (")
+    assert line.endswith("; make room and run the same command: finished parts are kept")
+    assert "\n" not in line
+    assert [p.name for p in sorted((tmp_path / "atlas/copy").iterdir())] == [RECEIPT, "top.txt"]
+    assert run(newer, tmp_path, words) == ("version 1 -> 2",)
+
+
+@pytest.mark.parametrize("renames_done", [0, 1])
+def test_a_kill_between_the_two_renames_is_mended(tmp_path, words, renames_done):
+    run(COPY, tmp_path, words)
+    root = tmp_path / "atlas"
+    newer = Stage("copy", "run", version=2, needs=("words",))
+    sources = {"words": source(words, tmp_path)}
+    plan = make_plan(newer, Settings(), sources)
+    work = root / ".work" / "copy"
+    work.mkdir(parents=True)
+    (work / "top.txt").write_text("new")
+    receipt = read_receipt(root / "copy") | {"plan": plan}
+    (work / "receipt.json").write_text(json.dumps(receipt))
+    if renames_done:
+        (root / "copy").rename(root / ".work" / "copy.old")
+    assert run(newer, tmp_path, words) == ()
+    assert (root / "copy/top.txt").read_text() == "new"
+    assert [path.name for path in (root / ".work").iterdir()] == []
+
+
+def test_a_lost_publication_brings_the_old_outputs_back(tmp_path, words):
+    run(COPY, tmp_path, words)
+    root = tmp_path / "atlas"
+    (root / ".work").mkdir(exist_ok=True)
+    (root / "copy").rename(root / ".work" / "copy.old")
+    assert run(COPY, tmp_path, words) == ()
+
+
+def test_two_builds_exclude_each_other(tmp_path):
+    with locked(tmp_path), pytest.raises(BusyError) as caught, locked(tmp_path):
+        pass
+    assert "another build (process " in str(caught.value)
+    with locked(tmp_path):
+        pass

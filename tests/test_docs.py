@@ -1,0 +1,41 @@
+"""The documentation says what the code does: generated tables, stages, presets, links, layout."""
+
+import re
+
+import pytest
+
+from atlas.pipeline import STAGES
+from docs import GENERATED, ROOT, rewritten
+
+PAGES = [ROOT / "README.md", ROOT / "build" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", GENERATED)
+def test_generated_tables_are_current(page):
+    assert (ROOT / page).read_text(encoding="utf-8") == rewritten(page), "run: make docs"
+
+
+def test_every_stage_is_documented_in_order():
+    text = (ROOT / "docs" / "builds.md").read_text(encoding="utf-8")
+    table = text[text.index("| stage | reads | writes |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE) == [s.name for s in STAGES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_make_target_that_is_named_exists(page):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_file_that_the_layout_names_exists():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    layout = readme[readme.index("## Layout") :]
+    for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", layout):
+        assert (ROOT / name).exists() or (ROOT / "atlas" / name).exists(), name
