@@ -10,6 +10,7 @@ from planted import plant
 from tiny_decoder import save_tiny_decoder
 from tiny_encoder import save_tiny_encoder
 
+from atlas.base.files import list_files
 from atlas.base.progress import Progress
 from atlas.pipeline import build_atlas
 from atlas.settings.load import load_config
@@ -93,3 +94,13 @@ def build_grouped(atlas: Path, folder: Path) -> Path:
 def column(db, query: str) -> list:
     """Return the first column of a query's answer."""
     return [row[0] for row in db.execute(query).fetchall()]
+
+
+def inputs_of(atlas: Path) -> dict[str, Path]:
+    """Return the folders that the site stage reads."""
+    return {name: atlas / name for name in ("embed", "concepts", "catalog")}
+
+
+def names_of(folder: Path) -> dict[str, Path]:
+    """Return the files below a folder, by their addresses."""
+    return {path.relative_to(folder).as_posix(): path for path in list_files(folder)}

@@ -49,7 +49,7 @@ class Search:
         else:
             found = self._by_label(text, limit)
             try:
-                found += self._by_meaning(text, limit)
+                found += self.by_meaning(text, limit)
             except InputError:
                 found += self._by_caption(text, limit)
                 if not found:
@@ -88,7 +88,7 @@ class Search:
         kept = longer[:limit] if len(text) >= SHORTEST_PREFIX else []
         return [*self._hits(exact, "label"), *self._hits(kept, "prefix")]
 
-    def _by_meaning(self, text: str, limit: int) -> list[Hit]:
+    def by_meaning(self, text: str, limit: int) -> list[Hit]:
         """Rank features by the cosine of their prototype and the text's vector."""
         folder = self._catalog.path / "catalog" / "search"
         if not (folder / "vocabulary").is_dir():

@@ -1,5 +1,5 @@
 """The site stage: the catalog as static pages, and the checks of a finished site.
 
-A new kind of page is a module in `pages`, a template and a function in `links.py`. Templates
-choose markup and never compute; nothing from outside reaches a page unescaped.
+To add a kind of page: a module in `pages`, a template, a function in `links.py` and a line in
+`other_pages.py`. Templates choose markup and never compute; all text is escaped.
 """

@@ -1,4 +1,4 @@
-"""Style, scripts and fonts, copied into the site."""
+"""The style sheet, scripts and fonts, copied into the site."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from atlas.settings.paths import template_root
 from atlas.site.output import Output
 
 ASSETS = (
-    *(
-        "site.css",
-        "mark.svg",
-        "site.js",
-        "table.js",
-        "search.js",
-        "picture.js",
-        "browse.js",
-        "map.js",
-    ),
+    "site.css",
+    "mark.svg",
+    "site.js",
+    "table.js",
+    "search.js",
+    "picture.js",
+    "browse.js",
+    "map.js",
     "game.js",
     "go.js",
 )
@@ -23,7 +21,7 @@ FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt
 
 
 def write_assets(out: Output) -> None:
-    """Copy style, scripts and fonts."""
+    """Copy the style sheet, scripts and fonts."""
     root = template_root()
     for name in ASSETS:
         out.put(f"assets/{name}", (root / name).read_bytes())

@@ -1,10 +1,9 @@
-"""What every page may need, read from the catalog once: facts, live features, names, icons, figures."""
+"""What every page may need, read from the catalog once: facts, features, names, icons, metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from atlas.base.tables import SURE
 from atlas.settings.site import SiteSettings
 from atlas.site import links
+from atlas.site.queries import read_column, read_groups, read_records
 from atlas.site.text import clean
 from atlas.study.map import map_order
 
@@ -23,7 +23,7 @@ CONCEPT_NAMES_SHOWN = 2
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
-    """A live feature's own figures, as the catalog has them."""
+    """A live feature's row of the table `features`."""
 
     feature: int
     count: int
@@ -41,7 +41,7 @@ class FeatureRow:
 
 
 class MetricRow(NamedTuple):
-    """A figure of the whole."""
+    """A row of the table `metrics`: a figure of the whole atlas beside its baseline."""
 
     name: str
     value: float
@@ -55,7 +55,7 @@ class MetricRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What every page may need: small, and read once."""
+    """What every page may need; small enough to keep in memory while the site is written."""
 
     facts: Mapping[str, str]
     n_features: int
@@ -64,30 +64,30 @@ class Book:
     names: Mapping[int, str]
     """First label of each feature that has one."""
     sure: Mapping[int, float]
-    """How far to trust that label, 0 to 1."""
+    """How far to trust that label, 0 to 1 (the SQL expression SURE)."""
     icons: Mapping[int, str]
-    """Feature -> address of the picture that stands for it; only where it may be shown."""
-    opened: Sequence[int]
-    """Images that have a page, ascending; none sensitive."""
-    paged: frozenset[int]
-    """The same images, to ask for one."""
+    """Feature -> address of its icon; only where it may be shown."""
+    decomposed: Sequence[int]
+    """Images that have a page, as the catalog has their features; ascending, none sensitive."""
+    has_page: frozenset[int]
+    """The same images, for fast look-up."""
     examples: Sequence[int]
-    """Those of them whose concepts are shown."""
+    """Those of them whose concepts are shown: the example images."""
     drawn: Sequence[int]
-    """Those of the examples that have knobs."""
+    """Those of the examples that have rendered knobs."""
     recurring: Mapping[int, tuple[str, str]]
-    """Recurring concept -> its name and the address of the picture that stands for it."""
+    """Recurring concept -> its name and the address of an icon; either may be empty."""
     metrics: Sequence[MetricRow]
     order: Sequence[int]
     """The features that walls show, in the order of the map; none sensitive."""
     layout: str
-    """As site.layout has it: decides where a feature's page lies."""
+    """The setting site.layout, which decides where a feature's page lies."""
     media: str
-    """As site.media_base_url has it: where pictures are published; empty where with the pages."""
+    """The setting site.media_base_url: where pictures are published; empty if beside the pages."""
     joined: bool
-    """Whether icons and the features' thumbnails lie in sheets."""
+    """Whether icons and the features' thumbnails are joined in sheets."""
     icons_2x: bool = False
-    """Whether sheets of icons have a second one beside them for dense screens."""
+    """Whether each sheet of icons has a second one, of twice the resolution."""
 
 
 ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
@@ -96,54 +96,37 @@ ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
 def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
     """Read what every page may need; without settings, for their defaults."""
     site = site or SiteSettings()
-    columns = ", ".join(ROW_FIELDS)
-    live = {
-        row[0]: FeatureRow(*row)
-        for row in db.execute(
-            f"SELECT {columns} FROM features WHERE alive ORDER BY feature"
-        ).fetchall()
-    }
-    dead = db.execute("SELECT feature FROM features WHERE NOT alive ORDER BY feature").fetchall()
+    rows = read_records(db, FeatureRow, "features WHERE alive ORDER BY feature")
     labels = db.execute(
         f"SELECT feature, label, {SURE} FROM labels WHERE rank = 0 ORDER BY feature"
     ).fetchall()
-    icons = db.execute(
-        """SELECT feature, image FROM icons LEFT JOIN images USING (image)
-           WHERE NOT coalesce(sensitive, false) ORDER BY feature"""
-    ).fetchall()
-    opened = db.execute(
+    names = {feature: clean(label) for feature, label, _ in labels}
+    order = _map_order([row for row in rows if not row.sensitive])
+    icons = _icon_addresses(db, order, site)
+    dead = read_column(db, "SELECT feature FROM features WHERE NOT alive ORDER BY feature")
+    decomposed = read_column(
+        db,
         """SELECT DISTINCT image FROM decompositions JOIN images USING (image)
-           WHERE NOT sensitive ORDER BY image"""
-    ).fetchall()
+           WHERE NOT sensitive ORDER BY image""",
+    )
     examples = db.execute(
         """SELECT image, drawn FROM examples JOIN images USING (image)
            WHERE NOT sensitive ORDER BY image"""
     ).fetchall()
-    metrics = db.execute(
-        f"SELECT {', '.join(MetricRow._fields)} FROM metrics ORDER BY name"
-    ).fetchall()
-    heads = db.execute(
-        "SELECT recurring, feature FROM recurring_features ORDER BY recurring, rank"
-    ).fetchall()
-    shown = [row for row in live.values() if not row.sensitive]
-    x, y = (np.array([getattr(r, axis) for r in shown], np.float32) for axis in ("map_x", "map_y"))
-    names = {feature: clean(label) for feature, label, _ in labels}
-    order = [shown[i].feature for i in map_order(x, y)] if shown else []
-    addresses = _icon_addresses(icons, order, site)
     return Book(
         facts=dict(db.execute("SELECT key, value FROM provenance").fetchall()),
-        n_features=len(live) + len(dead),
-        live=live,
-        dead=[row[0] for row in dead],
+        n_features=len(rows) + len(dead),
+        live={row.feature: row for row in rows},
+        dead=dead,
         names=names,
         sure={feature: score for feature, _, score in labels},
-        icons=addresses,
-        opened=[row[0] for row in opened],
-        paged=frozenset(row[0] for row in opened),
+        icons=icons,
+        decomposed=decomposed,
+        has_page=frozenset(decomposed),
         examples=[image for image, _ in examples],
         drawn=[image for image, drawn in examples if drawn],
-        recurring=_recurring_heads(heads, names, addresses),
-        metrics=[MetricRow(*row) for row in metrics],
+        recurring=_name_recurring(db, names, icons),
+        metrics=read_records(db, MetricRow, "metrics ORDER BY name"),
         order=order,
         layout=site.layout,
         joined=site.pictures == "sheets",
@@ -151,33 +134,45 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
     )
 
 
+def _map_order(shown: Sequence[FeatureRow]) -> list[int]:
+    """Return features in the order of the map."""
+    x, y = (np.array([getattr(r, axis) for r in shown], np.float32) for axis in ("map_x", "map_y"))
+    return [shown[i].feature for i in map_order(x, y)] if shown else []
+
+
 def _icon_addresses(
-    rows: Sequence[tuple[int, int | None]], order: Sequence[int], site: SiteSettings
+    db: DuckDBPyConnection, order: Sequence[int], site: SiteSettings
 ) -> dict[int, str]:
-    """Return where the picture of each feature lies that may be shown.
+    """Return the address of each feature's icon, only of features and images that may be shown.
 
     Args:
-        rows: (feature, image that stands in, None for a rendered icon).
+        db: The catalog.
         order: The features that may be shown, in the order of the map.
         site: Whether pictures are joined in sheets.
     """
+    rows = db.execute(
+        """SELECT feature, image FROM icons LEFT JOIN images USING (image)
+           WHERE NOT coalesce(sensitive, false) ORDER BY feature"""
+    ).fetchall()
     place = {feature: i for i, feature in enumerate(order)}
     held = [(feature, image) for feature, image in rows if feature in place]
     if site.pictures == "sheets":
         return {feature: links.icon_cell(place[feature], site.icon_px) for feature, _ in held}
+    # icons.image is null where an icon was rendered, else the image that stands in for it.
     return {
         feature: links.icon(feature) if image is None else links.thumbnail(image)
         for feature, image in held
     }
 
 
-def _recurring_heads(
-    rows: Sequence[tuple[int, int]], names: Mapping[int, str], icons: Mapping[int, str]
+def _name_recurring(
+    db: DuckDBPyConnection, names: Mapping[int, str], icons: Mapping[int, str]
 ) -> dict[int, tuple[str, str]]:
     """Name each recurring concept after the strongest of its features that may be shown."""
     found = {}
-    for recurring, group in groupby(rows, key=lambda row: row[0]):
-        features = [feature for _, feature in group if feature in icons]
+    query = "SELECT recurring, feature FROM recurring_features ORDER BY recurring, rank"
+    for recurring, rows in read_groups(db, query).items():
+        features = [feature for (feature,) in rows if feature in icons]
         words = dict.fromkeys(names[feature] for feature in features if feature in names)
         picture = icons[features[0]] if features else ""
         found[recurring] = (", ".join([*words][:CONCEPT_NAMES_SHOWN]), picture)
@@ -185,5 +180,5 @@ def _recurring_heads(
 
 
 def name_of(book: Book, feature: int) -> str:
-    """Return a feature's first label, or nothing."""
+    """Return a feature's first label, or an empty string."""
     return book.names.get(feature, "")

@@ -1,6 +1,6 @@
-"""What the pages of some consecutive features need, read from the catalog together.
+"""What the pages of consecutive features need, read from the catalog in one go.
 
-The queries are also what decides whether these pages are unchanged: rebuild.py digests their rows.
+The same queries decide whether these pages are unchanged: rebuild.py digests their rows.
 """
 
 from __future__ import annotations
@@ -26,38 +26,42 @@ TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, seeds,
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """What the pages of some features need, by feature."""
+    """What the pages of consecutive features need: rows by feature, strongest or nearest first."""
 
     labels: Rows
     icon: Rows
-    """The picture that stands in, where nothing was rendered."""
+    """The image that stands in for the icon, where none was rendered."""
     trip: Rows
-    """The round trip, where an icon was rendered."""
+    """The round trip of a rendered icon."""
     effects: Rows
-    """What else changed in that icon."""
+    """Other features that changed on that icon."""
     strip: Rows
-    """The icon at several strengths, of a sample."""
+    """The icon at several strengths, for a sample of features."""
     top: Rows
     where: Rows
-    """Which part of some top images drives it, of a sample."""
+    """Which part of some top images drives the feature, for a sample of features."""
     film: Rows
     near: Rows
     misses: Rows
-    """What is known of every near miss, shown or not."""
+    """Pre-activation and verdict of every near miss, shown or not."""
     neighbors: Rows
     coactive: Rows
     relatives: Rows
     """Duplicates, antipodes and parents."""
     children: Rows
     clusters: Rows
-    """Its cluster at each level, the coarsest first."""
+    """Its cluster at each level, coarsest first."""
     concepts: Rows
-    """Examples with a coarse concept that it is part of."""
+    """Example images with a coarse concept that contains the feature."""
     histogram: Rows
 
 
 def distinct_tops(span: str) -> str:
-    """Return a query, in brackets, of the first top images of some features that show different pictures."""
+    """Return a subquery of the top images of some features, of repeated images only the first.
+
+    Args:
+        span: SQL condition on `feature`.
+    """
     return f"""(SELECT feature, rank, image, activation FROM (
         SELECT t.feature, t.rank, t.image, t.activation
         FROM top_images t JOIN images USING (image) WHERE {span}
@@ -66,11 +70,11 @@ def distinct_tops(span: str) -> str:
 
 
 def chapter_queries(first: int, last: int) -> dict[str, str]:
-    """Return for each field of a chapter the query that reads it, by feature in their order.
+    """Return for each field of a Chapter its query, which orders rows by feature.
 
     Args:
-        first: Feature that the chapter begins with.
-        last: Feature before which it ends.
+        first: First feature.
+        last: The feature after the last one.
     """
     span = f"feature >= {int(first)} AND feature < {int(last)}"
     pictures = "image, {value}, caption, sensitive FROM {table} JOIN images USING (image)"
@@ -145,7 +149,7 @@ def chapter_queries(first: int, last: int) -> dict[str, str]:
 
 
 def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
-    """Read what the pages of the features from first up to, not including, last need."""
+    """Read what the pages of the features first <= feature < last need."""
     return Chapter(
         **{
             name: {

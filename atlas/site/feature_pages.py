@@ -1,4 +1,4 @@
-"""Writing the pages of features, their JSON records and their sheets of thumbnails, a block at a time."""
+"""Feature pages, with their JSON records and sheets of thumbnails, written a block at a time."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ from atlas.site.pages.feature import (
 from atlas.site.pages.record import feature_record
 from atlas.site.picture_sheets import Sheets, images_on_features, in_sheets, sheet_of, thumbnails
 from atlas.site.press import Press, Templates, render_group
-from atlas.site.rebuild import FEATURES_A_BLOCK, Turns, digest_blocks
+from atlas.site.rebuild import FEATURES_A_BLOCK, Adjacent, digest_blocks
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BLOCKS_A_CHAPTER = 16
-"""Read at once."""
+"""Blocks whose rows are read together."""
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep Python from searching for cycles, which rows and pages of features never form.
+def gc_paused() -> Iterator[None]:
+    """Pause Python's cyclic garbage collector.
 
-    It would look at all rows again and again, in a quarter of the time that the pages take.
+    Rows and pages of features form no reference cycles, and the collector would traverse them
+    again and again, which takes a quarter of the time that the pages take.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -52,47 +53,52 @@ def uncollected() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
-    """What the pages of features are written with."""
+class Tools:
+    """What all feature pages are written with."""
 
     out: Output
     env: Templates
     press: Press
     book: Book
-    turns: Turns
+    adjacent: Adjacent
     sheets: Sheets
     small: PictureStore
-    """Thumbnails that go into sheets."""
+    """The thumbnails that go into sheets, by image."""
 
 
 def write_features(
     out: Output, env: Templates, db: DuckDBPyConnection, book: Book, sheets: Sheets
 ) -> None:
-    """Write every live feature's page, or its group's, its JSON record and its small pictures."""
+    """Write the page of each live feature or group, JSON records and sheets of thumbnails.
+
+    A block of features whose inputs are unchanged is linked from the published site.
+    """
     job = out.job
-    turns = neighbors_in(list(book.live))
+    adjacent = adjacent_in(list(book.live))
     sides = [sheets.icon_sides, sheets.thumbnail_sides]
     others = digest_json([job.settings.model_dump(mode="json"), job.digests.get("embed"), sides])
     keys = {}
-    for block, key in digest_blocks(db, book, turns, others):
-        part = out.take(_block_name(block), key)
+    for block, key in digest_blocks(db, book, adjacent, others):
+        part = out.reuse(_block_name(block), key)
         if part is None:
             keys[block] = key
         else:
-            sheets.now |= part.said
+            sheets.now |= part.result
             job.progress.advance(len(live_in(book, block)))
     wanted = images_on_features(db) if keys and in_sheets(job) else set()
     with thumbnails(job, wanted) as small:
         twice = len(sheets.thumbnail_sides) > 1
         press = Press(env, frame_view(book), thumbnails_2x=twice)
-        shop = Shop(out, env, press, book, turns, sheets, small)
-        for blocks in runs(sorted(keys)):
+        tools = Tools(out, env, press, book, adjacent, sheets, small)
+        for blocks in consecutive(sorted(keys)):
             chapter = read_chapter(
                 db, blocks[0] * FEATURES_A_BLOCK, (blocks[-1] + 1) * FEATURES_A_BLOCK
             )
             for block in blocks:
                 live = live_in(book, block)
-                out.make(_block_name(block), keys[block], partial(write_block, shop, chapter, live))
+                out.make(
+                    _block_name(block), keys[block], partial(write_block, tools, chapter, live)
+                )
                 job.progress.advance(len(live))
 
 
@@ -106,8 +112,8 @@ def live_in(book: Book, block: int) -> list[int]:
     return [feature for feature in range(first, first + FEATURES_A_BLOCK) if feature in book.live]
 
 
-def runs(blocks: Sequence[int]) -> Iterator[list[int]]:
-    """Yield blocks that follow each other, at most BLOCKS_A_CHAPTER at a time."""
+def consecutive(blocks: Sequence[int]) -> Iterator[list[int]]:
+    """Yield runs of consecutive blocks, at most BLOCKS_A_CHAPTER at a time."""
     held: list[int] = []
     for block in blocks:
         if held and (block != held[-1] + 1 or len(held) == BLOCKS_A_CHAPTER):
@@ -118,51 +124,51 @@ def runs(blocks: Sequence[int]) -> Iterator[list[int]]:
         yield held
 
 
-def write_block(shop: Shop, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
+def write_block(tools: Tools, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
     """Write the files of one block.
 
     Returns:
         Key of each sheet that was written.
     """
-    out, book = shop.out, shop.book
-    written = write_thumbnail_sheets(shop, chapter, live)
+    out, book = tools.out, tools.book
+    written = write_thumbnail_sheets(tools, chapter, live)
     write_feature_pages(
-        shop,
-        [feature_view(book, chapter, f, shop.turns[f], sheet_of(out.job, f)) for f in live],
+        tools,
+        [feature_view(book, chapter, f, tools.adjacent[f], sheet_of(out.job, f)) for f in live],
     )
     records = {str(f): feature_record(book, chapter, f) for f in live}
     out.put(links.feature_json(live[0]), json.dumps(records, separators=(",", ":")) + "\n")
     return written
 
 
-def neighbors_in(ring: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
-    """Return of each number the one before and the one after it; None at the ends."""
-    around = [None, *ring, None]
+def adjacent_in(features: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
+    """Return for each feature the one before and the one after it; None at the ends."""
+    around = [None, *features, None]
     return {
-        number: (before, after)
-        for number, before, after in zip(ring, around, around[2:], strict=False)
+        feature: (before, after)
+        for feature, before, after in zip(features, around, around[2:], strict=False)
     }
 
 
-def write_feature_pages(shop: Shop, views: Sequence[dict[str, Any]]) -> None:
-    """Write the pages of some features, all of every group that they are in."""
-    if shop.book.layout == "pages":
+def write_feature_pages(tools: Tools, views: Sequence[dict[str, Any]]) -> None:
+    """Write the pages of features; with layout groups, these are all features of their groups."""
+    if tools.book.layout == "pages":
         for view in views:
-            shop.out.put(view["page"], shop.press.page(view))
+            tools.out.put(view["page"], tools.press.page(view))
         return
     for _, held in groupby(views, key=lambda view: view["feature"] // links.FEATURES_A_GROUP):
         group = list(held)
-        frame = group_view(shop.book, [view["feature"] for view in group])
-        shop.out.put(frame["page"], render_group(shop.env, shop.press, frame, group))
+        frame = group_view(tools.book, [view["feature"] for view in group])
+        tools.out.put(frame["page"], render_group(tools.env, tools.press, frame, group))
 
 
-def write_thumbnail_sheets(shop: Shop, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
-    """Write the sheets of some features, a row for each number, where pictures are joined.
+def write_thumbnail_sheets(tools: Tools, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
+    """Write the sheets of thumbnails of some features, one row per feature number.
 
     Returns:
-        Address -> key of each.
+        Address -> key of each sheet; empty where pictures are separate files.
     """
-    job = shop.out.job
+    job = tools.out.job
     written: dict[str, str] = {}
     if not in_sheets(job):
         return written
@@ -171,9 +177,9 @@ def write_thumbnail_sheets(shop: Shop, chapter: Chapter, live: Sequence[int]) ->
         webps: list[bytes | None] = []
         for feature in held:
             webps += [None] * (feature % a_sheet * columns - len(webps))
-            row = row_of_images(shop.book, chapter, feature)
-            webps += [None if image is None else shop.small[image] for image in row]
+            row = row_of_images(tools.book, chapter, feature)
+            webps += [None if image is None else tools.small[image] for image in row]
         if any(webps):
             name = links.thumbnail_sheet(sheet)
-            written |= shop.sheets.write(name, webps, columns, shop.sheets.thumbnail_sides)
+            written |= tools.sheets.write(name, webps, columns, tools.sheets.thumbnail_sides)
     return written

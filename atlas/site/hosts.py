@@ -1,4 +1,4 @@
-"""What free and other hosts of static sites allow, and whether a site keeps within it."""
+"""The limits of hosts of static sites, and whether a site keeps within them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from atlas.base.errors import ConfigError
 
 MIB = 1 << 20
 URLS_A_SITEMAP = 50_000
-"""Addresses that one sitemap may list; its index may name as many sitemaps."""
+"""Addresses that one sitemap may list, and sitemaps that an index may (sitemaps.org)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The limits of one kind of host; None where it states none."""
+    """The limits of a host; None where it states none."""
 
     total_bytes: int | None = None
     files: int | None = None
@@ -34,12 +34,12 @@ HOSTS = {
     "s3": Host(),
     "local": Host(),
 }
-"""As their documentation had it in November 2026: GitHub Pages, Cloudflare Pages, Spaces of Hugging Face."""
+"""From the documentation of GitHub Pages, Cloudflare Pages and Hugging Face Spaces, November 2026."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a site takes, in a host's terms."""
+    """The size of a site, in the terms of a host's limits."""
 
     total_bytes: int
     files: int
@@ -52,10 +52,10 @@ class Tally:
 
 
 def tally(sizes: Mapping[str, int]) -> Tally:
-    """Count a site's files.
+    """Count the files of a site.
 
     Args:
-        sizes: Path below the site's folder, with slashes -> bytes.
+        sizes: Path below the site's folder, with forward slashes -> bytes.
     """
     entries: Counter[str] = Counter()
     seen: set[str] = set()
@@ -78,7 +78,7 @@ def tally(sizes: Mapping[str, int]) -> Tally:
 
 
 def why_over(found: Tally, host: str) -> list[str]:
-    """Return in what a site exceeds its host's limits and what to change, empty if in nothing.
+    """Return which limits of its host a site exceeds and what to change; empty if none.
 
     Raises:
         ConfigError: There is no such host.

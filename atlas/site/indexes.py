@@ -1,4 +1,4 @@
-"""Writing what the scripts search: words, rows of features, hashes of pictures, and the JSON index."""
+"""The indexes that scripts and programs search: words, feature rows, picture hashes, JSON."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from atlas.inputs.vocabulary import read_vocabulary
 from atlas.site import links, lookalikes
 from atlas.site.book import Book, name_of
 from atlas.site.chapter import TOP_SHOWN, distinct_tops
+from atlas.site.hash_order import hash_order
 from atlas.site.output import Output
 from atlas.site.pages import families
-from atlas.site.pages.home_rooms import in_order
 from atlas.site.picture_files import icon_number
 from atlas.site.picture_sheets import thumbnails
 from atlas.site.search_index import file_name, index_scripts, script, table_scripts, word_weights
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def columns_of(*names: str) -> dict[str, Any]:
-    """Return the schema of a table by columns, all equally long."""
+    """Return the JSON schema of a table stored as columns of equal length."""
     numbers = {"type": "array", "items": {"type": "number"}}
     return {"type": "object", "required": list(names), "properties": dict.fromkeys(names, numbers)}
 
@@ -65,10 +65,10 @@ SCHEMA = {
 
 
 def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
-    """Write the hashes of the pictures that the site shows; say how well one is found by them.
+    """Write the hashes of the pictures that the site shows, and measure how well they identify one.
 
     Returns:
-        What the search page says of it; None where the atlas has no thumbnails.
+        What the search page reports of it; None if the atlas has no thumbnails.
     """
     shown = dict(
         db.execute(
@@ -82,22 +82,22 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
     with thumbnails(out.job, set(shown)) as small:
         images = [image for image in shown if image in small]
         hashes = np.array([lookalikes.hash_webp(small[image]) for image in images], np.uint64)
-        drawn = in_order(range(len(images)), "tried")[: lookalikes.MOST_JUDGED]
-        judged = lookalikes.judge([small[images[i]] for i in drawn], hashes, drawn)
+        drawn = hash_order(range(len(images)), "tried")[: lookalikes.MOST_TRIED]
+        accuracy = lookalikes.measure_accuracy([small[images[i]] for i in drawn], hashes, drawn)
     table = lookalikes.picture_table(images, hashes, [shown[image] for image in images])
     out.put(links.PICTURES_SCRIPT, script("atlasPictures", table))
     if not images:
         return None
     return {
         "shown": f"{len(images):,}",
-        "found": percent(judged.found),
-        "mistaken": percent(judged.mistaken),
-        "n": f"{judged.n:,}",
+        "found": percent(accuracy.found),
+        "mistaken": percent(accuracy.mistaken),
+        "n": f"{accuracy.n:,}",
     }
 
 
 def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
-    """Write what the scripts search, and the JSON index."""
+    """Write the search index, the feature rows and the JSON index."""
     labels = db.execute(
         f"""SELECT feature, label, {SURE} FROM labels JOIN features USING (feature)
            WHERE NOT sensitive ORDER BY feature, rank"""
@@ -154,7 +154,10 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
 
 
 def meanings(folder: Path) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Yield each word of the vocabulary, if there is one, with its nearest features and scores."""
+    """Yield each entry of the vocabulary with its nearest features and their scores.
+
+    Yields nothing if the catalog was built without a vocabulary.
+    """
     lists = read_lists(folder)
     if lists is None:
         return

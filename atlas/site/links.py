@@ -1,7 +1,7 @@
-"""Every address of the site: where a page lies, and how one page points to another.
+"""Every address of the site: where a page lies, and how one page links to another.
 
 Addresses are permanent. All links are relative, so that the site works in any folder, on any
-host and from a disk.
+host and from disk. Unless a function says otherwise, an address is relative to the site's root.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ DEAD = "dead.html"
 NOT_FOUND = "404.html"
 STYLE = "assets/site.css"
 ICONS_STYLE = "assets/icons.css"
-"""Where each sheet of icons lies: said once, as pages say it some thirty times."""
+"""The addresses of the sheets of icons, once: a page would repeat them some thirty times."""
 FEATURES_SCRIPT = "assets/features.js"
-"""What the scripts find: which files of rows and words there are, and the map's regions."""
+"""Which files of rows and words there are, and the regions of the map."""
 SPOTS_SCRIPT = "assets/spots.js"
-"""Where every feature lies on the map, and which are strongest."""
+"""Positions of the features on the map, and which are strongest."""
 MEASURES_SCRIPT = "assets/measures.js"
-"""What browsing sorts by, beyond what it shows."""
+"""Columns that browsing sorts by and does not show."""
 ROUNDS_SCRIPT = "assets/rounds.js"
 PICTURES_SCRIPT = "assets/pictures.js"
-"""Hashes of the pictures shown, for whoever brings one."""
+"""Hashes of the pictures shown, to find a reader's own picture."""
 API = "api/v1"
 FEATURES_A_GROUP = 16
 FEATURES_A_SHEET = 4
@@ -45,28 +45,28 @@ PICTURE_FOLDERS = frozenset(
 )
 """Folders at the site's root that hold pictures and nothing that a page links to."""
 MEDIA = "media"
-"""Folder of the pictures' folders where pages have the pictures from another address."""
+"""Folder of all pictures if they are published at another address."""
 ICON_COLUMNS = 8
-"""Of a sheet of icons, and its rows; the style sheet and the scripts know it too."""
+"""Columns and rows of a sheet of icons; the style sheet and the scripts repeat it."""
 LONGEST_URL = 2000
 OTHER = "0-9"
-"""The page of words that begin with no Latin letter."""
+"""The page of the words that do not begin with a Latin letter."""
 
 
 def feature_page(feature: int, layout: str = "pages") -> str:
-    """Return the page of a live feature, or its place on the page of its group."""
+    """Return the page of a live feature, or its anchor on the page of its group."""
     if layout == "groups":
         return f"{group_page(feature // FEATURES_A_GROUP)}#f{feature}"
     return f"feature/{feature // 1000}/{feature}.html"
 
 
 def features_a_sheet(layout: str = "pages") -> int:
-    """Return of how many consecutive numbers, live or not, the features' thumbnails share a sheet."""
+    """Return how many consecutive feature numbers, live or not, share a sheet of thumbnails."""
     return FEATURES_A_GROUP if layout == "groups" else FEATURES_A_SHEET
 
 
 def any_feature_page(layout: str = "pages") -> str:
-    """Return an address in place of every feature's page: links counted from it hold on each of them."""
+    """Return a stand-in for the address of a feature's page: links from it are right on all of them."""
     return "feature/-.html" if layout == "groups" else "feature/-/-.html"
 
 
@@ -81,12 +81,12 @@ def icon_sheet(sheet: int) -> str:
 
 
 def thumbnail_sheet(sheet: int) -> str:
-    """Return a sheet of the thumbnails that the pages of some features show."""
+    """Return a sheet of the thumbnails on some features' pages."""
     return f"sheet/{sheet // 1000}/{sheet}.webp"
 
 
 def twice(sheet: str) -> str:
-    """Return the sheet of the same pictures for dense screens, which lies beside."""
+    """Return the second sheet, of the same pictures at twice the resolution."""
     return f"{sheet.removesuffix('.webp')}@2x.webp"
 
 
@@ -110,7 +110,7 @@ def icon_cell(place: int, px: int) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def as_cell(address: str) -> Cell | None:
-    """Return where an icon lies in its sheet, or nothing for a picture that is a file of its own."""
+    """Return where an icon lies in its sheet; None for a picture that is a file of its own."""
     sheet, mark, area = address.partition("#xywh=")
     if not mark:
         return None
@@ -119,12 +119,12 @@ def as_cell(address: str) -> Cell | None:
 
 
 def image_page(image: int) -> str:
-    """Return the page of an image that has one."""
+    """Return the page of a decomposed image."""
     return f"image/{image // 1000}/{image}.html"
 
 
 def thumbnail(image: int) -> str:
-    """Return the picture of an image."""
+    """Return the thumbnail of an image."""
     return f"thumb/{image // 1000}/{image}.webp"
 
 
@@ -134,7 +134,7 @@ def icon(feature: int) -> str:
 
 
 def other_icon(feature: int) -> str:
-    """Return the picture of a feature of the atlas that this one is compared with."""
+    """Return the icon of a feature of the atlas that this one is compared with."""
     return f"other/{feature}.webp"
 
 
@@ -149,17 +149,17 @@ def concept_page(recurring: int) -> str:
 
 
 def knob(image: int, concept: int) -> str:
-    """Return the picture of an image with a concept at every gain, side by side."""
+    """Return the strip of an image rendered with a concept at every gain."""
     return f"knob/{image // 1000}/{image}-{concept}.webp"
 
 
 def transfer(image: int, source: int) -> str:
-    """Return the picture of an image with a concept of another one."""
+    """Return the picture of an image rendered with a concept of another image."""
     return f"transfer/{image // 1000}/{image}-{source}.webp"
 
 
 def strip(feature: int) -> str:
-    """Return the picture of a feature's strengths, side by side."""
+    """Return the strip of a feature's icon at several strengths."""
     return f"strip/{feature // 1000}/{feature}.webp"
 
 
@@ -169,7 +169,7 @@ def browse_page(number: int) -> str:
 
 
 def pictures_page(number: int) -> str:
-    """Return a page of the opened pictures; the first is number 1."""
+    """Return a page of the list of decomposed images; the first is number 1."""
     return PICTURES if number == 1 else f"pictures/{number}.html"
 
 
@@ -194,12 +194,12 @@ def pairs_json() -> str:
 
 
 def search_script(name: str) -> str:
-    """Return the script with the words that begin alike, by search_index.file_name of how they do."""
+    """Return the script with the words of a prefix, by its search_index.file_name."""
     return f"assets/search/{name}.js"
 
 
 def rows_script(number: int) -> str:
-    """Return a script with the names and icons of some features of consecutive numbers."""
+    """Return a script with the rows of features of consecutive numbers."""
     return f"assets/features/{number}.js"
 
 
@@ -214,69 +214,69 @@ def parquet_file(table: str) -> str:
 
 
 def is_picture(address: str) -> bool:
-    """Return whether an address, counted from the site's root, is a picture's."""
+    """Return whether an address is that of a picture."""
     return address.partition("/")[0] in PICTURE_FOLDERS
 
 
 def stored(address: str, media: str) -> str:
-    """Return where a file lies below the site's folder.
+    """Return the path of a file below the site's folder.
 
     Args:
-        address: As pages have it, counted from the site's root.
-        media: Where pictures will be published; empty where with the pages.
+        address: As pages have it.
+        media: Where pictures are published; empty if beside the pages.
     """
     return f"{MEDIA}/{address}" if media and is_picture(address) else address
 
 
 def published(address: str, media: str) -> str:
-    """Return the whole address of a picture that is published elsewhere, else the address as it is.
+    """Return the full URL of a picture published elsewhere; any other address unchanged.
 
     Args:
-        address: Counted from the site's root.
+        address: Relative to the site's root.
         media: As in stored.
     """
     return f"{media}/{address}" if media and is_picture(address) else address
 
 
 def origin(url: str) -> str:
-    """Return scheme, host and port of an address."""
+    """Return scheme, host and port of a URL."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def relative(page: str, target: str, media: str = "") -> str:
-    """Return the link from one page to a target, both counted from the site's root.
+    """Return the link from one page to a target, both relative to the site's root.
 
     Args:
-        page: Where the link stands.
+        page: The page with the link.
         target: Where it leads.
-        media: Where pictures are published; empty where with the pages.
+        media: Where pictures are published; empty if beside the pages.
     """
     if media and is_picture(target):
         return published(target, media)
     path, mark, anchor = target.partition("#")
-    return f"{_way(page.rpartition('/')[0], path)}{mark}{anchor}"
+    return f"{_relative(page.rpartition('/')[0], path)}{mark}{anchor}"
 
 
 def rooted(root: str, target: str) -> str:
-    """Return the link to a target from a page that may be answered at any address.
+    """Return the link to a target from a page that may be served at any address (404.html).
 
     Args:
         root: Path of the site on its host, without a slash at the end.
-        target: Counted from the site's root.
+        target: Relative to the site's root.
     """
     return target if target.startswith("#") else f"{root}/{target}"
 
 
 @lru_cache(maxsize=1 << 16)
-def _way(folder: str, path: str) -> str:
+def _relative(folder: str, path: str) -> str:
     return posixpath.relpath(path, folder or ".") if path else ""
 
 
 def outward(url: str | None) -> str:
-    """Return an address of the open web that is safe to link to, or nothing.
+    """Return a URL that is safe to link to, or an empty string.
 
-    Only http and https with a host, no user name, no control characters, and not endless.
+    Only http and https, with a host, without a user name or control characters, and not too long.
     """
     if not url or len(url) > LONGEST_URL or re.search(r"[\x00-\x20\x7f\\]", url):
         return ""
@@ -294,7 +294,7 @@ def outward(url: str | None) -> str:
 
 
 def feedback(url: str | None, subject: str) -> str:
-    """Return where to write about a subject, or nothing; a form for a new issue gets it as title."""
+    """Return where to give feedback, or an empty string; the form of a new issue gets the title."""
     address = outward(url)
     if not urlsplit(address).path.endswith("/issues/new"):
         return address

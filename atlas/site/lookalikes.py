@@ -1,9 +1,9 @@
-"""A reader's own picture, found among those of the atlas without a server.
+"""Look-up of a reader's own picture by its hash, in the browser.
 
-The page hashes the picture as atlas.gather does and compares 64 bits with those of every
-picture that the site shows. That finds the same picture, smaller or compressed anew, and
-nothing that is merely alike in meaning: for that the encoder has to run. How often it finds,
-and how often it takes another picture for it, is measured when the site is made.
+The page hashes the picture as inputs.picture.difference_hash does and compares the 64 bits with
+those of every picture that the site shows. That finds the same picture, also resized or
+recompressed, but not pictures of similar content: those need the encoder. How often a copy is
+found, and how often another picture is taken for it, is measured when the site is built.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from PIL import Image
 from atlas.inputs.picture import difference_hash
 
 NEAR_BITS = 6
-"""Bits of 64 in which two hashes of one picture may differ."""
-MOST_JUDGED = 300
+"""Bits of 64 that two hashes of one picture may differ in; picture.js gets it with the hashes."""
+MOST_TRIED = 300
 FEATURES_KEPT = 3
 SMALLER, QUALITY = 0.75, 60
-"""Side and JPEG quality of the copies that the recall is measured with."""
-ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
+"""Scale and JPEG quality of the copies that recall is measured with."""
+BITS_SET = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def hash_webp(webp: bytes) -> int:
@@ -36,39 +36,41 @@ def hash_webp(webp: bytes) -> int:
 
 
 def distances(bits: int, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return (picture,) in how many bits each hash differs from one, 0 to 64."""
+    """Return (picture,) the number of bits, 0 to 64, in which each hash differs from `bits`."""
     differ = (hashes ^ np.uint64(bits))[:, None].view(np.uint8)
-    found: NDArray[np.int64] = ONES[differ].sum(axis=1, dtype=np.int64)
+    found: NDArray[np.int64] = BITS_SET[differ].sum(axis=1, dtype=np.int64)
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """How far to trust a picture that was found."""
+class Accuracy:
+    """How often the look-up is right and wrong."""
 
     found: float
-    """Share of pictures that are found again once they are smaller and compressed, 0 to 1."""
+    """Share of pictures, 0 to 1, that are found from a smaller, compressed copy."""
     mistaken: float
-    """Share of pictures for which, if they were not there, another one would be taken."""
+    """Share of pictures, 0 to 1, for which another one would be found if they were missing."""
     n: int
-    """Pictures tried, drawn by lot."""
+    """Pictures tried, a random sample."""
 
 
-def judge(webps: Sequence[bytes], hashes: NDArray[np.uint64], drawn: Sequence[int]) -> Finding:
-    """Try to find some pictures again, and to mistake them.
+def measure_accuracy(
+    webps: Sequence[bytes], hashes: NDArray[np.uint64], drawn: Sequence[int]
+) -> Accuracy:
+    """Measure how often pictures are found again, and mistaken for others.
 
     Args:
-        webps: Of the drawn pictures.
-        hashes: (picture,) of all of them.
-        drawn: Places in hashes of those that are tried.
+        webps: The sampled pictures.
+        hashes: (picture,) hashes of all pictures.
+        drawn: Indices into hashes of the sampled pictures.
     """
     again = [distances(_hash_copy(webp), hashes) for webp in webps]
     found = sum(int(far[own] <= NEAR_BITS) for own, far in zip(drawn, again, strict=True))
     others = [distances(int(hashes[own]), hashes) for own in drawn]
-    # Equal hashes count as the same picture: sets from the web repeat themselves.
+    # Equal hashes count as the same picture: image sets from the web hold duplicates.
     mistaken = sum(bool(((far > 0) & (far <= NEAR_BITS)).any()) for far in others)
     n = max(len(drawn), 1)
-    return Finding(found / n, mistaken / n, len(drawn))
+    return Accuracy(found / n, mistaken / n, len(drawn))
 
 
 def _hash_copy(webp: bytes) -> int:
@@ -84,12 +86,12 @@ def _hash_copy(webp: bytes) -> int:
 def picture_table(
     images: Sequence[int], hashes: NDArray[np.uint64], features: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
-    """Return what the page searches.
+    """Return the table that the page searches.
 
     Args:
-        images: Ascending.
-        hashes: (image,) of their thumbnails.
-        features: Of each image the features whose pages show it first, at most three.
+        images: Image numbers, ascending; stored as differences, which are shorter.
+        hashes: (image,) hashes of their thumbnails.
+        features: Features of each image, the first of which are kept.
     """
     return {
         "images": np.diff(np.asarray(images, np.int64), prepend=0).tolist(),

@@ -1,4 +1,4 @@
-"""Writing every page but those of features."""
+"""Every page except those of features, written through the templates."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from atlas.site.pages.concepts import concept_views, concepts_view
 from atlas.site.pages.data import data_view
 from atlas.site.pages.example import read_example
 from atlas.site.pages.home import home_view
-from atlas.site.pages.home_rooms import find_rooms
+from atlas.site.pages.home_sections import choose_sections
 from atlas.site.pages.map import map_view
 from atlas.site.pages.missing import missing_view
 from atlas.site.pages.parts import common
-from atlas.site.pages.pictures import image_view, pictures_views, read_opened
+from atlas.site.pages.pictures import image_view, pictures_views, read_decomposed
 from atlas.site.pages.report import charts, dead_view, read_reliability, report_view
 from atlas.site.pages.search import search_view, words_views
 from atlas.site.press import Templates, render
@@ -33,40 +33,40 @@ IMAGES_AT_ONCE = 1000
 
 
 def write_page(out: Output, env: Templates, template: str, view: dict[str, Any]) -> None:
-    """Write one page to its address."""
+    """Write one page to the address in its view."""
     out.put(view["page"], render(env, template, view))
 
 
-def write_rest(
+def write_other_pages(
     out: Output,
     env: Templates,
     db: DuckDBPyConnection,
     book: Book,
-    own: Mapping[str, str] | None,
+    lookup: Mapping[str, str] | None,
 ) -> None:
-    """Write all pages but those of features, and what the scripts search.
+    """Write all pages except those of features, and the indexes.
 
     Args:
-        out: Where to.
+        out: The site.
         env: The templates.
         db: The catalog.
         book: What every page may need.
-        own: From write_hashes.
+        lookup: What write_hashes returns.
     """
     write_pictures(out, env, db, book)
     write_concepts(out, env, db, book)
-    write_front(out, env, db, book, own)
+    write_front(out, env, db, book, lookup)
     write_comparison(out, env, book)
     write_indexes(out, db, book)
 
 
 def write_pictures(out: Output, env: Templates, db: DuckDBPyConnection, book: Book) -> None:
-    """Write the page of every opened image, and the lists of them."""
+    """Write the page of every decomposed image, and the lists of them."""
     captions: dict[int, str] = {}
     examples = set(book.examples)
-    for start in range(0, len(book.opened), IMAGES_AT_ONCE):
-        opened = read_opened(db, book.opened[start : start + IMAGES_AT_ONCE])
-        for image in opened.values():
+    for start in range(0, len(book.decomposed), IMAGES_AT_ONCE):
+        images = read_decomposed(db, book.decomposed[start : start + IMAGES_AT_ONCE])
+        for image in images.values():
             captions[image.image] = image.caption
             example = read_example(db, book, image.image) if image.image in examples else None
             write_page(out, env, "image", image_view(book, image, example))
@@ -87,18 +87,18 @@ def write_front(
     env: Templates,
     db: DuckDBPyConnection,
     book: Book,
-    own: Mapping[str, str] | None,
+    lookup: Mapping[str, str] | None,
 ) -> None:
-    """Write every page that there is one of, and the walls and word lists."""
+    """Write the single pages, the pages of families, and the lists of features and words."""
     words = words_views(book)
     letters = words[0]["letters"] if words else []
-    chosen = find_rooms(db, book)
-    if chosen["game"]:
-        rounds = [a_round._asdict() for a_round in chosen["game"]["rounds"]]
+    sections = choose_sections(db, book)
+    if sections["game"]:
+        rounds = [a_round._asdict() for a_round in sections["game"]["rounds"]]
         out.put(links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
     front = [
-        ("home", home_view(book, chosen)),
-        ("search", {**search_view(book, letters), "own": own}),
+        ("home", home_view(book, sections)),
+        ("search", {**search_view(book, letters), "own": lookup}),
         ("map", map_view(book)),
         ("dead", dead_view(book)),
         (
@@ -117,10 +117,10 @@ def write_front(
 
 
 def write_comparison(out: Output, env: Templates, book: Book) -> None:
-    """Write the page beside another atlas, where the build has one."""
+    """Write the comparison with another atlas, if the build has one."""
     if "compare" not in out.job.inputs:
         return
-    compared = compare.read_compared(out.job.inputs["compare"])
+    compared = compare.read_comparison(out.job.inputs["compare"])
     write_page(out, env, "compare", compare.compare_view(book, compared))
     for name, webp in compare.pictures(compared).items():
         out.put(name, webp)

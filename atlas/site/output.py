@@ -1,9 +1,9 @@
-"""A site as it is written: file by file, with what need not be made again taken from the published one.
+"""The site being written, file by file; unchanged parts are taken from the published site.
 
-A part of a site is some files made together, for instance the pages of some features. Its key is
-a digest of all that they are made from. Where key, sizes and times are what the last build left,
-the files get a second name in the new site, unread. The record of it lies beside the site and
-never in it: times differ between equal builds.
+A part is a set of files made together, for instance the pages of 64 features. Its key is a digest
+of all that they are made from. If the key and the files' sizes and modification times are those
+that the last build recorded, the files are hard-linked into the new site without being read. The
+record lies beside the site and not in it, because times differ between builds of equal bytes.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from atlas.settings.paths import PACKAGE, template_root
 from atlas.site import links
 
 RECORD = ".site.json"
-Said = TypeVar("Said")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
 class Part:
-    """What the last build made together."""
+    """Files made together."""
 
     key: str
-    said: Any
-    """What its making returned; plain JSON."""
+    result: Any
+    """What the function that made it returned; plain JSON."""
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Place below the site's folder -> (bytes, modification time in ns)."""
+    """Path below the site's folder -> (bytes, modification time in ns)."""
 
 
 class Output:
-    """The folder that a site is written to."""
+    """The folder that the site is written to."""
 
     def __init__(self, job: Job) -> None:
-        """Read the record of the last build; without one, or by another program, all is made."""
+        """Read the record of the last build; if it is missing or of other code, all is made."""
         self.job = job
         self._record = job.published_home.parent / RECORD
         self._program = digest_program()
@@ -56,7 +56,7 @@ class Output:
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             held = {"program": ""}
         self.same_program: bool = held["program"] == self._program
-        """Whether the published site was made, and so checked, by these very lines."""
+        """Whether the published site was made, and so checked, by the same code."""
         self._before: dict[str, Part] = (
             {name: _part(**part) for name, part in held["parts"].items()}
             if self.same_program
@@ -64,28 +64,31 @@ class Output:
         )
 
     def put(self, name: str, data: str | bytes) -> None:
-        """Write one file of the site; what the published one holds already keeps its time.
+        """Write one file; if the published site has the same bytes, it is linked and keeps its time.
 
         Args:
-            name: Its address; pictures that will be published elsewhere get a folder of their own.
-            data: What it holds.
+            name: Its address; pictures to be published elsewhere go to a folder of their own.
+            data: Its content.
         """
         raw = data.encode("utf-8") if isinstance(data, str) else data
         place = links.stored(name, self.job.settings.media_base_url)
         write_or_link(self.job.out_dir / place, self.job.published_dir / place, raw)
         self._open.append(place)
 
-    def before(self, name: str) -> Path:
-        """Return where the published site has a file, or would have it."""
+    def published_path(self, name: str) -> Path:
+        """Return the path of a file in the published site; it may not exist."""
         place = links.stored(name, self.job.settings.media_base_url)
         return self.job.published_dir / place
 
-    def take(self, name: str, key: str) -> Part | None:
-        """Take a part over from the published site, if it is there as it would be made.
+    def reuse(self, name: str, key: str) -> Part | None:
+        """Link a part from the published site, if its key and files are unchanged.
 
         Args:
-            name: Of the part.
-            key: Digest of all that decides its files, beside the program's own.
+            name: Name of the part.
+            key: Digest of all that decides its files, except the code.
+
+        Returns:
+            The part, or None if it has to be made.
         """
         part = self._before.get(name)
         if part is None or part.key != key:
@@ -98,30 +101,30 @@ class Output:
         self._now[name] = part
         return part
 
-    def make(self, name: str, key: str, work: Callable[[], Said]) -> Said:
-        """Return what work returns, which writes a part by put; take the part over if that does.
+    def make(self, name: str, key: str, work: Callable[[], Result]) -> Result:
+        """Make a part, or reuse it from the published site; return what work returned.
 
         Args:
-            name: As in take.
-            key: As in take.
-            work: Returns plain JSON.
+            name: As in reuse.
+            key: As in reuse.
+            work: Writes the files with put and returns plain JSON.
         """
-        part = self.take(name, key)
+        part = self.reuse(name, key)
         if part is None:
             self._open = []
             part = Part(key, work())
             stamps = {file: _stamp(self.job.out_dir / file) for file in self._open}
             part.files = {file: stamp for file, stamp in stamps.items() if stamp is not None}
             self._now[name] = part
-        said: Said = part.said
-        return said
+        result: Result = part.result
+        return result
 
     def close(self) -> None:
-        """Keep the record for the next build."""
+        """Write the record for the next build."""
         held = {
             "program": self._program,
             "parts": {
-                name: {"key": part.key, "said": part.said, "files": part.files}
+                name: {"key": part.key, "result": part.result, "files": part.files}
                 for name, part in self._now.items()
             },
         }
@@ -129,13 +132,13 @@ class Output:
 
 
 def digest_program() -> str:
-    """Return a digest of all code and templates that a site is made with."""
+    """Return a digest of all code and templates of the package: other code makes a site anew."""
     sources = [*sorted(PACKAGE.rglob("*.py")), *list_files(template_root())]
     return digest_json([digest_file(path) for path in sources])
 
 
-def _part(key: str, said: Any, files: dict[str, list[int]]) -> Part:
-    return Part(key, said, {name: (size, time) for name, (size, time) in files.items()})
+def _part(key: str, result: Any, files: dict[str, list[int]]) -> Part:
+    return Part(key, result, {name: (size, time) for name, (size, time) in files.items()})
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Pictures as files of their own: icons, strips, knobs and the thumbnails that pages show."""
+"""Pictures that are files of their own: icons, strips, knobs, thumbnails."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.output import Output
 from atlas.site.picture_sheets import ON_FEATURES, in_sheets, thumbnail_parts
+from atlas.site.queries import read_column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,7 +26,11 @@ HOME_SCRIPTS = ("assets/rounds.js",)
 
 
 def icon_number(book: Book, feature: int) -> int:
-    """Return what the scripts know of an icon: -3 in its sheet, -2 rendered, -1 none, else the image that stands in."""
+    """Return how scripts find an icon.
+
+    Returns:
+        -3: in the sheet of its place; -2: a rendered file; -1: none; else the image that stands in.
+    """
     address = book.icons.get(feature, "")
     if not address:
         return -1
@@ -35,7 +40,7 @@ def icon_number(book: Book, feature: int) -> int:
 
 
 def write_icons(out: Output, book: Book) -> None:
-    """Copy the rendered icons of all features that may be shown."""
+    """Write the rendered icons of all features that may be shown."""
     if "icons" not in out.job.inputs:
         return
     for batch in pq.ParquetFile(out.job.inputs["icons"] / "icons.parquet").iter_batches(
@@ -49,7 +54,7 @@ def write_icons(out: Output, book: Book) -> None:
 
 
 def write_strips(out: Output, book: Book) -> None:
-    """Join the pictures of each strip side by side, so that a page asks for one file."""
+    """Write each strip as one picture, so that a page requests one file."""
     if "icons" not in out.job.inputs:
         return
     table = pq.read_table(out.job.inputs["icons"] / "strips.parquet", columns=["feature", "webp"])
@@ -60,7 +65,7 @@ def write_strips(out: Output, book: Book) -> None:
 
 
 def write_knobs(out: Output, book: Book) -> None:
-    """Write the pictures of every example: its concepts' icons, knobs and what it was given."""
+    """Write the pictures of every example image: its concepts' icons, knobs and transfers."""
     if not (out.job.inputs["concepts"] / "knobs.parquet").exists():
         return
     examples = set(book.drawn)
@@ -81,7 +86,7 @@ def write_knobs(out: Output, book: Book) -> None:
 
 
 def side_by_side(webps: list[bytes]) -> bytes:
-    """Return pictures of one size as one wide WebP."""
+    """Return pictures of equal size as one wide WebP."""
     pictures = [Image.open(io.BytesIO(webp), formats=("WEBP",)) for webp in webps]
     width, height = pictures[0].size
     wide = Image.new("RGB", (width * len(pictures), height))
@@ -93,14 +98,14 @@ def side_by_side(webps: list[bytes]) -> bytes:
 
 
 def named_at_home(job: Job) -> set[int]:
-    """Return the images that the home page and its scripts show as files of their own."""
+    """Return the images whose thumbnails the home page and its scripts show."""
     paths = (job.out_dir / name for name in (links.HOME, *HOME_SCRIPTS))
     texts = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
     return {int(image) for text in texts for image in re.findall(r"thumb/\d+/(\d+)\.webp", text)}
 
 
 def write_thumbnails(out: Output, db: DuckDBPyConnection, book: Book) -> None:
-    """Copy the thumbnails that pages show, and no other; none of a sensitive image."""
+    """Write the thumbnails that pages show; none of a sensitive image."""
     shown = """
         SELECT image FROM decompositions
         UNION SELECT image FROM recurring_images
@@ -108,11 +113,11 @@ def write_thumbnails(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         UNION SELECT w.image FROM where_maps w JOIN features USING (feature) WHERE NOT sensitive"""
     if not in_sheets(out.job):
         shown = f"{ON_FEATURES} UNION {shown}"
-    rows = db.execute(
+    query = (
         f"SELECT image FROM ({shown}) JOIN images USING (image) WHERE NOT sensitive ORDER BY image"
-    ).fetchall()
+    )
     stand_ins = {icon_number(book, feature) for feature in book.icons} - {-1, -2, -3}
-    wanted = {row[0] for row in rows} | stand_ins | named_at_home(out.job)
+    wanted = set(read_column(db, query)) | stand_ins | named_at_home(out.job)
     out.job.progress.start("pictures", total=len(wanted), unit="files")
     for part in thumbnail_parts(out.job):
         for batch in pq.ParquetFile(part).iter_batches(batch_size=4096):

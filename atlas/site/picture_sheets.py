@@ -1,7 +1,7 @@
-"""Pictures joined in sheets, for hosts that count files: icons in the order of the map, thumbnails by feature.
+"""Pictures joined in sheets, for hosts that limit the number of files.
 
-A sheet is encoded again only if a picture in it changed: the published site holds a digest of
-what each sheet was made of.
+Sheets of icons follow the order of the map; sheets of thumbnails hold one feature a row. A sheet is
+encoded again only if a picture in it changed: the published site has a digest of each sheet's inputs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.chapter import NEAR_SHOWN, distinct_tops
 from atlas.site.output import Output
+from atlas.site.queries import read_column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 DENSE = 1.5
-"""Pixels of the screen a pixel of the page from which on second sheets are shown; scripts know it too."""
+"""Device pixels per CSS pixel from which second sheets are shown; scripts repeat it."""
 SHEET_KEYS = "sheet/keys.json"
-"""Digest of what each sheet was made of, for the next build."""
+"""Digest of the inputs of each sheet, for the next build."""
 ON_FEATURES = f"""
     SELECT image FROM {distinct_tops("true")} JOIN features USING (feature)
     WHERE NOT sensitive
@@ -36,54 +37,53 @@ ON_FEATURES = f"""
     WHERE rank = 0 AND NOT sensitive
     UNION SELECT image FROM near_misses JOIN features USING (feature)
     WHERE rank < {NEAR_SHOWN} AND NOT sensitive"""
-"""Query of the images that features' pages show small; some may be sensitive."""
+"""Query of the images that feature pages show as thumbnails; some may be sensitive."""
 
 
 def in_sheets(job: Job) -> bool:
-    """Return whether pictures are joined."""
+    """Return whether pictures are joined in sheets."""
     joined: bool = job.settings.pictures == "sheets"
     return joined
 
 
 def sheet_of(job: Job, feature: int) -> str:
-    """Return the sheet of a feature's small pictures, or nothing where each is a file."""
+    """Return the address of the sheet of a feature's thumbnails; empty if each is a file."""
     if not in_sheets(job):
         return ""
     return links.thumbnail_sheet(feature // links.features_a_sheet(job.settings.layout))
 
 
 def images_on_features(db: DuckDBPyConnection) -> set[int]:
-    """Return every image that a feature's page shows small."""
-    rows = db.execute(f"SELECT image FROM ({ON_FEATURES}) ORDER BY image").fetchall()
-    return {row[0] for row in rows}
+    """Return every image that a feature page shows as a thumbnail."""
+    return set(read_column(db, f"SELECT image FROM ({ON_FEATURES}) ORDER BY image"))
 
 
 def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[PictureStore]:
-    """Return the thumbnails of some images, by number."""
+    """Open the thumbnails of some images."""
     return open_pictures(thumbnail_parts(job) if wanted else [], "image", wanted)
 
 
 def thumbnail_parts(job: Job) -> list[Path]:
-    """Return the tables of thumbnails."""
+    """Return the Parquet files of thumbnails."""
     return sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
 
 
 @dataclass
 class Sheets:
-    """Sheets as they are written; one is encoded anew only if a picture in it changed."""
+    """The sheets being written, with the keys of the published ones."""
 
     out: Output
     before: Mapping[str, str]
-    """Address -> key, of the published site."""
+    """Address -> key of each sheet of the published site."""
     icon_sides: tuple[int, ...]
-    """Side of an icon in its sheet, and in the second one if there is one."""
+    """Pixels of an icon's side in its sheet, and in the second sheet if there is one."""
     thumbnail_sides: tuple[int, ...]
     now: dict[str, str] = field(default_factory=dict)
 
     def write(
         self, name: str, webps: Sequence[bytes | None], columns: int, sides: Sequence[int]
     ) -> dict[str, str]:
-        """Write one sheet, and the second one beside it if there is a second side.
+        """Write a sheet, and the second one beside it if there is a second side.
 
         Returns:
             Address -> key of each.
@@ -91,7 +91,7 @@ class Sheets:
         quality, written = self.out.job.settings.sheet_quality, {}
         for address, px in zip((name, links.twice(name)), sides, strict=False):
             key = written[address] = sheet_key(webps, columns, px, quality)
-            old = self.out.before(address)
+            old = self.out.published_path(address)
             same = self.before.get(address) == key and old.exists()
             self.out.put(
                 address, old.read_bytes() if same else join_pictures(webps, columns, px, quality)
@@ -100,14 +100,14 @@ class Sheets:
         return written
 
     def close(self) -> None:
-        """Keep the keys for the next build."""
+        """Write the keys for the next build."""
         if self.now:
             self.out.put(SHEET_KEYS, json.dumps(self.now, indent=0, sort_keys=True) + "\n")
 
 
 def open_sheets(out: Output, db: DuckDBPyConnection, book: Book) -> Sheets:
-    """Return the sheets of a site, with the keys of the published ones; say which have no second one."""
-    job, path = out.job, out.before(SHEET_KEYS)
+    """Return the sheets to be written; report which kinds have no second sheet, and why."""
+    job, path = out.job, out.published_path(SHEET_KEYS)
     thumbnail_px = picture_side(thumbnail_parts(job))
     icon_px = icon_source_px(job, db, book, thumbnail_px)
     icon_sides = job.settings.icon_sides(icon_px)
@@ -120,7 +120,7 @@ def open_sheets(out: Output, db: DuckDBPyConnection, book: Book) -> Sheets:
 
 
 def icon_source_px(job: Job, db: DuckDBPyConnection, book: Book, thumbnail_px: int) -> int:
-    """Return the side of the smallest pictures that stand for features: drawn ones, or thumbnails."""
+    """Return the smallest side, in pixels, of the icons' sources: rendered icons and thumbnails."""
     stand_ins = read_stand_ins(db)
     sides = {thumbnail_px for feature in book.icons if feature in stand_ins}
     if any(feature not in stand_ins for feature in book.icons):
@@ -129,13 +129,13 @@ def icon_source_px(job: Job, db: DuckDBPyConnection, book: Book, thumbnail_px: i
 
 
 def read_stand_ins(db: DuckDBPyConnection) -> dict[int, int]:
-    """Return the image that stands for each feature whose icon was not rendered."""
+    """Return for each feature without a rendered icon the image that stands in."""
     query = "SELECT feature, image FROM icons WHERE image IS NOT NULL ORDER BY feature"
     return dict(db.execute(query).fetchall())
 
 
 def icons_style(book: Book) -> str:
-    """Return the style sheet that gives each cell the sheet of icons that it is part of."""
+    """Return the style sheet with the address of each sheet of icons."""
     sheets = [links.icon_sheet(n) for n in range(-(-len(book.order) // links.ICON_COLUMNS**2))]
 
     def rules(addresses: Sequence[str]) -> str:
@@ -151,7 +151,7 @@ def icons_style(book: Book) -> str:
 
 
 def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dict[str, str]:
-    """Write the sheets of icons in the order of the map, an image where nothing was rendered.
+    """Write the sheets of icons in the order of the map; an image stands in for an icon not rendered.
 
     Returns:
         Address -> key of each.

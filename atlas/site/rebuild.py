@@ -1,7 +1,7 @@
-"""What decides the pages of a block of features, as digests: a block whose digest is as it was need not be made.
+"""Digests of all that decides the pages of a block of features: a block with the same digest is unchanged.
 
-The digest is of the very rows that pages.read_chapter reads, of what the frame of every page
-shows, and of how the features that these pages point to are shown.
+A digest covers the rows that chapter.read_chapter reads, what the frame of every page shows, and
+the names and icons of the features that these pages link to.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FEATURES_A_BLOCK = 64
-"""As many as a JSON file holds, so that no file belongs to two blocks."""
+"""Those of one JSON file, so that no file belongs to two blocks."""
 BLOCKS_AT_ONCE = 256
 POINTERS = frozenset({"feature", "neighbor", "other", "child"})
-"""Columns of a chapter's queries that hold features."""
-Turns = Mapping[int, tuple[int | None, int | None]]
+"""Columns of the chapter's queries that refer to other features."""
+Adjacent = Mapping[int, tuple[int | None, int | None]]
+"""Live feature -> the live ones before and after it; None at the ends."""
 
 
 def digest_blocks(
-    db: DuckDBPyConnection, book: Book, turns: Turns, others: str
+    db: DuckDBPyConnection, book: Book, adjacent: Adjacent, others: str
 ) -> Iterator[tuple[int, str]]:
-    """Yield each block that has live features, with a digest of all that decides its files.
+    """Yield each block with live features, and a digest of all that decides its files.
 
     Args:
         db: The catalog.
         book: What every page may need.
-        turns: Of each live feature the one before and the one after it.
-        others: Digest of what decides the files beside the catalog: settings, pictures.
+        adjacent: The features that each page's arrows lead to.
+        others: Digest of what decides the files apart from the catalog: settings, pictures.
     """
     shared = digest_json(
-        [others, book.layout, frame_view(book), names_were_looked_for(book), list(book.opened)]
+        [others, book.layout, frame_view(book), names_were_looked_for(book), list(book.decomposed)]
     )
     at_once = FEATURES_A_BLOCK * BLOCKS_AT_ONCE
     for start in range(0, book.n_features, at_once):
@@ -50,7 +51,7 @@ def digest_blocks(
         for first in range(start, min(start + at_once, book.n_features), FEATURES_A_BLOCK):
             live = [f for f in range(first, first + FEATURES_A_BLOCK) if f in book.live]
             if live:
-                ends = [shared, turns[live[0]][0], turns[live[-1]][1]]
+                ends = [shared, adjacent[live[0]][0], adjacent[live[-1]][1]]
                 yield first // FEATURES_A_BLOCK, _digest(book, tables, first, ends)
 
 
@@ -77,13 +78,13 @@ def _digest(book: Book, tables: Mapping[str, pa.Table], first: int, ends: Sequen
         for column in POINTERS.intersection(table.column_names):
             shown.update(batch[column].to_pylist())
     for feature in sorted(shown):
-        told = (name_of(book, feature), book.icons.get(feature), book.live[feature].sensitive)
-        found.update(f"{feature} {told}\n".encode())
+        link = (name_of(book, feature), book.icons.get(feature), book.live[feature].sensitive)
+        found.update(f"{feature} {link}\n".encode())
     return found.hexdigest()
 
 
 def _bytes_of(batch: pa.RecordBatch) -> bytes:
-    """Return bytes that equal rows always give: what lies in memory below a null is left out."""
+    """Return bytes that depend only on the rows; Arrow leaves the memory below a null undefined."""
     gaps = {name for name in batch.schema.names if batch[name].null_count}
     whole = batch.select([name for name in batch.schema.names if name not in gaps])
     with_gaps = [(name, batch[name].to_pylist()) for name in sorted(gaps)]

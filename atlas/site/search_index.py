@@ -1,8 +1,8 @@
-"""What the site's scripts search and list: words of labels and captions, word lists, rows of features.
+"""The search index, as scripts: words of labels and captions, vocabulary words, feature rows.
 
-A file from a disk can't fetch another, but it may load a script: so each piece is a script that
-hands over plain data. Pieces are small, and loaded when they are needed, so that no key waits
-for more than it asks for.
+A page opened from disk cannot fetch files, but it may load scripts, so each piece of the index is
+a script that passes plain data to the page. Pieces are small and loaded on demand, so that a
+keystroke never waits for more than it needs. table.js and search.js follow the same rules.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from typing import Any, TypeAlias
 from atlas.site import links
 
 LABEL_WEIGHT = 100
-"""What a word of a label adds, times the label's score; a word of captions adds as much where
+"""Weight of a word in a label, times the label's score; a word in captions weighs as much if
 all of a feature's strongest images have it."""
 FEATURES_A_WORD = 400
-"""The best features kept for one word."""
+"""Features kept for one word, the best ones."""
 PIECE_CHARS = 65_536
-"""About as much as a slow machine reads between two keys without a hitch."""
+"""About as much as a slow machine parses between two keystrokes without a noticeable delay."""
 LONGEST_PREFIX = 12
-"""Words that agree in so many letters share a piece, whatever its length."""
+"""Words that share this many first letters share a piece, however long it gets."""
 FIRST_SHOWN = 8
-"""Features that a piece tells of each next letter, so that a key is answered before that letter's
-own piece is here."""
+"""Features that a piece lists for each next letter, so that a keystroke is answered before that
+letter's own piece has loaded."""
 UNFINISHED = 0.2
-"""What a word that only begins as typed counts, beside the word itself and its plural."""
+"""Factor for words that only begin with what was typed; the word and its plural count in full."""
 FEATURES_A_FILE = 1024
-"""Numbers, live or not, of which a file holds the rows."""
+"""Consecutive feature numbers, live or not, whose rows share a file."""
 MAP_SIDE = 10_000
-"""The map's places are told in so many steps a side."""
+"""Positions on the map are integers from 0 to this; map.js divides by it."""
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text as search compares them: lower case, letters and digits."""
+    """Return the words of a text as search compares them: lower case, only letters and digits."""
     return re.findall(r"\w+", text.lower())
 
 
 def word_weights(
     labels: Iterable[tuple[int, str, float]], texts: Iterable[tuple[int, str, float]]
 ) -> dict[str, dict[int, int]]:
-    """Return for each word the features it leads to, with a weight: more is better.
+    """Return for each word the features that it finds, with weights; larger is better.
 
     Args:
         labels: (feature, label, score) with scores from 0 to 1.
-        texts: (feature, words that came with one of its strongest images, activation on it).
+        texts: (feature, caption and tags of one of its strongest images, activation on it).
     """
     found: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     total: dict[int, float] = defaultdict(float)
@@ -70,36 +70,35 @@ def word_weights(
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A word with its features, or a word or pair of the vocabulary with its nearest ones."""
+    """A word of labels and captions, or an entry of the vocabulary, with its features."""
 
     key: str
-    """The word under which it is kept: of a pair the first."""
+    """The word under which it is filed: the first word of text."""
     text: str
-    meant: bool
-    """Whether it is of the vocabulary."""
+    from_vocabulary: bool
     pairs: Sequence[tuple[int, float]]
     """(feature, weight), best first."""
 
     @property
     def size(self) -> int:
-        """About how many characters it takes."""
+        """Estimated characters in the script."""
         return len(self.text) + 8 * len(self.pairs)
 
 
 _Rows: TypeAlias = Mapping[int, tuple[int, Mapping[str, Any]]]
-"""Feature -> (its place on the map, its row of the table of features)."""
+"""Feature -> (its place in the order of the map, its row)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What the pieces under a prefix tell the piece above them."""
+class _Summary:
+    """What the pieces below a prefix pass up to the piece above them."""
 
     best: Mapping[int, float]
-    """The best features of any of their words, each with its largest weight."""
+    """The best features of all their words, each with its largest weight."""
     first: Sequence[int]
-    """What the prefix itself leads to first, best first."""
+    """The first features that the prefix itself finds, best first."""
     shortest: _Entry | None
-    """The shortest word of the vocabulary; of two the first in the alphabet."""
+    """The shortest word of the vocabulary; of equally short ones the first in the alphabet."""
 
 
 def index_scripts(
@@ -110,34 +109,36 @@ def index_scripts(
 ) -> dict[str, str]:
     """Return the scripts of the index: prefix -> text.
 
-    Words that begin alike share a piece. Where they would fill more than piece_chars, each
-    next letter has a piece of its own, and the piece above holds what the prefix itself leads to.
-    So whatever is typed is answered by the piece of the longest prefix that there is. A piece that
-    was divided also holds the first features of each next letter and their rows, which are shown
-    while that letter's own piece is loading; the piece of the empty prefix holds these alone.
+    Words with the same first letters share a piece. If they would fill more than piece_chars,
+    the piece is split by the next letter, and the piece above holds what the prefix itself finds.
+    So any query is answered by the piece of its longest prefix that has one. A piece that was split
+    also holds the first features of each next letter and their rows, which are shown while that
+    letter's own piece is loading; the piece of the empty prefix holds only these.
 
-    Each word holds feature, weight, feature, weight and so on, best first; so does each entry of
-    meanings, which lies under its first word.
+    The features of a word are a flat list (feature, weight, feature, weight, ...), best first; so
+    are those of each entry of meanings, which is filed under its first word.
 
     Args:
         weights: Word of labels and captions -> feature -> weight.
         meanings: (word or pair of words, its nearest features with their scores).
-        piece_chars: About how long a piece may be; it is longer where a prefix can't be split.
-        rows: A record a feature, in the order of the map, as table_scripts takes them.
+        piece_chars: Approximate limit of a piece; one that cannot be split may exceed it.
+        rows: One record per feature, in the order of the map, as in table_scripts.
     """
     entries = [
-        _Entry(word, word, meant=False, pairs=_best(weights[word])) for word in sorted(weights)
+        _Entry(word, word, from_vocabulary=False, pairs=_best(weights[word]))
+        for word in sorted(weights)
     ]
     entries += [
-        _Entry(entry.split(" ")[0], entry, meant=True, pairs=scored) for entry, scored in meanings
+        _Entry(entry.split(" ")[0], entry, from_vocabulary=True, pairs=scored)
+        for entry, scored in meanings
     ]
     held = {row["feature"]: (place, row) for place, row in enumerate(rows)}
     pieces: dict[str, str] = {}
     letters = [
-        (letter, _write(pieces, letter, under, piece_chars, held))
+        (letter, _write_piece(pieces, letter, under, piece_chars, held))
         for letter, under in _by_next("", entries)
     ]
-    pieces[""] = _piece("", [], _ahead(letters, held))
+    pieces[""] = _piece("", [], _next_letters(letters, held))
     return dict(sorted(pieces.items()))
 
 
@@ -146,7 +147,7 @@ def _best(weights: Mapping[int, float]) -> list[tuple[int, float]]:
 
 
 def _by_next(prefix: str, entries: Sequence[_Entry]) -> list[tuple[str, list[_Entry]]]:
-    """Return prefixes one letter longer, each with the entries that begin so."""
+    """Return the prefixes one letter longer, each with its entries."""
     held: dict[str, list[_Entry]] = defaultdict(list)
     for entry in entries:
         if len(entry.key) > len(prefix):
@@ -154,37 +155,42 @@ def _by_next(prefix: str, entries: Sequence[_Entry]) -> list[tuple[str, list[_En
     return sorted(held.items())
 
 
-def _write(
+def _write_piece(
     pieces: dict[str, str], prefix: str, entries: Sequence[_Entry], chars: int, rows: _Rows
-) -> _Told:
-    """Add the piece of a prefix, and those below it; tell what they hold."""
+) -> _Summary:
+    """Add the piece of a prefix and the pieces below it; return their summary."""
     one = len(prefix) == LONGEST_PREFIX or all(entry.key == prefix for entry in entries)
     if one or sum(entry.size for entry in entries) <= chars:
-        pieces[prefix] = _piece(prefix, entries, {"words": _flat_words(entries, meant=False)})
-        told = _tell(entries, [])
-        return replace(told, first=_first(_begins(prefix, entries, told)))
+        pieces[prefix] = _piece(
+            prefix, entries, {"words": _flat_words(entries, from_vocabulary=False)}
+        )
+        summary = _summarize(entries, [])
+        return replace(summary, first=_first(_found_by(prefix, entries, summary)))
     below = [
-        (longer, _write(pieces, longer, under, chars, rows))
+        (longer, _write_piece(pieces, longer, under, chars, rows))
         for longer, under in _by_next(prefix, entries)
     ]
-    told = _tell([entry for entry in entries if entry.key == prefix], [each for _, each in below])
-    own = [entry for entry in entries if entry.meant and entry.key == prefix]
-    if told.shortest and told.shortest not in own:
-        own.append(told.shortest)
-    # Rounded before they are compared: the page sees no more digits.
+    summary = _summarize(
+        [entry for entry in entries if entry.key == prefix], [each for _, each in below]
+    )
+    own = [entry for entry in entries if entry.from_vocabulary and entry.key == prefix]
+    if summary.shortest and summary.shortest not in own:
+        own.append(summary.shortest)
+    # Rounded before sorting: the page sees these digits and must arrive at the same order.
     begins = {
-        feature: float(f"{weight:.4g}") for feature, weight in _best(_begins(prefix, entries, told))
+        feature: float(f"{weight:.4g}")
+        for feature, weight in _best(_found_by(prefix, entries, summary))
     }
-    said = {"begins": _flat(begins.items()), **_ahead(below, rows)}
-    pieces[prefix] = _piece(prefix, own, said)
-    return replace(told, first=_first(begins))
+    payload = {"begins": _flat(begins.items()), **_next_letters(below, rows)}
+    pieces[prefix] = _piece(prefix, own, payload)
+    return replace(summary, first=_first(begins))
 
 
-def _begins(prefix: str, entries: Sequence[_Entry], told: _Told) -> dict[int, float]:
-    """Return what a prefix leads to where it is typed alone, with weights."""
-    begins = {feature: UNFINISHED * weight for feature, weight in told.best.items()}
+def _found_by(prefix: str, entries: Sequence[_Entry], summary: _Summary) -> dict[int, float]:
+    """Return the features that a prefix finds when it is typed alone, with weights."""
+    begins = {feature: UNFINISHED * weight for feature, weight in summary.best.items()}
     for entry in entries:
-        if not entry.meant and entry.text in (prefix, f"{prefix}s"):
+        if not entry.from_vocabulary and entry.text in (prefix, f"{prefix}s"):
             for feature, weight in entry.pairs:
                 begins[feature] = max(begins.get(feature, 0), weight)
     return begins
@@ -194,33 +200,37 @@ def _first(weights: Mapping[int, float]) -> list[int]:
     return [feature for feature, _ in _best(weights)[:FIRST_SHOWN]]
 
 
-def _ahead(below: Sequence[tuple[str, _Told]], rows: _Rows) -> dict[str, Any]:
-    """Return the first features of each next letter, and the rows of all of them."""
-    letters = {longer[-1]: told.first for longer, told in below if told.first}
+def _next_letters(below: Sequence[tuple[str, _Summary]], rows: _Rows) -> dict[str, Any]:
+    """Return the first features of each next letter, and the rows of these features."""
+    letters = {longer[-1]: summary.first for longer, summary in below if summary.first}
     shown = sorted({feature for first in letters.values() for feature in first} & rows.keys())
     return {"next": letters, "rows": _columns([rows[feature] for feature in shown])}
 
 
-def _piece(prefix: str, entries: Sequence[_Entry], said: Mapping[str, Any]) -> str:
-    meant = _flat_words(entries, meant=True)
-    return script("atlasWords", {"prefix": prefix, "meanings": meant, **said})
+def _piece(prefix: str, entries: Sequence[_Entry], payload: Mapping[str, Any]) -> str:
+    meanings = _flat_words(entries, from_vocabulary=True)
+    return script("atlasWords", {"prefix": prefix, "meanings": meanings, **payload})
 
 
-def _tell(entries: Sequence[_Entry], below: Sequence[_Told]) -> _Told:
+def _summarize(entries: Sequence[_Entry], below: Sequence[_Summary]) -> _Summary:
     best: dict[int, float] = {}
-    words = [entry.pairs for entry in entries if not entry.meant]
-    for pairs in [*words, *(told.best.items() for told in below)]:
+    words = [entry.pairs for entry in entries if not entry.from_vocabulary]
+    for pairs in [*words, *(summary.best.items() for summary in below)]:
         for feature, weight in pairs:
             if weight > best.get(feature, 0):
                 best[feature] = weight
-    single = [entry for entry in entries if entry.meant and entry.text == entry.key]
-    single += [told.shortest for told in below if told.shortest]
+    single = [entry for entry in entries if entry.from_vocabulary and entry.text == entry.key]
+    single += [summary.shortest for summary in below if summary.shortest]
     shortest = min(single, key=lambda entry: (len(entry.text), entry.text), default=None)
-    return _Told(dict(_best(best)), [], shortest)
+    return _Summary(dict(_best(best)), [], shortest)
 
 
-def _flat_words(entries: Iterable[_Entry], *, meant: bool) -> dict[str, list[float]]:
-    return {entry.text: _flat(entry.pairs) for entry in entries if entry.meant == meant}
+def _flat_words(entries: Iterable[_Entry], *, from_vocabulary: bool) -> dict[str, list[float]]:
+    return {
+        entry.text: _flat(entry.pairs)
+        for entry in entries
+        if entry.from_vocabulary == from_vocabulary
+    }
 
 
 def _flat(pairs: Iterable[tuple[int, float]]) -> list[float]:
@@ -228,10 +238,10 @@ def _flat(pairs: Iterable[tuple[int, float]]) -> list[float]:
 
 
 def file_name(prefix: str) -> str:
-    """Return the name of a prefix's file, without ending; table.js does the same.
+    """Return the file name of a prefix, without its suffix; table.js does the same.
 
-    Latin letters and digits stand for themselves, all else for its number: names are safe on any
-    disk and host. That of the empty prefix is "_".
+    Latin letters and digits are kept and all else is written as its code point, so that names are
+    safe on any file system and host. The empty prefix is "_".
     """
     return (
         "_"
@@ -248,18 +258,18 @@ def table_scripts(
     *,
     icons_2x: bool = False,
 ) -> dict[str, str]:
-    """Return the scripts of the table of features shown: address -> text.
+    """Return the scripts with the features' rows: address -> text.
 
-    The first says what there is. A row's place is its place in the order given. Rows come in
-    files by number, with what lists show; the map's places and what browsing sorts by have files
-    of their own, by place: no page waits for what it does not show.
+    The first one lists the others. Rows come in files by feature number, with what lists show. The
+    positions on the map and the columns that browsing sorts by have files of their own, in the
+    order given, so that no page waits for what it does not show.
 
     Args:
-        rows: A record a feature, in the order of the map.
-        prefixes: Those of the scripts of words.
-        regions: (level, name, x, y) of the map's named regions.
-        layout: As site.layout has it.
-        icons_2x: Whether sheets of icons have a second one beside them for dense screens.
+        rows: One record per feature, in the order of the map.
+        prefixes: The prefixes of index_scripts, without the empty one.
+        regions: (level, name, x, y) of the named regions of the map.
+        layout: The setting site.layout.
+        icons_2x: Whether each sheet of icons has a second one, of twice the resolution.
     """
     held: dict[int, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
     for place, row in enumerate(rows):
@@ -288,22 +298,24 @@ def table_scripts(
         links.SPOTS_SCRIPT: script("atlasSpots", spots),
         links.MEASURES_SCRIPT: script("atlasMeasures", measures),
         **{
-            links.rows_script(number): script("atlasRows", _columns(some))
-            for number, some in sorted(held.items())
+            links.rows_script(number): script("atlasRows", _columns(group))
+            for number, group in sorted(held.items())
         },
     }
 
 
-def _columns(some: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, list[Any]]:
-    columns = {key: [row[key] for _, row in some] for key in ("feature", "name", "icon", "density")}
-    return {"place": [place for place, _ in some], **columns}
+def _columns(group: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, list[Any]]:
+    columns = {
+        key: [row[key] for _, row in group] for key in ("feature", "name", "icon", "density")
+    }
+    return {"place": [place for place, _ in group], **columns}
 
 
 def script(receiver: str, value: Any) -> str:
-    """Return a script that hands a value to a function of the page's own script.
+    """Return a script that passes a value to a function of the page's own script.
 
-    All but ASCII is escaped, and so is "<": the text can't end a script or hold a line
-    separator that only some browsers know.
+    Non-ASCII characters and "<" are escaped: the text cannot close a script element, nor hold a
+    line separator (U+2028) that older browsers do not accept in a string.
     """
     data = json.dumps(value, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c")
     return f"{receiver}({data});\n"

@@ -1,4 +1,4 @@
-"""The site stage: the catalog as pages that anyone can read, with and without scripts."""
+"""The site stage: the catalog as static pages, which work with and without scripts."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from atlas.site import links
 from atlas.site.assets import write_assets
 from atlas.site.book import read_book
 from atlas.site.check import check_host, check_site
-from atlas.site.feature_pages import uncollected, write_features
-from atlas.site.hints import write_hints
+from atlas.site.feature_pages import gc_paused, write_features
+from atlas.site.host_files import write_host_files
 from atlas.site.indexes import write_hashes
-from atlas.site.other_pages import write_rest
+from atlas.site.other_pages import write_other_pages
 from atlas.site.output import Output
 from atlas.site.picture_files import write_icons, write_knobs, write_strips, write_thumbnails
 from atlas.site.picture_sheets import icons_style, in_sheets, open_sheets, write_icon_sheets
 from atlas.site.press import open_templates
 
-HASHED = ("top_images", "features", "images")
-"""Tables that choose the pictures whose hashes the site has."""
-ON_ICONS = ("icons", "features", "images")
-"""Tables that choose the pictures in sheets of icons."""
+HASH_TABLES = ("top_images", "features", "images")
+"""Tables that decide which pictures are hashed."""
+ICON_TABLES = ("icons", "features", "images")
+"""Tables that decide what the sheets of icons show."""
 
 
 def run(job: Job) -> None:
     """Write the site and check it.
 
     Raises:
-        SiteError: The finished site breaks one of its own promises.
+        SiteError: The finished site does not pass its check, or exceeds its host's limits.
     """
     import duckdb
 
@@ -43,18 +43,18 @@ def run(job: Job) -> None:
         book = replace(book, icons_2x=len(sheets.icon_sides) > 1)
         env = open_templates(icons_2x=book.icons_2x)
         write_assets(out)
-        job.progress.start("site", total=len(book.live) + len(book.opened), unit="pages")
-        with uncollected():
+        job.progress.start("site", total=len(book.live) + len(book.decomposed), unit="pages")
+        with gc_paused():
             write_features(out, env, db, book, sheets)
-        own = out.make("hashes", _key(job, *HASHED), partial(write_hashes, out, db))
-        whole = digest_json([job.settings.model_dump(mode="json"), dict(job.digests)])
-        out.make("front", whole, partial(write_rest, out, env, db, book, own))
-        write_hints(out, book)
+        lookup = out.make("hashes", _digest(job, *HASH_TABLES), partial(write_hashes, out, db))
+        inputs = digest_json([job.settings.model_dump(mode="json"), dict(job.digests)])
+        out.make("front", inputs, partial(write_other_pages, out, env, db, book, lookup))
+        write_host_files(out, book)
         job.progress.stop()
         write_thumbnails(out, db, book)
         if in_sheets(job):
             icons = partial(write_icon_sheets, db, book, sheets)
-            sheets.now |= out.make("icons", _key(job, *ON_ICONS), icons)
+            sheets.now |= out.make("icons", _digest(job, *ICON_TABLES), icons)
             out.put(links.ICONS_STYLE, icons_style(book))
         else:
             write_icons(out, book)
@@ -62,16 +62,16 @@ def run(job: Job) -> None:
         write_strips(out, book)
         write_knobs(out, book)
     for table in TABLES:
-        held = (catalog / "parquet" / f"{table.name}.parquet").read_bytes()
-        out.put(links.parquet_file(table.name), held)
+        copy = (catalog / "parquet" / f"{table.name}.parquet").read_bytes()
+        out.put(links.parquet_file(table.name), copy)
     checked = check_site(job.out_dir, job.published_dir if out.same_program else None)
     check_host(checked.tally, job.settings.host)
     out.close()
     job.progress.say(f"  {checked.summary()}")
 
 
-def _key(job: Job, *tables: str) -> str:
-    """Return a digest of what decides pictures, and of the rows that choose them."""
+def _digest(job: Job, *tables: str) -> str:
+    """Return a digest of what pictures are made from, and of the tables that choose them."""
     paths = [job.inputs["catalog"] / "parquet" / f"{name}.parquet" for name in tables]
     inputs = [job.digests.get(name) for name in ("embed", "icons")]
     settings = job.settings.model_dump(mode="json")

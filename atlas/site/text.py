@@ -1,4 +1,4 @@
-"""Text and numbers as pages show them: captions cleaned, figures rounded, shares in percent."""
+"""Text and numbers as pages show them: clean captions, rounded figures, percentages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ LONGEST_CAPTION = 300
 
 
 def clean(text: str) -> str:
-    """Return text for a page: one line, no control or direction-changing characters."""
-    if not (text.isascii() and text.isprintable()):  # most captions are, and need no look at each
+    """Return text for a page: one short line without control or bidirectional-override characters."""
+    if not (text.isascii() and text.isprintable()):  # the fast path: most captions are
         kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
         text = "".join(
             c for c in kept if not ("\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069")
@@ -21,7 +21,7 @@ def clean(text: str) -> str:
 
 def figure(value: float) -> str:
     """Return a number with three significant digits, and thousands with commas."""
-    if 1 <= value < 10:  # by far the most, and there are a hundred on a page
+    if 1 <= value < 10:  # the fast path: most figures, a hundred a page
         return f"{value:.2f}"
     if value == 0:
         return "0"
@@ -39,12 +39,12 @@ def percent(share: float) -> str:
 
 
 def share_of(part: float, whole: float) -> int:
-    """Return how long a bar is, in fiftieths, at least one where there is something."""
+    """Return the length of a bar in fiftieths, at least 1 for anything above 0."""
     return max(1, round(50 * part / whole)) if whole > 0 and part > 0 else 0
 
 
 def metric_value(value: float, unit: str) -> str:
-    """Return a figure of the report: shares and cosines with three decimals, counts whole."""
+    """Return a metric as text: shares, cosines and AUROC with three decimals, counts whole."""
     if unit in ("share", "cosine", "AUROC"):
         return f"{value:.3f}"
     return f"{value:,.0f}" if value == round(value) else figure(value)

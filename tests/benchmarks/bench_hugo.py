@@ -27,7 +27,7 @@ from atlas.settings.site import SiteSettings
 from atlas.site import links
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter
-from atlas.site.feature_pages import neighbors_in, uncollected
+from atlas.site.feature_pages import adjacent_in, gc_paused
 from atlas.site.pages.feature import feature_view, frame_view
 from atlas.site.pages.parts import Link
 from atlas.site.press import Press, open_templates
@@ -42,7 +42,7 @@ def views(db: duckdb.DuckDBPyConnection) -> Any:
     """Yield the book, then the views of all live features, some at a time."""
     book = read_book(db, SETTINGS)
     yield book
-    turns = neighbors_in(list(book.live))
+    turns = adjacent_in(list(book.live))
     for first in range(0, book.n_features, FEATURES_AT_ONCE):
         chapter = read_chapter(db, first, first + FEATURES_AT_ONCE)
         yield [
@@ -56,7 +56,7 @@ def views(db: duckdb.DuckDBPyConnection) -> Any:
 
 def write_pages(database: Path, out_dir: Path) -> None:
     """Write every live feature's page, as the site stage does."""
-    with duckdb.connect(str(database), read_only=True) as db, uncollected():
+    with duckdb.connect(str(database), read_only=True) as db, gc_paused():
         some = views(db)
         press = Press(open_templates(), frame_view(next(some)))
         for chapter in some:

@@ -489,7 +489,7 @@ def test_a_scan_whose_sample_differs_from_float64_fails_and_leaves_nothing(
     tmp_path, planted_inputs, monkeypatch, wrong
 ):
     sae, embed = planted_inputs
-    real = scan.Encoder.fire_prepared
+    real = Encoder.fire_prepared
 
     def spoil(encoder, inputs):
         found = real(encoder, inputs)

@@ -1,9 +1,7 @@
 """The site in a real browser, from the disk: both themes, wide and narrow, with and without scripts."""
 
 import math
-import os
 import re
-import shutil
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +10,7 @@ from threading import Thread
 import duckdb
 import numpy as np
 import pytest
+from chromium import PATH
 from PIL import Image
 from screenshots import README_PX, shoot_for_readme
 
@@ -26,10 +25,6 @@ from atlas.site.text import clean
 from atlas.study.meanings import read_lists
 
 ROOT = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATH = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-if PATH is None and os.environ.get("BROWSER") == "required":
-    pytest.fail("no Chromium, and BROWSER=required; on Debian: apt install chromium", pytrace=False)
 
 pytestmark = [
     pytest.mark.browser,
@@ -49,26 +44,6 @@ ONE_OF_EACH = (
     "dead.html",
     "404.html",
 )
-
-
-@pytest.fixture(scope="module")
-def site(planted_atlas):
-    return planted_atlas / "site"
-
-
-@pytest.fixture(scope="module")
-def drawn_site(drawn_atlas):
-    return drawn_atlas / "build" / "site"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=PATH, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from atlas.inputs.picture import difference_hash
-from atlas.site.lookalikes import NEAR_BITS, distances, hash_webp, judge, picture_table
+from atlas.site.lookalikes import NEAR_BITS, distances, hash_webp, measure_accuracy, picture_table
 
 
 def webp_of(levels):
@@ -34,7 +34,7 @@ def test_distances_count_bits():
 def test_copies_are_found_and_nothing_else_is():
     webps = [webp_of(noise(seed)) for seed in range(40)]
     hashes = np.array([hash_webp(webp) for webp in webps], np.uint64)
-    found = judge(webps[:20], hashes, range(20))
+    found = measure_accuracy(webps[:20], hashes, range(20))
     assert found.found >= 0.95
     assert found.mistaken == 0
     assert found.n == 20
@@ -45,7 +45,7 @@ def test_a_picture_with_a_near_twin_is_mistaken_and_one_with_an_equal_one_is_not
     bits = hash_webp(webp)
     near, far = bits ^ (2**NEAR_BITS - 1), bits ^ (2 ** (NEAR_BITS + 1) - 1)
     for other, share in ((near, 1.0), (far, 0.0), (bits, 0.0)):
-        assert judge([webp], np.array([bits, other], np.uint64), [0]).mistaken == share
+        assert measure_accuracy([webp], np.array([bits, other], np.uint64), [0]).mistaken == share
 
 
 def test_the_page_gets_differences_and_eight_bytes_a_picture():

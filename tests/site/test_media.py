@@ -10,9 +10,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from chromium import PATH
 from planted import make_job
-from test_browser import PATH
-from test_layouts import inputs_of, names_of
+from site_fixture import inputs_of, names_of
 
 from atlas.base.errors import ConfigError, SiteError
 from atlas.prepare.site_size import site_tally
@@ -20,8 +20,9 @@ from atlas.prepare.sizes import Size
 from atlas.settings.load import load_config
 from atlas.settings.site import SiteSettings
 from atlas.site import links, site
-from atlas.site.check import check_host, check_site, media_of, policy_of
-from atlas.site.serve import _Quiet
+from atlas.site.check import check_host, check_site, media_of
+from atlas.site.page_check import policy_of
+from atlas.site.serve import SiteHandler
 
 ELSEWHERE = "https://pictures.example:8443/my/atlas-1"
 JOINED = {"pictures": "sheets"}
@@ -167,7 +168,7 @@ def fetch(url):
 
 def test_the_server_shows_the_pictures_that_lie_here(pair, shelf):
     site_dir = pair[1]
-    base = shelf.show(site_dir, _Quiet, media=media_of(site_dir))
+    base = shelf.show(site_dir, SiteHandler, media=media_of(site_dir))
     text = fetch(f"{base}/").decode()
     assert ELSEWHERE not in text
     pictures = re.findall(r'src="(/media/[^"]+)"', text)

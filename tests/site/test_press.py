@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 from planted import HOSTILE
 
 from atlas.settings.paths import template_root
-from atlas.site.check import POLICY
+from atlas.site.page_check import POLICY
 from atlas.site.press import BLANK, escape_all, fill, open_templates, pattern, render, set_apart
 
 TEMPLATES = sorted(template_root().glob("*.html.jinja"))

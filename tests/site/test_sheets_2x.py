@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from chromium import PATH
 from PIL import Image
 from planted import make_job
-from test_browser import PATH
-from test_layouts import inputs_of, names_of
+from site_fixture import inputs_of, names_of
 
 from atlas.base.errors import SiteError
 from atlas.base.files import digest_file
@@ -257,16 +257,6 @@ def test_a_second_build_writes_nothing_and_a_changed_picture_its_sheets(
 
 
 SHOWN = ("index.html", "feature", "browse.html", "browse.html#order=density", "search.html?q=shape", "map.html#f{}", "families.html")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=PATH, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 def sheets_asked(browser, made, path, scale, **options):

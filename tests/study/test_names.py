@@ -160,7 +160,7 @@ def test_contact_sheets_show_three_rows_and_nothing_sensitive(made, tmp_path, ca
 def test_names_wants_one_of_its_options(made, capsys):
     assert run(["names", "--atlas", str(made[0] / "build")]) == 1
     assert capsys.readouterr().err == (
-        "atlas: names needs --from FILE or --contact-sheets DIR, one of them\n"
+        "atlas: names needs either --from FILE or --contact-sheets DIR\n"
     )
 
 

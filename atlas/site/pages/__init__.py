@@ -1,4 +1,4 @@
-"""What each kind of page shows, a module a kind: rows of the catalog as strings, numbers and links.
+"""What each kind of page shows, one module per kind: rows as strings, numbers and links.
 
-These modules write no file and no markup; `press.py` turns what they return into HTML.
+These modules write no files and no markup; `press.py` renders the views that they return.
 """

@@ -1,4 +1,4 @@
-"""The wall of all features, in the order of the map."""
+"""The pages that show all features, in the order of the map."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from atlas.site import links
 from atlas.site.book import Book
-from atlas.site.pages.parts import common, feature_link, paged
+from atlas.site.pages.parts import common, feature_link, split_pages
 from atlas.site.text import percent
 
 FEATURES_A_PAGE = 400
 
 
 def browse_views(book: Book) -> list[dict[str, Any]]:
-    """Return the pages of the wall of all features, in the order of the map."""
+    """Return what each page of the list of all features shows."""
     return [
         {
             **common(book, links.browse_page(n), title, "browse"),
@@ -24,6 +24,6 @@ def browse_views(book: Book) -> list[dict[str, Any]]:
             "withheld": f"{sum(row.sensitive for row in book.live.values()):,}",
             "shown": f"{len(book.order):,}",
         }
-        for n, last, some in paged(book.order, FEATURES_A_PAGE)
+        for n, last, some in split_pages(book.order, FEATURES_A_PAGE)
         for title in [f"Browse, page {n} of {last}" if last > 1 else "Browse"]
     ]

@@ -1,4 +1,4 @@
-"""The pages of recurring concepts, and their list."""
+"""The pages of recurring concepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Recurring(NamedTuple):
-    """A recurring concept where another page points to it."""
+    """A link to a recurring concept."""
 
     recurring: int
     name: str
@@ -25,13 +25,13 @@ class Recurring(NamedTuple):
 
 
 def recurring_link(book: Book, recurring: int, value: str) -> Recurring:
-    """Return a recurring concept as other pages point to it."""
+    """Return a link to a recurring concept."""
     name, thumb = book.recurring.get(recurring, ("", ""))
     return Recurring(recurring, name, value, thumb, links.concept_page(recurring))
 
 
 def concepts_view(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
-    """Return the list of all recurring concepts, that of most images first."""
+    """Return what the list of recurring concepts shows."""
     rows = db.execute(
         "SELECT recurring, n_images FROM recurring_concepts ORDER BY recurring"
     ).fetchall()
@@ -43,7 +43,7 @@ def concepts_view(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
 
 
 def concept_views(db: DuckDBPyConnection, book: Book) -> Iterator[dict[str, Any]]:
-    """Yield what the page of each recurring concept shows."""
+    """Yield what the page of each recurring concept shows, in their order."""
     total = int(book.facts["n_images"])
     for k, n_images, share in db.execute(
         "SELECT recurring, n_images, mass_share FROM recurring_concepts ORDER BY recurring"

@@ -1,4 +1,4 @@
-"""The page of the tables, with queries to copy."""
+"""The page of the catalog's tables, with example queries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUERIES = (
         "SELECT image, feature, activation / mass AS share FROM decompositions JOIN images USING (image) WHERE rank = 0 ORDER BY share DESC, image LIMIT 10",
     ),
 )
-"""(question, SQL) that the data page offers, for the catalog or its Parquet files."""
+"""(question, SQL); run on the catalog or its Parquet files."""
 
 
 def data_view(book: Book) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a feature's page says of its name: the labels, how far to trust them, the near misses."""
+"""What a feature's page shows about its name: labels, reliability, near misses."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from atlas.study.naming import FEWEST_FIRINGS
 
 
 def label_records(chapter: Chapter, feature: int) -> list[dict[str, Any]]:
-    """Return a feature's labels, columns by name."""
+    """Return the labels of a feature, as dictionaries by column."""
     columns = LABEL_COLUMNS.split(", ")
     rows = chapter.labels.get(feature, [])
     return [dict(zip(columns, row[1:], strict=True)) for row in rows]
 
 
 def reliability(book: Book, chapter: Chapter, feature: int) -> str:
-    """Return in a sentence or two how far a feature's name is to be trusted."""
+    """Return one or two sentences on how reliable the name of a feature is."""
     labels = label_records(chapter, feature)
     if not labels:
         return _why_nameless(book, book.live[feature])
     first = labels[0]
     if first["source"] == "captions":
         return f"The name covers {percent(first['score'])} of its strongest pictures by activation, {percent(first['null_score'])} of all pictures."
-    words = ""
+    author = ""
     if first["source"] == "imported":
         own = [label for label in labels if label["source"] == "imported"]
-        graded, words = own[0], f"Named by {clean(first['author']) or 'an unknown author'}. "
+        graded, author = own[0], f"Named by {clean(first['author']) or 'an unknown author'}. "
     else:
         graded = labels[-1]
     if graded["auroc"] is None:
-        return f"{words}How well the name holds could not be measured."
+        return f"{author}How well the name holds could not be measured."
     what = "the words together pick" if graded is not first else "the name picks"
     low, high = (round(100 * graded[end]) for end in ("auroc_low", "auroc_high"))
     return (
-        f"{words}Shown a picture on which it fires and one on which it does not, {what} the right one "
+        f"{author}Shown a picture on which it fires and one on which it does not, {what} the right one "
         f"{round(100 * graded['auroc'])} times in 100 (95 %: {low} to {high}; chance 50), on pictures that did not choose the name."
     )
 
 
 def names_were_looked_for(book: Book) -> bool:
-    """Return whether a feature without a name was given none, rather than not looked at."""
+    """Return whether the build named features; else a missing name has no meaning."""
     return any(metric.name == "names_share" for metric in book.metrics)
 
 
 def _why_nameless(book: Book, row: FeatureRow) -> str:
-    """Return why a feature has no name, where names were looked for."""
+    """Return why a feature has no name; empty if the build named none."""
     if not names_were_looked_for(book):
         return ""
     if row.count < FEWEST_FIRINGS:
@@ -57,23 +57,23 @@ def _why_nameless(book: Book, row: FeatureRow) -> str:
 
 
 def near_pictures(book: Book, chapter: Chapter, feature: int) -> list[Picture]:
-    """Return the near misses shown, each with how alike it is, how far from firing, and the verdict."""
+    """Return the near misses shown, with similarity, pre-activation and verdict."""
     known = {row[1]: row[2:] for row in chapter.misses.get(feature, [])}
     shown = []
     for row in chapter.near.get(feature, []):
         pre, verdict, sibling = known[row[1]]
-        said = f"{figure(row[2])}, {figure(pre)}".replace("-", "\u2212")
+        value = f"{figure(row[2])}, {figure(pre)}".replace("-", "\u2212")
         if verdict in ("missed", "absorption suspect"):
-            said += "; name holds"
+            value += "; name holds"
         if sibling is not None:
-            said += f", {sibling:,} fires"
+            value += f", {sibling:,} fires"
         if not row[4]:
-            shown.append(picture(row[1], said, row[3], book))
+            shown.append(picture(row[1], value, row[3], book))
     return shown
 
 
 def near_line(chapter: Chapter, feature: int) -> str:
-    """Return in a sentence what the near misses say of a feature's name."""
+    """Return a sentence on what the near misses mean for a feature's name."""
     verdicts = [row[3] for row in chapter.misses.get(feature, []) if row[3] is not None]
     if not verdicts:
         return ""

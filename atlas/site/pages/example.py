@@ -1,8 +1,7 @@
-"""The concepts of an example image, coarse and fine, with their knobs and transfers where they are drawn."""
+"""The concepts of an example image, coarse and fine, with their knobs and transfers."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.pages.parts import Link, Picture, feature_link, picture
+from atlas.site.queries import read_groups
 from atlas.site.text import figure, percent, share_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ ELSEWHERE_SHOWN = 4
 
 
 class Concept(NamedTuple):
-    """One concept of an example."""
+    """A concept of an example image."""
 
     names: list[Link]
     """Its strongest features."""
@@ -32,16 +32,16 @@ class Concept(NamedTuple):
     """Its share of the mass, in fiftieths."""
     stability: str
     icon: str
-    """Its own where one is drawn, else that of its strongest feature; empty if withheld."""
+    """Its own if it was rendered, else that of its strongest feature; empty if withheld."""
     drawn: bool
     recurring: str
-    """Page of the recurring concept that it is near; empty where none."""
+    """Page of the recurring concept that it is near; may be empty."""
     elsewhere: list[Picture]
-    """Pictures with the concepts that point most like it."""
+    """Images with the most similar concepts."""
 
 
 class Branch(NamedTuple):
-    """A coarse concept, and the fine ones that hold most of their mass in common with it."""
+    """A coarse concept, and the fine ones whose largest share of mass lies in it."""
 
     coarse: Concept
     fine: list[tuple[Concept, str]]
@@ -49,7 +49,7 @@ class Branch(NamedTuple):
 
 
 class Knob(NamedTuple):
-    """The image with one coarse concept turned down and up."""
+    """The image rendered with one coarse concept at several gains."""
 
     concept: int
     thumb: str
@@ -60,11 +60,11 @@ class Knob(NamedTuple):
     """That share in fiftieths."""
     icon: str
     steps: list[tuple[str, str]]
-    """(gain, the concept's mass on that picture), from off to double."""
+    """(gain, mass of the concept on that picture), gains ascending."""
 
 
 class Transfer(NamedTuple):
-    """An example with a concept of another one."""
+    """An example image rendered with a concept of another one."""
 
     source: Picture
     names: list[Link]
@@ -75,7 +75,7 @@ class Transfer(NamedTuple):
 
 
 def read_example(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]:
-    """Return the concepts of an example, coarse and fine, with their knobs where they are drawn."""
+    """Return what the page of an image shows of its concepts."""
     coarse, fine = (_concepts(db, book, image, tau) for tau in ("coarse", "fine"))
     shared = db.execute(
         """SELECT f.concept, c.concept, sum(f.activation) AS common FROM concept_features f
@@ -123,7 +123,7 @@ def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[
                 icon,
                 drawn,
                 page,
-                elsewhere[concept],
+                elsewhere.get(concept, []),
             )
         )
     return found
@@ -132,29 +132,34 @@ def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[
 def _elsewhere(
     db: DuckDBPyConnection, book: Book, image: int, tau: str
 ) -> dict[int, list[Picture]]:
-    """Return the nearest concepts in other images, by concept."""
-    found: dict[int, list[Picture]] = defaultdict(list)
-    for concept, other, cosine, caption in db.execute(
+    """Return the images of the nearest concepts in other images, by concept."""
+    nearest = read_groups(
+        db,
         """SELECT n.concept, n.other_image, n.cosine, i.caption FROM concept_neighbors n
            JOIN images i ON i.image = n.other_image
            WHERE n.image = ? AND n.tau = ? AND NOT i.sensitive ORDER BY n.concept, n.rank""",
         [image, tau],
-    ).fetchall():
-        if len(found[concept]) < ELSEWHERE_SHOWN:
-            found[concept].append(picture(other, f"{cosine:.2f}", caption, book))
-    return found
+    )
+    return {
+        concept: [
+            picture(other, f"{cosine:.2f}", caption, book)
+            for other, cosine, caption in rows[:ELSEWHERE_SHOWN]
+        ]
+        for concept, rows in nearest.items()
+    }
 
 
 def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> list[Knob]:
-    turned: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for concept, gain, mass in db.execute(
-        "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain", [image]
-    ).fetchall():
-        turned[concept].append((f"{gain:g}", figure(mass)))
+    """Return a knob for each coarse concept that was rendered at several gains."""
+    query = "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain"
+    steps = {
+        concept: [(f"{gain:g}", figure(mass)) for gain, mass in rows]
+        for concept, rows in read_groups(db, query, [image]).items()
+    }
     return [
-        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.bar, c.icon, turned[n])
+        Knob(n, links.knob(image, n), c.names, c.more, c.share, c.bar, c.icon, steps[n])
         for n, c in enumerate(coarse)
-        if n in turned
+        if n in steps
     ]
 
 

@@ -1,4 +1,4 @@
-"""The pages of families: clusters at three levels, and the names of the map's regions."""
+"""The pages of families, which are clusters of features at three levels."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SHOWN_OF_EACH = 8
-"""Members of a cluster where only some are shown: those nearest to its middle."""
+"""Members shown of a cluster in the overview: those nearest to its center."""
 LONGEST_REGION = 26
-"""Characters of a name that the map has room for."""
+"""Characters; longer names do not fit on the map."""
 
 
 class Cluster(NamedTuple):
-    """One cluster, ready for a page."""
+    """A cluster as pages show it."""
 
     level: int
     number: int
-    """In its level, from 0."""
+    """Index in its level."""
     parent: int | None
     name: str
     named: bool
-    """Whether the name is a word that its members share, and not just a number."""
+    """Whether the name is a label that members share, not just a number."""
     evidence: str
-    """What speaks for the name, beside its null."""
+    """How many members have that label, beside how many features do."""
     size: str
     members: list[Link]
-    """Those that may be shown, nearest to the middle first."""
+    """Those that may be shown, nearest to the center first."""
     page: str
-    """Empty but for the middle level."""
+    """Empty except at the middle level."""
 
 
 def read_clusters(book: Book, db: DuckDBPyConnection) -> list[list[Cluster]]:
@@ -69,7 +69,7 @@ def read_clusters(book: Book, db: DuckDBPyConnection) -> list[list[Cluster]]:
 
 
 def views(book: Book, db: DuckDBPyConnection) -> list[tuple[str, dict[str, Any]]]:
-    """Return (template, view) of the page of all families, and of each cluster of the middle level."""
+    """Return (template, view) of the overview and of the page of each cluster of the middle level."""
     coarse, middle, fine = read_clusters(book, db)
     figures = [m for m in book.metrics if m.name == "nearest_in_cluster_level_1" and m.null_value]
     front = {
@@ -98,7 +98,7 @@ def views(book: Book, db: DuckDBPyConnection) -> list[tuple[str, dict[str, Any]]
 
 
 def regions(db: DuckDBPyConnection) -> list[tuple[int, str, float, float]]:
-    """Return (level, name, x, y) of the clusters that the map names, coarse and large ones first."""
+    """Return (level, name, x, y) of the regions named on the map, coarse and large clusters first."""
     rows = db.execute(
         """SELECT level, label, map_x, map_y FROM clusters
            WHERE label <> '' ORDER BY level, features DESC, cluster"""

@@ -1,4 +1,4 @@
-"""The page of a feature, and the frame of a page that holds a group of them."""
+"""The page of a feature, or of a group of features."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from atlas.site.text import clean, figure, percent
 
 EXAMPLES_SHOWN = 6
 FILM_SHOWN = 10
-"""One picture of each tenth of firings."""
+"""One image of each tenth of firings."""
 PICTURES_A_ROW = TOP_SHOWN + FILM_SHOWN + NEAR_SHOWN
-"""Of a sheet of thumbnails: a row is a feature; site.css knows where each list begins."""
+"""Columns of a sheet of thumbnails, a feature a row; site.css repeats where each list begins."""
 
 
 def row_of_images(book: Book, chapter: Chapter, feature: int) -> list[int | None]:
-    """Return the images that a feature's page shows small, each where its sheet has it.
+    """Return the row of a feature in its sheet of thumbnails.
 
     Returns:
-        As many as a row of a sheet holds; None where there is no more to show.
+        PICTURES_A_ROW images; None for an empty cell.
     """
     if book.live[feature].sensitive:
         return [None] * PICTURES_A_ROW
@@ -42,17 +42,17 @@ def feature_view(
     book: Book,
     chapter: Chapter,
     feature: int,
-    turn: tuple[int | None, int | None],
+    adjacent: tuple[int | None, int | None],
     sheet: str = "",
 ) -> dict[str, Any]:
     """Return what a feature's page shows.
 
     Args:
         book: The atlas.
-        chapter: Rows of this feature and its like.
-        feature: A live one.
-        turn: The live features before and after it; None at the ends.
-        sheet: Address of the sheet of its small pictures; empty where each is a file.
+        chapter: Rows of this feature, among others.
+        feature: A live feature.
+        adjacent: The live features before and after it; None at the ends.
+        sheet: Address of its sheet of thumbnails; empty if each is a file.
     """
     row = book.live[feature]
     number = f"{feature:,}"
@@ -108,7 +108,7 @@ def feature_view(
         "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
         **{
             way: "" if other is None else links.feature_page(other, book.layout)
-            for way, other in zip(("before", "after"), turn, strict=True)
+            for way, other in zip(("before", "after"), adjacent, strict=True)
         },
         "details": [
             ("mean where it fires", figure(row.mean)),
@@ -126,17 +126,17 @@ def feature_view(
 
 
 def frame_view(book: Book) -> dict[str, Any]:
-    """Return what the frame of every feature's page shows."""
+    """Return what the frame around every feature's page shows."""
     return common(book, links.any_feature_page(book.layout), "")
 
 
 CHILDREN_SHOWN = 12
 TEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": " ", "~": " ", "^": " "})
-"""Marks that mean something to LaTeX."""
+"""Characters that LaTeX interprets; some cannot be escaped in text and become spaces."""
 
 
 def bibtex(book: Book, feature: int, name: str) -> str:
-    """Return the entry by which a feature is cited; without a year, for an atlas has no clock."""
+    """Return the BibTeX entry of a feature; without a year, as builds do not depend on the date."""
     key = f"{book.facts['id']}/f{feature}"
     title = f"Feature {feature}{f': {name}' if name else ''}".translate(TEX)
     return (
@@ -148,7 +148,12 @@ def bibtex(book: Book, feature: int, name: str) -> str:
 
 
 def group_view(book: Book, features: Sequence[int]) -> dict[str, Any]:
-    """Return the frame of a page that shows features of one group, all of them live."""
+    """Return what the frame of a group's page shows.
+
+    Args:
+        book: The atlas.
+        features: The live features of one group.
+    """
     group = features[0] // links.FEATURES_A_GROUP
     ends = [f"{number:,}" for number in (features[0], features[-1])]
     title = f"Features {ends[0]} to {ends[1]}" if len(features) > 1 else f"Feature {ends[0]}"
@@ -156,7 +161,7 @@ def group_view(book: Book, features: Sequence[int]) -> dict[str, Any]:
 
 
 def family_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
-    """Return a feature's relatives by kind, and the clusters that it is in, coarsest first."""
+    """Return the relatives of a feature by kind, and its clusters, coarsest first."""
     of_kind: dict[str, list[Link]] = defaultdict(list)
     for _, kind, other, cosine, share, back in chapter.relatives.get(feature, []):
         value = f"{percent(share)}, back {percent(back)}" if kind == "parent" else f"{cosine:.2f}"
@@ -183,7 +188,15 @@ def family_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
 
 
 def cluster_link(level: int, cluster: int, middle: int | None) -> str:
-    """Return where a cluster is shown: a section of all families, a page, a section of that page."""
+    """Return where a cluster is shown.
+
+    Level 0 is a section of the overview, level 1 a page, level 2 a section of that page.
+
+    Args:
+        level: Of the cluster.
+        cluster: Its number in that level.
+        middle: Cluster of level 1 that contains it, if known.
+    """
     if level == 0:
         return f"{links.FAMILIES}#c{cluster}"
     page = links.family_page(middle if middle is not None else cluster)

@@ -1,4 +1,4 @@
-"""The chart of a feature's activations, drawn as one path."""
+"""The histogram of a feature's activations, drawn as one SVG path."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, NamedTuple
 from atlas.base.tables import BINS_AN_OCTAVE, LOWEST_OCTAVE
 
 BAR_ROOM, CHART_HEIGHT = 10, 48
-"""Of a chart of activations, in its own units; site.css gives bars their width."""
+"""In units of the chart; site.css sets the width of a bar."""
 BINS_SHOWN, FEWEST_BINS = 40, 12
-"""The strongest ten octaves; what is weaker shares the first bar."""
+"""Ten octaves at most, the strongest; weaker activations share the first bar."""
 
 
 class Bars(NamedTuple):
-    """A chart of a feature's activations, one path: forty elements are 3 kB on every page."""
+    """A histogram as one path: forty elements would take 3 kB on every page."""
 
     width: str
     path: str
-    """Bars from weak to strong, each a line as wide as site.css makes it."""
+    """A vertical line per bar, from weak to strong."""
     counts: str
-    """Of the images in each bin, with commas between; empty where there are none."""
+    """Number of images in each bin, separated by commas; empty if zero."""
     quarter: str
-    """Where the first bin begins, in quarters of an octave above 1; site.js tells all edges by it."""
+    """Lower edge of the first bin, in quarter octaves above 1; site.js derives all edges from it."""
 
 
 def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> Bars:
-    """Return the bars of a feature's activations, a quarter octave each.
+    """Return the histogram of a feature's activations, a quarter octave a bar.
 
     Args:
         rows: (feature, low, high, count, bin), from weak to strong.
@@ -37,7 +37,7 @@ def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> Bars:
     first = max(rows[0][4], last - BINS_SHOWN + 1)
     weaker = [row for row in rows if row[4] <= first]
     shown = [row for row in rows if row[4] > first]
-    if weaker:  # a few stray weak firings would else squeeze the rest
+    if weaker:  # else a few weak firings would squeeze all other bars
         shown.insert(0, (0, weaker[0][1], weaker[-1][2], sum(row[3] for row in weaker), first))
     counts = {bin - first: count for *_, count, bin in shown}
     scale = CHART_HEIGHT / max(counts.values())

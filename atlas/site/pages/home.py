@@ -1,4 +1,4 @@
-"""The home page: its wall of icons and the report in one line."""
+"""The home page, except for its sections."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import numpy as np
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.pages.parts import common, feature_link
-from atlas.site.pages.report import PUBLISHED
+from atlas.site.pages.report import PUBLISHED_SAE
 from atlas.site.text import metric_value, percent
 from atlas.study.map import wall
 
 WALL_COLUMNS, WALL_ROWS = 14, 7
 
 
-def home_view(book: Book, rooms: Mapping[str, Any]) -> dict[str, Any]:
+def home_view(book: Book, sections: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the home page shows.
 
     Args:
         book: The atlas.
-        rooms: What home_rooms.find_rooms chose.
+        sections: What home_sections.choose_sections returns.
     """
     return {
         **common(book, links.HOME, book.facts["title"]),
         "wall": [feature_link(f, percent(book.live[f].density), book) for f in home_wall(book)],
         "line": home_line(book),
-        **rooms,
+        **sections,
     }
 
 
 def home_wall(book: Book) -> list[int]:
-    """Return the features of the home page's wall: of each part of the map the best named one."""
+    """Return the features of the home page's wall: the best-named one of each part of the map."""
     shown = [f for f in book.order if f in book.icons]
     if not shown:
         return []
@@ -51,15 +51,15 @@ def home_wall(book: Book) -> list[int]:
 
 
 class Headline(NamedTuple):
-    """A figure of the report on the home page."""
+    """A metric on the home page."""
 
     value: str
     words: str
     null: str
-    """What its baseline is and gives; may be empty."""
+    """Its baseline with the value; may be empty."""
     n: str
     published: str
-    """Of the published SAE, not reproduced; may be empty."""
+    """Value of the published SAE, not reproduced here; may be empty."""
     command: str
 
 
@@ -76,7 +76,7 @@ HEADLINES = (
 
 
 def home_line(book: Book) -> list[Headline]:
-    """Return the report in one line, with what stands behind each figure."""
+    """Return the headline metrics, each with its baseline, n and command."""
     found = {metric.name: metric for metric in book.metrics}
     line = []
     for name, words in HEADLINES:
@@ -85,10 +85,10 @@ def home_line(book: Book) -> list[Headline]:
         metric = found[name]
         shown = percent if metric.unit == "share" else _of_unit(metric.unit)
         null = "" if metric.null_value is None else f"{metric.null_name} {shown(metric.null_value)}"
-        said = f"alive of {book.n_features:,} features" if name == "alive" else words
-        published = PUBLISHED.get(name.removesuffix("_heldout"), "")
+        meaning = f"alive of {book.n_features:,} features" if name == "alive" else words
+        published = PUBLISHED_SAE.get(name.removesuffix("_heldout"), "")
         line.append(
-            Headline(shown(metric.value), said, null, f"{metric.n:,}", published, metric.command)
+            Headline(shown(metric.value), meaning, null, f"{metric.n:,}", published, metric.command)
         )
     return line
 

@@ -1,4 +1,4 @@
-"""What a feature's page says of its icon: the round trip, the strip of strengths, the where-maps."""
+"""What a feature's page shows of its icon: round trip, strip of strengths, where-maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atlas.site.text import clean, figure, percent
 
 
 def stand_in_of(book: Book, chapter: Chapter, feature: int) -> Picture | None:
-    """Return the picture that stands for a feature, or nothing where there is none to show."""
+    """Return the image that stands in for the icon of a feature; None if there is none to show."""
     rows = chapter.icon.get(feature, [])
     if not rows or feature not in book.icons:
         return None
@@ -21,7 +21,7 @@ def stand_in_of(book: Book, chapter: Chapter, feature: int) -> Picture | None:
 
 
 def round_trip_record(chapter: Chapter, feature: int) -> dict[str, Any] | None:
-    """Return the round trip of a rendered icon, columns by name; nothing where none was rendered."""
+    """Return the round trip of a rendered icon by column; None if none was rendered."""
     rows = chapter.trip.get(feature)
     return dict(zip(TRIP_COLUMNS.split(", "), rows[0][1:], strict=True)) if rows else None
 
@@ -30,7 +30,7 @@ STRIP_WIDTH, STRIP_HEIGHT = 280, 56
 
 
 def strip_view(chapter: Chapter, feature: int) -> dict[str, Any] | None:
-    """Return the strengths of a feature's strip, what each activates, and the curve of both."""
+    """Return the strip of a feature: strengths, activations, and the points of their curve."""
     rows = chapter.strip.get(feature, [])
     if not rows:
         return None
@@ -47,28 +47,28 @@ def strip_view(chapter: Chapter, feature: int) -> dict[str, Any] | None:
 
 
 class WhereMap(NamedTuple):
-    """A top image, veiled where it matters little."""
+    """A top image, covered where it matters little for the feature."""
 
     thumb: str
     caption: str
     veils: list[tuple[str, str]]
-    """(opacity, outline of the cells in a square of 8 by 8), from light to dense."""
+    """(opacity, SVG path of the cells covered, in a grid of 8 by 8), opacity ascending."""
     lost: str
     null: str
-    """Empty where no other feature fires."""
+    """The same for other features; empty where none fires."""
 
 
 MAP_CELLS = 8
 VEILS = 4
-"""Steps of a veil; its densest hides four fifths of a picture."""
+"""Steps of opacity up to 0.8."""
 
 
 def where_maps(chapter: Chapter, feature: int) -> list[WhereMap]:
-    """Return the maps of where a feature looks; none of a sensitive image.
+    """Return the maps of where a feature looks; none for a sensitive image.
 
     Args:
-        chapter: Its rows.
-        feature: Of a sample that has maps.
+        chapter: Rows of the feature, among others.
+        feature: A live feature; only a sample has maps.
     """
     return [
         WhereMap(
@@ -84,7 +84,11 @@ def where_maps(chapter: Chapter, feature: int) -> list[WhereMap]:
 
 
 def veils(lost: Sequence[float]) -> list[tuple[str, str]]:
-    """Return what covers a map's cells, the denser the less is lost there: (opacity, outline)."""
+    """Return (opacity, SVG path) of a map's cells; the less activation is lost there, the more opaque.
+
+    Args:
+        lost: Of each cell of the 8 by 8 grid, row by row, what the feature loses if it is covered.
+    """
     most = max(max(lost), 1e-9)
     steps = [VEILS - min(VEILS, max(0, round(VEILS * value / most))) for value in lost]
     return [
@@ -102,7 +106,7 @@ def veils(lost: Sequence[float]) -> list[tuple[str, str]]:
 
 
 def effects_view(book: Book, chapter: Chapter, feature: int) -> list[Link]:
-    """Return the other features that changed in a feature's icon, by how much."""
+    """Return the other features that changed on a feature's icon, with before and after."""
     return [
         feature_link(other, f"{figure(before)} → {figure(after)}", book)
         for _, other, after, before in chapter.effects.get(feature, [])
@@ -110,7 +114,7 @@ def effects_view(book: Book, chapter: Chapter, feature: int) -> list[Link]:
 
 
 def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] | None:
-    """Return what the page says of a rendered icon, or nothing where there is none."""
+    """Return what the page shows of a rendered icon; None if none was rendered."""
     trip = round_trip_record(chapter, feature)
     if trip is None:
         return None

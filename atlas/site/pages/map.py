@@ -1,4 +1,4 @@
-"""The map before its script runs."""
+"""The page of the map; its script draws the rest."""
 
 from __future__ import annotations
 

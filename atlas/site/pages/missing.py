@@ -1,4 +1,4 @@
-"""The page of a missing address, which also leads short links on."""
+"""The page of a missing address, which also redirects short links."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from atlas.site.pages.parts import common
 
 
 def missing_view(book: Book, base_url: str) -> dict[str, Any]:
-    """Return the page of a missing address, which also leads short links on.
+    """Return what the page of a missing address shows.
 
     Args:
         book: The atlas.
-        base_url: As site.base_url has it; with it the page works at any address of the site.
+        base_url: The setting site.base_url; with it the page works at any address of the site.
     """
     return {
         **common(book, links.NOT_FOUND, "Not found"),

@@ -1,7 +1,7 @@
-"""What several kinds of page show: the frame, images, links to features.
+"""What several kinds of page share: the frame, images, links to features.
 
-Nothing here is markup; templates choose that. A sensitive image is left out before a template
-sees it; a sensitive feature shows no image at all.
+Sensitive images are left out here, before a template sees them, and a sensitive feature shows no
+image at all.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from atlas.site.text import clean, figure
 
 
 class Picture(NamedTuple):
-    """An image where a page shows it."""
+    """An image as a page shows it."""
 
     image: int
     caption: str
     value: str
-    """The figure below it, ready to print; may be empty."""
+    """The figure below it; may be empty."""
     thumb: str
     page: str
-    """Empty where the image has no page of its own."""
+    """Empty if the image has no page."""
 
 
 class Link(NamedTuple):
-    """A feature where another page points to it."""
+    """A link to a feature."""
 
     feature: int
     name: str
-    """Empty where it has none."""
+    """Empty if it has none."""
     value: str
     thumb: str
-    """Empty where its images are withheld."""
+    """Empty if its images are withheld."""
     page: str
     share: int = 0
-    """Of a bar, in steps of a fiftieth, 0 to 50."""
+    """Length of a bar, 0 to 50."""
 
 
 def picture(image: int, value: str, caption: str, book: Book) -> Picture:
     """Return an image as pages show it."""
-    page = links.image_page(image) if image in book.paged else ""
+    page = links.image_page(image) if image in book.has_page else ""
     return Picture(image, clean(caption), value, links.thumbnail(image), page)
 
 
 def pictures_of(rows: Iterable[tuple[Any, ...]], book: Book) -> list[Picture]:
-    """Return (feature, image, value, caption, sensitive) rows as pictures, sensitive ones left out."""
+    """Return rows (feature, image, value, caption, sensitive) as pictures, without sensitive ones."""
     return [
         picture(image, figure(value), caption, book)
         for _, image, value, caption, sensitive in rows
@@ -57,7 +57,14 @@ def pictures_of(rows: Iterable[tuple[Any, ...]], book: Book) -> list[Picture]:
 
 
 def feature_link(feature: int, value: str, book: Book, share: int = 0) -> Link:
-    """Return a feature as other pages point to it."""
+    """Return a link to a feature.
+
+    Args:
+        feature: A live feature.
+        value: The figure below it; may be empty.
+        book: The atlas.
+        share: Length of a bar, 0 to 50.
+    """
     return Link(
         feature,
         "withheld" if book.live[feature].sensitive else name_of(book, feature),
@@ -69,7 +76,7 @@ def feature_link(feature: int, value: str, book: Book, share: int = 0) -> Link:
 
 
 def common(book: Book, page: str, title: str, section: str = "") -> dict[str, Any]:
-    """Return what the frame around every page needs."""
+    """Return what the frame around every page shows."""
     facts = book.facts
     return {
         "page": page,
@@ -88,7 +95,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
     }
 
 
-def paged(items: Sequence[Any], a_page: int) -> list[tuple[int, int, Sequence[Any]]]:
-    """Cut a list into pages: (number of the page, of the last page, items); one page if empty."""
+def split_pages(items: Sequence[Any], a_page: int) -> list[tuple[int, int, Sequence[Any]]]:
+    """Split a list into pages: (page number, last page number, items); one page if empty."""
     last = max(1, math.ceil(len(items) / a_page))
     return [(n, last, items[(n - 1) * a_page : n * a_page]) for n in range(1, last + 1)]

@@ -1,8 +1,7 @@
-"""The pages of images, and the lists that lead to them."""
+"""The pages of decomposed images."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,19 +10,20 @@ import numpy as np
 
 from atlas.site import links
 from atlas.site.book import Book
-from atlas.site.pages.parts import common, feature_link, paged, picture
+from atlas.site.pages.parts import common, feature_link, picture, split_pages
+from atlas.site.queries import read_groups
 from atlas.site.text import clean, figure, share_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-OPENED_FEATURES_SHOWN = 60
+FEATURES_SHOWN = 60
 PICTURES_A_PAGE = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An image with a page: its row and its features."""
+class DecomposedImage:
+    """An image with its strongest features."""
 
     image: int
     name: str
@@ -38,16 +38,15 @@ class Opened:
     """(feature, activation), strongest first."""
 
 
-def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Opened]:
-    """Read some of the images that have a page."""
+def read_decomposed(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, DecomposedImage]:
+    """Read some of the decomposed images; sensitive ones are left out."""
     wanted = [int(image) for image in images]
-    strong: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for image, feature, activation in db.execute(
+    strongest = read_groups(
+        db,
         """SELECT image, feature, activation FROM decompositions
            WHERE image IN (SELECT unnest(?)) AND rank < ? ORDER BY image, rank""",
-        [wanted, OPENED_FEATURES_SHOWN],
-    ).fetchall():
-        strong[image].append((feature, activation))
+        [wanted, FEATURES_SHOWN],
+    )
     names = ("image", "name", "caption", "url", "tags", "terms", "split", "l0", "mass")
     rows = db.execute(
         f"""SELECT {", ".join(names)} FROM images
@@ -55,51 +54,56 @@ def read_opened(db: DuckDBPyConnection, images: Sequence[int]) -> dict[int, Open
         [wanted],
     ).fetchall()
     facts = [dict(zip(names, row, strict=True)) for row in rows]
-    return {f["image"]: Opened(**f, features=strong[f["image"]]) for f in facts}
+    return {f["image"]: DecomposedImage(**f, features=strongest[f["image"]]) for f in facts}
 
 
 def image_view(
-    book: Book, opened: Opened, example: Mapping[str, Any] | None = None
+    book: Book, decomposed: DecomposedImage, example: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what the page of an opened image shows.
+    """Return what the page of an image shows.
 
     Args:
         book: The atlas.
-        opened: The image.
-        example: What read_example returns, where it is one.
+        decomposed: The image.
+        example: What read_example returns, if it is an example image.
     """
-    strongest = opened.features[0][1] if opened.features else 0.0
-    at = int(np.searchsorted(book.opened, opened.image))
-    page = links.image_page(opened.image)
-    caption = clean(opened.caption)
+    strongest = decomposed.features[0][1] if decomposed.features else 0.0
+    at = int(np.searchsorted(book.decomposed, decomposed.image))
+    page = links.image_page(decomposed.image)
+    caption = clean(decomposed.caption)
     return {
-        **common(book, page, caption or f"Image {opened.image}", "pictures"),
-        "picture": picture(opened.image, "", opened.caption, book),
-        "image": f"{opened.image:,}",
+        **common(book, page, caption or f"Image {decomposed.image}", "pictures"),
+        "picture": picture(decomposed.image, "", decomposed.caption, book),
+        "image": f"{decomposed.image:,}",
         "caption": caption,
-        "name": clean(opened.name),
-        "url": links.outward(opened.url),
-        "terms": [clean(term) for term in opened.terms],
-        "tags": [clean(tag) for tag in opened.tags],
-        "split": opened.split,
+        "name": clean(decomposed.name),
+        "url": links.outward(decomposed.url),
+        "terms": [clean(term) for term in decomposed.terms],
+        "tags": [clean(tag) for tag in decomposed.tags],
+        "split": decomposed.split,
         **(example or {"branches": [], "knobs": [], "transfers": []}),
-        "l0": f"{opened.l0:,}",
-        "mass": figure(opened.mass),
+        "l0": f"{decomposed.l0:,}",
+        "mass": figure(decomposed.mass),
         "features": [
             feature_link(feature, figure(a), book, share_of(a, strongest))
-            for feature, a in opened.features
+            for feature, a in decomposed.features
             if feature in book.live
         ],
-        "left_out": f"{opened.l0 - len(opened.features):,}"
-        if opened.l0 > len(opened.features)
+        "left_out": f"{decomposed.l0 - len(decomposed.features):,}"
+        if decomposed.l0 > len(decomposed.features)
         else "",
-        "before": links.image_page(book.opened[at - 1]) if at else "",
-        "after": links.image_page(book.opened[at + 1]) if at + 1 < len(book.opened) else "",
+        "before": links.image_page(book.decomposed[at - 1]) if at else "",
+        "after": links.image_page(book.decomposed[at + 1]) if at + 1 < len(book.decomposed) else "",
     }
 
 
 def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Return the pages that list the opened pictures."""
+    """Return what each page of the list of decomposed images shows.
+
+    Args:
+        book: The atlas.
+        captions: Image -> caption, of all decomposed images.
+    """
     return [
         {
             **common(book, links.pictures_page(n), title, "pictures"),
@@ -118,8 +122,8 @@ def pictures_views(book: Book, captions: Mapping[int, str]) -> list[dict[str, An
             if n == 1
             else [],
             "recurring": f"{len(book.recurring):,}" if book.recurring else "",
-            "shown": f"{len(book.opened):,}",
+            "shown": f"{len(book.decomposed):,}",
         }
-        for n, last, some in paged(book.opened, PICTURES_A_PAGE)
+        for n, last, some in split_pages(book.decomposed, PICTURES_A_PAGE)
         for title in [f"Pictures, page {n} of {last}" if last > 1 else "Pictures"]
     ]

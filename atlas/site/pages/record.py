@@ -1,4 +1,4 @@
-"""A feature as the site's JSON files give it."""
+"""A feature as a record of the JSON files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from atlas.site.pages.icon import round_trip_record
 
 
 def short(value: Any) -> Any:
-    """Return a value as JSON files hold it: numbers with five significant digits."""
+    """Return a fraction with five significant digits, any other value unchanged."""
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
-    """Return a feature as the JSON files give it.
+    """Return the JSON record of a feature.
 
-    Numbers have five significant digits; the Parquet tables hold them whole, and the captions.
+    Numbers have five significant digits; the Parquet tables have them in full, and the captions.
     """
     row = book.live[feature]
     hidden, icon = row.sensitive, book.icons.get(feature)

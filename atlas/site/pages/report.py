@@ -1,4 +1,4 @@
-"""The report: every figure beside its baseline, charts with their numbers, and the dead features."""
+"""The report: every metric beside its baseline, charts with their numbers, dead features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atlas.site.text import figure, metric_value, percent
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-PUBLISHED = {
+PUBLISHED_SAE = {
     "images": "5 million",
     "features": "81,920",
     "alive": "60,620",
@@ -26,7 +26,7 @@ PUBLISHED = {
 
 
 class Bar(NamedTuple):
-    """One bar of a chart, in the chart's own units."""
+    """A bar of a chart, in units of the chart."""
 
     x: float
     y: float
@@ -36,18 +36,18 @@ class Bar(NamedTuple):
 
 
 def dead_view(book: Book) -> dict[str, Any]:
-    """Return the list of dead features, runs drawn together."""
+    """Return what the list of dead features shows."""
     return {
         **common(book, links.DEAD, "Dead features", "report"),
         "n_dead": f"{len(book.dead):,}",
         "share": percent(len(book.dead) / book.n_features) if book.n_features else "0",
         "images": f"{int(book.facts['n_images']):,}",
-        "runs": runs(book.dead),
+        "runs": ranges(book.dead),
     }
 
 
-def runs(numbers: Sequence[int]) -> list[str]:
-    """Return ascending numbers with consecutive ones drawn together, for instance 3–5."""
+def ranges(numbers: Sequence[int]) -> list[str]:
+    """Return ascending numbers with three or more consecutive ones joined, as in 3–5."""
     found = []
     for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
         members = [number for _, number in group]
@@ -63,13 +63,13 @@ class Chart(NamedTuple):
     caption: str
     bars: list[Bar]
     rows: list[tuple[str, str]]
-    """(bin, count), the table behind it."""
+    """(bin, count), the numbers of the chart."""
     first: str
     last: str
 
 
 def charts(db: DuckDBPyConnection) -> list[Chart]:
-    """Return the report's charts, each with the numbers behind it."""
+    """Return the charts of the report."""
     return [
         Chart(
             "How often features fire",
@@ -158,7 +158,7 @@ def _bars(
 
 
 def read_reliability(db: DuckDBPyConnection) -> list[list[str]]:
-    """Return how well names hold for each tenth of firings, strongest first, as a page shows it."""
+    """Return the rows of the table of name reliability, one per tenth of firings, strongest first."""
     rows = db.execute(
         """SELECT quantile, auroc, auroc_low, auroc_high, first_word, shuffled, features
            FROM name_reliability ORDER BY quantile DESC"""
@@ -172,7 +172,7 @@ def read_reliability(db: DuckDBPyConnection) -> list[list[str]]:
 def report_view(
     book: Book, drawn: Sequence[Chart], tenths: Sequence[Sequence[str]] = ()
 ) -> dict[str, Any]:
-    """Return the report: every figure beside its baseline, its n and its command.
+    """Return what the report shows: every metric beside its baseline, its n and its command.
 
     Args:
         book: The atlas.
@@ -191,7 +191,7 @@ def report_view(
                 if metric.null_value is None
                 else metric_value(metric.null_value, metric.unit),
                 "null_name": metric.null_name,
-                "published": PUBLISHED.get(metric.name, ""),
+                "published": PUBLISHED_SAE.get(metric.name, ""),
                 "command": metric.command,
                 "note": metric.note,
             }

@@ -1,4 +1,4 @@
-"""The search page before anything is typed, and the lists of labels by their first letter."""
+"""The search page, with the lists of labels by first letter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atlas.site.text import percent
 
 
 def words_views(book: Book) -> list[dict[str, Any]]:
-    """Return the pages that list every first label, by its first letter."""
+    """Return what each list of first labels shows, one page a letter."""
     by_letter: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for feature, name in book.names.items():
         if feature in book.live and not book.live[feature].sensitive:
@@ -38,7 +38,12 @@ def words_views(book: Book) -> list[dict[str, Any]]:
 
 
 def search_view(book: Book, letters: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return what the search page shows before anything is typed."""
+    """Return what the search page shows before a query.
+
+    Args:
+        book: The atlas.
+        letters: (letter, page) of the lists of labels.
+    """
     common_names = sorted(
         (f for f in book.order if f in book.names and f in book.icons),
         key=lambda f: (-book.live[f].mass_share, f),

@@ -1,18 +1,13 @@
-"""What the home page opens: rules and lots, never a hand."""
+"""What the home page shows: chosen by rules and digests, never by hand."""
 
 import duckdb
 import pytest
 
 from atlas.site.book import read_book
-from atlas.site.pages.home_rooms import (
-    PICTURES_A_ROUND,
-    changed_room,
-    find_rooms,
-    flips,
-    game_room,
-    in_order,
-    one_word_apart,
-)
+from atlas.site.hash_order import hash_order
+from atlas.site.pages.game import PICTURES_A_ROUND, game_section
+from atlas.site.pages.home_sections import choose_sections
+from atlas.site.pages.one_word import flips, one_word_apart, one_word_section
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +16,9 @@ def drawn(drawn_atlas):
         yield db, read_book(db)
 
 
-def test_an_order_by_lot_is_the_same_everywhere():
-    assert in_order(range(6), "round") == in_order(reversed(range(6)), "round")
-    assert in_order(range(40), "round") != in_order(range(40), "side")
+def test_a_hash_order_is_the_same_on_any_machine():
+    assert hash_order(range(6), "round") == hash_order(reversed(range(6)), "round")
+    assert hash_order(range(40), "round") != hash_order(range(40), "side")
 
 
 def test_captions_one_word_apart_are_found_and_no_others():
@@ -51,7 +46,7 @@ def test_flips_count_what_fires_on_one_image_alone():
 
 def test_the_game_shows_nine_pictures_and_the_right_icon_on_either_side(drawn):
     db, book = drawn
-    rounds = game_room(db, book)["rounds"]
+    rounds = game_section(db, book)["rounds"]
     assert {a_round.right for a_round in rounds} == {0, 1}
     for a_round in rounds:
         assert len(set(a_round.pictures)) == PICTURES_A_ROUND
@@ -66,7 +61,7 @@ def _sensitive(db, address):
 
 def test_what_changed_lists_features_of_one_image_alone(drawn):
     db, book = drawn
-    room = changed_room(db, book)
+    room = one_word_section(db, book)
     if room is None:
         pytest.skip("the planted captions hold no such pair")
     sides = [{link.feature for link in side["alone"]} for side in room["sides"]]
@@ -75,7 +70,7 @@ def test_what_changed_lists_features_of_one_image_alone(drawn):
 
 def test_without_icons_the_home_page_has_no_game_and_no_knobs(planted_atlas):
     with duckdb.connect(str(planted_atlas / "catalog/atlas.duckdb"), read_only=True) as db:
-        rooms = find_rooms(db, read_book(db))
+        rooms = choose_sections(db, read_book(db))
     assert rooms["game"] is None
     assert rooms["opened"]["knobs"] == []
     assert rooms["opened"]["features"]

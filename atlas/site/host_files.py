@@ -1,4 +1,4 @@
-"""Writing what robots and hosts ask for: sitemaps, robots.txt, where short links lead."""
+"""Files for hosts and crawlers: sitemaps, robots.txt, redirects."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from atlas.site.hosts import URLS_A_SITEMAP
 from atlas.site.output import Output
 
 
-def write_hints(out: Output, book: Book) -> None:
-    """Write what robots and hosts ask for: which pages there are, and where short links lead."""
+def write_host_files(out: Output, book: Book) -> None:
+    """Write robots.txt, the sitemaps of a site that knows its address, and Cloudflare's redirects.
+
+    A synthetic atlas asks not to be indexed.
+    """
     synthetic = book.facts["synthetic"] == "true"
     base = out.job.settings.base_url
     robots = f"User-agent: *\nDisallow:{' /' if synthetic else ''}\n"
@@ -29,7 +32,7 @@ def write_hints(out: Output, book: Book) -> None:
 
 
 def sitemaps(base: str, addresses: Sequence[str]) -> dict[str, str]:
-    """Return the files that list addresses, by name: one, or an index of as many as are needed."""
+    """Return the sitemap files by name: one, or an index and as many as are needed."""
     parts = [
         addresses[start : start + URLS_A_SITEMAP]
         for start in range(0, len(addresses), URLS_A_SITEMAP)
@@ -43,7 +46,13 @@ def sitemaps(base: str, addresses: Sequence[str]) -> dict[str, str]:
 
 
 def sitemap_text(kind: str, item: str, addresses: Sequence[str]) -> str:
-    """Return one file of the sitemap protocol."""
+    """Return one file in the format of sitemaps.org.
+
+    Args:
+        kind: Root element, urlset or sitemapindex.
+        item: Element of an entry, url or sitemap.
+        addresses: Absolute URLs.
+    """
     held = "".join(f"<{item}><loc>{escape(address)}</loc></{item}>\n" for address in addresses)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -1,0 +1,133 @@
+"""What changes between two images whose captions differ in one word, for the home page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from atlas.site.book import Book
+from atlas.site.hash_order import hash_order
+from atlas.site.pages.parts import feature_link, picture
+from atlas.site.queries import read_groups
+from atlas.site.text import clean, figure, percent
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FLIPS_SHOWN = 4
+FEWEST_WORDS = 3
+"""Shorter captions differ in one word by chance."""
+PAIRS_COMPARED = 200
+LARGEST_GROUP = 40
+"""Captions of one pattern that are compared: pairs grow with the square."""
+
+
+class Change(NamedTuple):
+    """Two images whose captions differ in one word."""
+
+    images: tuple[int, int]
+    words: tuple[str, str]
+
+
+def one_word_apart(captions: Mapping[int, str]) -> list[Change]:
+    """Return the pairs of images whose captions differ in exactly one word, ascending.
+
+    Args:
+        captions: Image -> caption; captions of fewer than three words are left out.
+    """
+    alike: dict[tuple[str, ...], list[tuple[int, str]]] = defaultdict(list)
+    for image in sorted(captions):
+        words = captions[image].split()
+        if len(words) >= FEWEST_WORDS:
+            for i, word in enumerate(words):
+                alike[(*words[:i], "", *words[i + 1 :])].append((image, word))
+    return sorted(
+        Change((a, b), (word, other))
+        for held in alike.values()
+        for (a, word), (b, other) in combinations(held[:LARGEST_GROUP], 2)
+        if word != other
+    )
+
+
+Codes = Mapping[int, Mapping[int, float]]
+"""Image -> feature -> activation."""
+
+
+def flips(codes: Codes, pair: tuple[int, int]) -> tuple[float, float]:
+    """Return the share of two images' features that fire on only one of them, and their share of the mass."""
+    a, b = codes[pair[0]], codes[pair[1]]
+    common = a.keys() & b.keys()
+    mass = sum(a.values()) + sum(b.values())
+    shared = sum(a[f] + b[f] for f in sorted(common))
+    both = len(a.keys() | b.keys())
+    return 1 - len(common) / max(both, 1), 1 - shared / mass if mass else 0.0
+
+
+def one_word_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
+    """Return two images whose captions differ in one word, and the features that fire on only one.
+
+    Of all such pairs it is the one whose images share most of their mass. Beside its share of
+    features that fire on only one image stands the median of that share for random pairs. None if
+    no captions differ in one word.
+    """
+    captions = dict(
+        db.execute(
+            "SELECT image, caption FROM images WHERE image IN (SELECT unnest(?)) ORDER BY image",
+            [list(book.decomposed)],
+        ).fetchall()
+    )
+    pairs = one_word_apart({image: clean(text) for image, text in captions.items()})
+    if not pairs:
+        return None
+    strangers = hash_order(book.decomposed, "stranger")[: 2 * PAIRS_COMPARED]
+    apart = list(zip(strangers[::2], strangers[1::2], strict=False))
+    codes = _codes(db, {image for pair in pairs for image in pair.images} | set(strangers))
+    best = min(pairs, key=lambda change: (flips(codes, change.images)[1], change))
+    return {
+        **_changed(book, codes, best, captions),
+        "pairs": f"{len(pairs):,}",
+        "null": percent(float(np.median([flips(codes, pair)[0] for pair in apart]))),
+        "null_n": f"{len(apart):,}",
+    }
+
+
+def _changed(
+    book: Book, codes: Codes, change: Change, captions: Mapping[int, str]
+) -> dict[str, Any]:
+    one, two = change.images
+    every = codes[one].keys() | codes[two].keys()
+    sides = []
+    for image, other, word in ((one, two, change.words[0]), (two, one, change.words[1])):
+        alone = sorted(
+            (f for f in codes[image].keys() - codes[other].keys() if f in book.live),
+            key=lambda f: (-codes[image][f], f),
+        )
+        sides.append(
+            {
+                "word": word,
+                "picture": picture(image, "", captions[image], book),
+                "alone": [
+                    feature_link(f, figure(codes[image][f]), book) for f in alone[:FLIPS_SHOWN]
+                ],
+            }
+        )
+    share = flips(codes, change.images)[0]
+    return {
+        "sides": sides,
+        "n_flips": f"{round(share * len(every)):,}",
+        "n_all": f"{len(every):,}",
+        "share": percent(share),
+    }
+
+
+def _codes(db: DuckDBPyConnection, images: Iterable[int]) -> Codes:
+    """Return the activations of some decomposed images."""
+    query = """SELECT image, feature, activation FROM decompositions
+               WHERE image IN (SELECT unnest(?)) ORDER BY image, rank"""
+    wanted = sorted(images)
+    rows = read_groups(db, query, [wanted])
+    return {image: dict(rows[image]) for image in wanted}
