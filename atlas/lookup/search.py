@@ -95,7 +95,7 @@ class Search:
             raise InputError(f"no label, number or caption matches {text!r}; try another word")
         import numpy as np
 
-        query = self._vocabulary.encode_text(text)
+        query = self.vocabulary.encode_text(text)
         prototypes, numbers = self._prototypes
         scores = prototypes @ query
         wanted = min(2 * limit, len(scores))
@@ -104,7 +104,8 @@ class Search:
         return self._hits([(int(numbers[i]), float(scores[i])) for i in best], "meaning")
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> Vocabulary:
+        """The words that search by meaning knows."""
         from atlas.inputs.vocabulary import read_vocabulary
 
         return read_vocabulary(self._catalog.path / "catalog" / "search" / "vocabulary")

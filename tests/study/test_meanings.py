@@ -110,7 +110,8 @@ def test_the_atlas_says_how_much_its_lists_find_and_lists_no_sensitive_feature(d
 @pytest.mark.parametrize("query", ["shape 5", "12"])
 def test_a_list_of_a_whole_entry_agrees_with_the_exact_search(drawn_atlas, query):
     with Atlas(drawn_atlas / "build") as atlas:
-        exact = [hit.feature for hit in Search(atlas).by_meaning(query, 10)]
-        (word,), _ = atlas._vocabulary.split(query)
+        search = Search(atlas)
+        exact = [hit.feature for hit in search.by_meaning(query, 10)]
+        (word,), _ = search.vocabulary.split(query)
     listed = read_lists(drawn_atlas / "build/catalog/search").features[word, :10].tolist()
     assert len(set(listed) & set(exact)) >= 8
