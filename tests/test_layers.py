@@ -15,7 +15,7 @@ HOMES = {
     "diffusers": {"icons.renderers.pipelines", "icons.renderers.stable_cascade"},
     "duckdb": {"catalog", "lookup", "site"},
     "faiss": {"study.neighbors"},
-    "jinja2": {"site.press"},
+    "jinja2": {"site.render"},
     "llvmlite": {"base.loops"},
     "numba": {"base.loops"},
     "open_clip": {"inputs.encoder"},

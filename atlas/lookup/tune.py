@@ -25,7 +25,7 @@ from atlas.sae.encoding import Firings
 from atlas.settings.load import Config
 from atlas.settings.outside import drawing_inputs
 from atlas.settings.paths import template_root
-from atlas.site.press import open_templates, render
+from atlas.site.render import open_templates, render
 
 CURVE_WIDTH, CURVE_HEIGHT = 360, 120
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.base.files import write_text
-from atlas.site.press import open_templates, render
+from atlas.site.render import open_templates, render
 
 WIDTH, HEIGHT = 520, 280
 LEFT, RIGHT, TOP, BOTTOM = 64, 488, 20, 228

@@ -1,18 +1,26 @@
-"""Feature pages, with their JSON records and sheets of thumbnails, written a block at a time."""
+"""Feature pages, with their JSON records and sheets of thumbnails, written a block at a time.
+
+Worker processes read the rows of some blocks and render them; this process writes the files.
+"""
 
 from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.base.files import digest_json
 from atlas.base.picture_store import PictureStore
+from atlas.run.engines import cores
+from atlas.run.stage import Job
+from atlas.run.workers import in_workers
+from atlas.settings.paths import DATABASE
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.chapter import Chapter, read_chapter
@@ -26,14 +34,16 @@ from atlas.site.pages.feature import (
 )
 from atlas.site.pages.record import feature_record
 from atlas.site.picture_sheets import Sheets, images_on_features, in_sheets, sheet_of, thumbnails
-from atlas.site.press import Press, Templates, render_group
 from atlas.site.rebuild import FEATURES_A_BLOCK, Adjacent, digest_blocks
+from atlas.site.render import Templates, open_templates, render_feature, render_group
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BLOCKS_A_CHAPTER = 16
 """Blocks whose rows are read together."""
+WORTH_WORKERS = 2
+"""Chapters from which on worker processes are worth their start-up time, about two seconds."""
 
 
 @contextmanager
@@ -53,32 +63,33 @@ def gc_paused() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """What all feature pages are written with."""
+class Renderer:
+    """What a process renders feature pages with."""
 
-    out: Output
+    db: DuckDBPyConnection
     env: Templates
-    press: Press
     book: Book
     adjacent: Adjacent
-    sheets: Sheets
-    small: PictureStore
-    """The thumbnails that go into sheets, by image."""
 
 
-def write_features(
-    out: Output, env: Templates, db: DuckDBPyConnection, book: Book, sheets: Sheets
-) -> None:
+@dataclass(frozen=True, slots=True)
+class RenderedBlock:
+    """The pages and records of one block, not yet written."""
+
+    files: dict[str, str]
+    """Address -> text."""
+    rows: dict[int, list[int | None]]
+    """Live feature -> the images of its row in a sheet; empty where pictures are separate files."""
+
+
+def write_features(out: Output, db: DuckDBPyConnection, book: Book, sheets: Sheets) -> None:
     """Write the page of each live feature or group, JSON records and sheets of thumbnails.
 
     A block of features whose inputs are unchanged is linked from the published site.
     """
     job = out.job
-    adjacent = adjacent_in(list(book.live))
-    sides = [sheets.icon_sides, sheets.thumbnail_sides]
-    others = digest_json([job.settings.model_dump(mode="json"), job.digests.get("embed"), sides])
     keys = {}
-    for block, key in digest_blocks(db, book, adjacent, others):
+    for block, key in _digests(job, db, book, sheets):
         part = out.reuse(_block_name(block), key)
         if part is None:
             keys[block] = key
@@ -86,20 +97,46 @@ def write_features(
             sheets.now |= part.result
             job.progress.advance(len(live_in(book, block)))
     wanted = images_on_features(db) if keys and in_sheets(job) else set()
+    chapters = list(consecutive(sorted(keys)))
     with thumbnails(job, wanted) as small:
-        twice = len(sheets.thumbnail_sides) > 1
-        press = Press(env, frame_view(book), thumbnails_2x=twice)
-        tools = Tools(out, env, press, book, adjacent, sheets, small)
-        for blocks in consecutive(sorted(keys)):
-            chapter = read_chapter(
-                db, blocks[0] * FEATURES_A_BLOCK, (blocks[-1] + 1) * FEATURES_A_BLOCK
-            )
-            for block in blocks:
-                live = live_in(book, block)
-                out.make(
-                    _block_name(block), keys[block], partial(write_block, tools, chapter, live)
-                )
-                job.progress.advance(len(live))
+        rendered = render_chapters(job, book, sheets, chapters)
+        for blocks, chapter in zip(chapters, rendered, strict=True):
+            for block, one in zip(blocks, chapter, strict=True):
+                write = partial(write_block, out, sheets, small, one)
+                out.make(_block_name(block), keys[block], write)
+                job.progress.advance(len(live_in(book, block)))
+
+
+def _digests(
+    job: Job, db: DuckDBPyConnection, book: Book, sheets: Sheets
+) -> Iterator[tuple[int, str]]:
+    """Yield each block with live features, and a digest of all that decides its files."""
+    sides = [sheets.icon_sides, sheets.thumbnail_sides]
+    others = digest_json([job.settings.model_dump(mode="json"), job.digests.get("embed"), sides])
+    yield from digest_blocks(db, book, adjacent_in(list(book.live)), others)
+
+
+def render_chapters(
+    job: Job, book: Book, sheets: Sheets, chapters: Sequence[list[int]]
+) -> Iterator[list[RenderedBlock]]:
+    """Yield the blocks of each chapter, rendered; in worker processes where there are many."""
+    workers = job.runtime.workers or cores()
+    several = len(chapters) >= WORTH_WORKERS and workers > 1
+    twice = len(sheets.thumbnail_sides) > 1
+    opened = partial(open_renderer, book, job.inputs["catalog"], twice)
+    return in_workers(["cpu"] * (workers if several else 1), opened, render_blocks, chapters)
+
+
+def open_renderer(book: Book, catalog: Path, thumbnails_2x: bool, _device: str) -> Renderer:
+    """Open catalog and templates in a process that renders pages."""
+    import duckdb
+
+    return Renderer(
+        duckdb.connect(str(catalog / DATABASE), read_only=True),
+        open_templates(icons_2x=book.icons_2x, thumbnails_2x=thumbnails_2x),
+        book,
+        adjacent_in(list(book.live)),
+    )
 
 
 def _block_name(block: int) -> str:
@@ -124,23 +161,6 @@ def consecutive(blocks: Sequence[int]) -> Iterator[list[int]]:
         yield held
 
 
-def write_block(tools: Tools, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
-    """Write the files of one block.
-
-    Returns:
-        Key of each sheet that was written.
-    """
-    out, book = tools.out, tools.book
-    written = write_thumbnail_sheets(tools, chapter, live)
-    write_feature_pages(
-        tools,
-        [feature_view(book, chapter, f, tools.adjacent[f], sheet_of(out.job, f)) for f in live],
-    )
-    records = {str(f): feature_record(book, chapter, f) for f in live}
-    out.put(links.feature_json(live[0]), json.dumps(records, separators=(",", ":")) + "\n")
-    return written
-
-
 def adjacent_in(features: Sequence[int]) -> dict[int, tuple[int | None, int | None]]:
     """Return for each feature the one before and the one after it; None at the ends."""
     around = [None, *features, None]
@@ -150,36 +170,75 @@ def adjacent_in(features: Sequence[int]) -> dict[int, tuple[int | None, int | No
     }
 
 
-def write_feature_pages(tools: Tools, views: Sequence[dict[str, Any]]) -> None:
-    """Write the pages of features; with layout groups, these are all features of their groups."""
-    if tools.book.layout == "pages":
-        for view in views:
-            tools.out.put(view["page"], tools.press.page(view))
-        return
+def render_blocks(renderer: Renderer, blocks: list[int]) -> list[RenderedBlock]:
+    """Render consecutive blocks, whose rows are read together."""
+    with gc_paused():
+        first, last = blocks[0] * FEATURES_A_BLOCK, (blocks[-1] + 1) * FEATURES_A_BLOCK
+        chapter = read_chapter(renderer.db, first, last)
+        return [render_block(renderer, chapter, live_in(renderer.book, block)) for block in blocks]
+
+
+def render_block(renderer: Renderer, chapter: Chapter, live: Sequence[int]) -> RenderedBlock:
+    """Render the pages and records of one block's live features."""
+    book = renderer.book
+    views = [feature_view(book, chapter, f, renderer.adjacent[f], sheet_of(book, f)) for f in live]
+    records = {str(f): feature_record(book, chapter, f) for f in live}
+    files = render_pages(renderer, views)
+    files[links.feature_json(live[0])] = json.dumps(records, separators=(",", ":")) + "\n"
+    rows = {f: row_of_images(book, chapter, f) for f in live} if book.joined else {}
+    return RenderedBlock(files, rows)
+
+
+def render_pages(renderer: Renderer, views: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return pages by address; with layout groups, the views are all features of their groups."""
+    book, env = renderer.book, renderer.env
+    if book.layout == "pages":
+        frame = frame_view(book)
+        return {view["page"]: render_feature(env, frame, view) for view in views}
+    files = {}
     for _, held in groupby(views, key=lambda view: view["feature"] // links.FEATURES_A_GROUP):
         group = list(held)
-        frame = group_view(tools.book, [view["feature"] for view in group])
-        tools.out.put(frame["page"], render_group(tools.env, tools.press, frame, group))
+        frame = group_view(book, [view["feature"] for view in group])
+        files[frame["page"]] = render_group(env, frame, group)
+    return files
 
 
-def write_thumbnail_sheets(tools: Tools, chapter: Chapter, live: Sequence[int]) -> dict[str, str]:
+def write_block(
+    out: Output, sheets: Sheets, small: PictureStore, rendered: RenderedBlock
+) -> dict[str, str]:
+    """Write the files of one block.
+
+    Args:
+        out: Where to.
+        sheets: The sheets of the site.
+        small: The thumbnails that go into sheets, by image.
+        rendered: The block.
+
+    Returns:
+        Key of each sheet that was written.
+    """
+    written = write_thumbnail_sheets(out.job, sheets, small, rendered.rows)
+    for address, text in rendered.files.items():
+        out.put(address, text)
+    return written
+
+
+def write_thumbnail_sheets(
+    job: Job, sheets: Sheets, small: PictureStore, rows: Mapping[int, Sequence[int | None]]
+) -> dict[str, str]:
     """Write the sheets of thumbnails of some features, one row per feature number.
 
     Returns:
         Address -> key of each sheet; empty where pictures are separate files.
     """
-    job = tools.out.job
     written: dict[str, str] = {}
-    if not in_sheets(job):
-        return written
-    a_sheet, columns = links.features_a_sheet(job.settings.layout), PICTURES_A_ROW
-    for sheet, held in groupby(live, key=lambda feature: feature // a_sheet):
+    a_sheet = links.features_a_sheet(job.settings.layout)
+    for sheet, held in groupby(rows, key=lambda feature: feature // a_sheet):
         webps: list[bytes | None] = []
         for feature in held:
-            webps += [None] * (feature % a_sheet * columns - len(webps))
-            row = row_of_images(tools.book, chapter, feature)
-            webps += [None if image is None else tools.small[image] for image in row]
+            webps += [None] * (feature % a_sheet * PICTURES_A_ROW - len(webps))
+            webps += [None if image is None else small[image] for image in rows[feature]]
         if any(webps):
             name = links.thumbnail_sheet(sheet)
-            written |= tools.sheets.write(name, webps, columns, tools.sheets.thumbnail_sides)
+            written |= sheets.write(name, webps, PICTURES_A_ROW, sheets.thumbnail_sides)
     return written

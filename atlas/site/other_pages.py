@@ -23,7 +23,7 @@ from atlas.site.pages.parts import common
 from atlas.site.pages.pictures import image_view, pictures_views, read_decomposed
 from atlas.site.pages.report import charts, dead_view, read_reliability, report_view
 from atlas.site.pages.search import search_view, words_views
-from atlas.site.press import Templates, render
+from atlas.site.render import Templates, render
 from atlas.site.search_index import script
 
 if TYPE_CHECKING:

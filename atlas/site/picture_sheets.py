@@ -46,11 +46,11 @@ def in_sheets(job: Job) -> bool:
     return joined
 
 
-def sheet_of(job: Job, feature: int) -> str:
+def sheet_of(book: Book, feature: int) -> str:
     """Return the address of the sheet of a feature's thumbnails; empty if each is a file."""
-    if not in_sheets(job):
+    if not book.joined:
         return ""
-    return links.thumbnail_sheet(feature // links.features_a_sheet(job.settings.layout))
+    return links.thumbnail_sheet(feature // links.features_a_sheet(book.layout))
 
 
 def images_on_features(db: DuckDBPyConnection) -> set[int]:

@@ -13,14 +13,14 @@ from atlas.site import links
 from atlas.site.assets import write_assets
 from atlas.site.book import read_book
 from atlas.site.check import check_host, check_site
-from atlas.site.feature_pages import gc_paused, write_features
+from atlas.site.feature_pages import write_features
 from atlas.site.host_files import write_host_files
 from atlas.site.indexes import write_hashes
 from atlas.site.other_pages import write_other_pages
 from atlas.site.output import Output
 from atlas.site.picture_files import write_icons, write_knobs, write_strips, write_thumbnails
 from atlas.site.picture_sheets import icons_style, in_sheets, open_sheets, write_icon_sheets
-from atlas.site.press import open_templates
+from atlas.site.render import open_templates
 
 HASH_TABLES = ("top_images", "features", "images")
 """Tables that decide which pictures are hashed."""
@@ -44,8 +44,7 @@ def run(job: Job) -> None:
         env = open_templates(icons_2x=book.icons_2x)
         write_assets(out)
         job.progress.start("site", total=len(book.live) + len(book.decomposed), unit="pages")
-        with gc_paused():
-            write_features(out, env, db, book, sheets)
+        write_features(out, db, book, sheets)
         lookup = out.make("hashes", _digest(job, *HASH_TABLES), partial(write_hashes, out, db))
         inputs = digest_json([job.settings.model_dump(mode="json"), dict(job.digests)])
         out.make("front", inputs, partial(write_other_pages, out, env, db, book, lookup))

@@ -30,7 +30,7 @@ from atlas.site.chapter import read_chapter
 from atlas.site.feature_pages import adjacent_in, gc_paused
 from atlas.site.pages.feature import feature_view, frame_view
 from atlas.site.pages.parts import Link
-from atlas.site.press import Press, open_templates
+from atlas.site.render import open_templates, render_feature
 from tests.benchmarks.bench_site import make_catalog
 
 FEATURES_AT_ONCE = 1024
@@ -58,10 +58,10 @@ def write_pages(database: Path, out_dir: Path) -> None:
     """Write every live feature's page, as the site stage does."""
     with duckdb.connect(str(database), read_only=True) as db, gc_paused():
         some = views(db)
-        press = Press(open_templates(), frame_view(next(some)))
+        env, frame = open_templates(), frame_view(next(some))
         for chapter in some:
             for view in chapter:
-                write_bytes(out_dir / view["page"], press.page(view).encode())
+                write_bytes(out_dir / view["page"], render_feature(env, frame, view).encode())
 
 
 REPEATS = 3

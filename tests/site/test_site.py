@@ -3,22 +3,28 @@
 import gc
 import json
 import re
-from functools import partial
+from types import SimpleNamespace
 
 import duckdb
 import pytest
 from site_fixture import column
 
 from atlas.base.files import list_files
+from atlas.settings.load import load_config
 from atlas.settings.paths import DATABASE
+from atlas.settings.runtime import Runtime
 from atlas.site import links
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter
-from atlas.site.feature_pages import gc_paused
-from atlas.site.pages.feature import feature_view, frame_view
-from atlas.site.pages.parts import Link
-from atlas.site.pages.record import feature_record
-from atlas.site.press import Press, open_templates
+from atlas.site.feature_pages import (
+    Renderer,
+    adjacent_in,
+    gc_paused,
+    render_block,
+    render_chapters,
+)
+from atlas.site.rebuild import FEATURES_A_BLOCK
+from atlas.site.render import open_templates
 
 
 def pages(site):
@@ -99,13 +105,10 @@ def test_every_page_names_the_atlas(site, db):
 
 def test_pages_of_features_leave_python_nothing_to_collect(db):
     book = read_book(db)
-    press = Press(open_templates(), frame_view(book))
+    renderer = Renderer(db, open_templates(), book, adjacent_in(list(book.live)))
 
     def make_pages():
-        chapter = read_chapter(db, 0, book.n_features)
-        for feature in book.live:
-            press.page(feature_view(book, chapter, feature, (None, None)))
-            feature_record(book, chapter, feature)
+        render_block(renderer, read_chapter(db, 0, book.n_features), list(book.live))
 
     make_pages()
     gc.collect()
@@ -116,33 +119,20 @@ def test_pages_of_features_leave_python_nothing_to_collect(db):
     assert gc.isenabled()
 
 
-def test_an_article_is_what_its_template_makes_of_it(drawn_atlas):
-    env = open_templates()
-    with duckdb.connect(str(drawn_atlas / "build" / "catalog" / DATABASE), read_only=True) as db:
-        book = read_book(db)
-        press = Press(env, frame_view(book))
-        chapter = read_chapter(db, 0, book.n_features)
-        to = partial(links.relative, links.any_feature_page(book.layout))
-        template = env.get_template("article.html.jinja")
-        for feature in book.live:
-            for rank, turn in ((1, (None, feature + 1)), (2, (feature - 1, None))):
-                view = feature_view(book, chapter, feature, turn)
-                whole = template.render({**press.told(view, rank), "to": to})
-                assert press.article(view, rank) == whole
-        assert len(press._article_patterns) < len(book.live)
-
-
-@pytest.mark.parametrize("thumb", ["icon/0/7.webp", links.icon_cell(70, 24), ""])
-def test_a_feature_in_a_list_is_what_its_macros_make_of_it(db, thumb):
-    env = open_templates()
-    press = Press(env, frame_view(read_book(db)))
-    to = partial(links.relative, links.any_feature_page("pages"))
-    macros = env.get_template("macros.html.jinja").module
-    for feature, name in ((7, "100 % <b>"), (8, "")):
-        link = Link(feature, name, "5 %", thumb, links.feature_page(feature, "pages"))
-        picture = macros.image(thumb, to, "", 64) if thumb else macros.no_picture()
-        whole = macros.relation(to(link.page), picture, name or "no name", link.value)
-        assert press._related([link]) == whole
+@pytest.mark.parametrize("pictures", ["files", "sheets"])
+def test_worker_processes_render_the_same_pages(drawn_atlas, pictures):
+    config = load_config(drawn_atlas / "atlas.toml", [f"site.pictures={pictures}"])
+    catalog = drawn_atlas / "build" / "catalog"
+    with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
+        book = read_book(db, config.site)
+    sides = SimpleNamespace(thumbnail_sides=(64, 128))
+    found = []
+    for workers in (1, 2):
+        job = SimpleNamespace(runtime=Runtime(workers=workers), inputs={"catalog": catalog})
+        chapters = [[block] for block in range(-(-book.n_features // FEATURES_A_BLOCK))]
+        found.append(list(render_chapters(job, book, sides, chapters)))
+    assert len(found[0]) > 1
+    assert found[0] == found[1]
 
 
 def test_json_records_fit_their_schema(site):

@@ -4,12 +4,11 @@ import re
 
 import pytest
 from jinja2 import UndefinedError
-from markupsafe import Markup, escape
 from planted import HOSTILE
 
 from atlas.settings.paths import template_root
 from atlas.site.page_check import POLICY
-from atlas.site.press import BLANK, escape_all, fill, open_templates, pattern, render, set_apart
+from atlas.site.render import open_templates, render
 
 TEMPLATES = sorted(template_root().glob("*.html.jinja"))
 
@@ -20,41 +19,6 @@ def test_text_is_escaped_in_elements_and_attributes(tmp_path, text):
     found = render(open_templates(tmp_path), "x", {"page": "x.html", "text": text})
     assert found.count("<") == 2
     assert found.count('"') == 2
-
-
-@pytest.mark.parametrize("text", [text for text in HOSTILE if BLANK not in text])
-def test_values_that_fill_a_pattern_are_escaped(tmp_path, text):
-    (tmp_path / "x.html.jinja").write_text('<p title="{{ text }}">100 %s {{ text }}</p>')
-    env = open_templates(tmp_path)
-    made = pattern(render(env, "x", {"page": "x.html", "text": BLANK}))
-    whole = render(env, "x", {"page": "x.html", "text": text})
-    assert fill([made, made], [text] * 4) == whole * 2
-
-
-def test_a_pattern_takes_as_many_values_as_it_has_places():
-    assert fill([], []) == ""
-    with pytest.raises(TypeError):
-        fill([pattern(BLANK)], ["a", "b"])
-    with pytest.raises(ValueError, match="the character that stands for its place"):
-        fill([pattern(BLANK)], [f"a{BLANK}b"])
-
-
-class Other(str):
-    """Text of a type of its own, such as NumPy's."""
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_whatever_is_no_markup_is_escaped(text):
-    assert escape_all([text, Markup("<b>"), Other(text)]) == [escape(text), "<b>", escape(text)]
-
-
-def test_texts_are_of_no_outline_and_numbers_are():
-    def outline(value):
-        return set_apart(value, [])
-
-    assert outline({"a": "x", "b": ["y", 1]}) == outline({"a": "longer", "b": [Other("z"), 1]})
-    for other in ({"a": "", "b": ["y", 1]}, {"a": "x", "b": ["y", 2]}, {"a": "x", "b": ["y", 1, "z"]}, {"a": Markup("x"), "b": ["y", 1]}):  # fmt: skip
-        assert outline({"a": "x", "b": ["y", 1]}) != outline(other)
 
 
 def test_a_missing_value_is_an_error(tmp_path):
