@@ -7,7 +7,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 BROWSER ?= auto
-TESTERS ?= 2
+TESTERS ?= 3
 FULL ?= /dev/shm/full-size
 # One after the other: together, pip looks for hours for versions on which all their pins agree.
 LIBRARIES := saev==0.1.0 overcomplete==0.3.0 eai-sparsify==1.3.3 clipscope==0.1.8 dictionary-learning==0.1.0 sae-lens==6.54.12
@@ -34,7 +34,7 @@ atlas: $(READY) ## Build the demo atlas: build/demo/site/index.html
 	$(BIN)/atlas build data/demo/atlas.toml
 
 test: $(READY) ## Run every test that a machine without a GPU can run
-	BROWSER=$(BROWSER) $(BIN)/python -m pytest -m 'not gpu' -n $(TESTERS) --dist loadfile
+	BROWSER=$(BROWSER) $(BIN)/python -m pytest -m 'not gpu' -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: lint types test ## Lint, types and tests: clean before each commit
 

@@ -12,6 +12,19 @@ settings.register_profile("atlas", deadline=None, derandomize=True)
 settings.load_profile("atlas")
 
 
+SLOWEST = (
+    *("test_killed_builds.py", "test_browser.py", "test_sheets_2x.py", "test_pipeline.py"),
+    *("test_rebuild.py", "test_renderers.py", "test_icons.py", "test_engines.py", "test_names.py"),
+)
+"""Test files that take longest. They start first, so that no worker ends alone with one of them."""
+
+
+def pytest_collection_modifyitems(items):
+    """Order test files by how long they take; the order within a file stays."""
+    place = {name: number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(SLOWEST)))
+
+
 @pytest.fixture(scope="session")
 def planted_atlas(tmp_path_factory):
     """A planted atlas with its site; tests read it and never write."""

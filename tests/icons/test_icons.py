@@ -24,6 +24,7 @@ from atlas.command.app import run
 from atlas.icons import drawing as studios
 from atlas.icons import icons
 from atlas.icons.subjects import GAINS
+from atlas.icons.template import icon_embeddings
 from atlas.pipeline import build_atlas
 from atlas.run.receipt import read_receipt
 from atlas.settings.icons import IconsSettings
@@ -223,7 +224,7 @@ def test_force_is_refused_where_other_processes_write(folder, capsys):
     words = ["build", str(folder / "atlas.toml"), "icons", "--force", "--engine", "ranks"]
     assert run(words) == 1
     assert capsys.readouterr().err == (
-        "atlas: build --force clears what other processes write; leave out --engine ranks\n"
+        "atlas: --force would delete what other processes are writing; leave out --engine ranks\n"
     )
 
 
@@ -237,7 +238,7 @@ def test_an_icon_alone_is_the_icon_in_its_block_up_to_rounding(folder, job, tmp_
     rows = {row["feature"]: row for row in table(folder / "build" / "icons")}
     feature = sorted(rows)[25]
     studio = studios.open_studio(*_opened(job(tmp_path / "a")))
-    wanted = icons.icon_embeddings(
+    wanted = icon_embeddings(
         studio.sae,
         studio.template,
         np.array([feature]),

@@ -21,7 +21,7 @@ from atlas.base.picture_store import picture_side
 from atlas.prepare.site_size import ALIVE_SHARE, CELL_BYTES, site_tally
 from atlas.prepare.sizes import Size
 from atlas.settings.site import SiteSettings
-from atlas.site import links, site
+from atlas.site import links, picture_sheets, site
 from atlas.site.check import check_site
 from atlas.site.hosts import why_over
 from atlas.site.picture_sheets import SHEET_KEYS
@@ -234,8 +234,10 @@ def test_a_second_build_writes_nothing_and_a_changed_picture_its_sheets(
     site.run(job)
     published(job)
     encoded = []
-    join = site.join
-    monkeypatch.setattr(site, "join", lambda *given: encoded.append(1) or join(*given))
+    join = picture_sheets.join_pictures
+    monkeypatch.setattr(
+        picture_sheets, "join_pictures", lambda *given: encoded.append(1) or join(*given)
+    )
     site.run(job)
     assert not_those_of(job) == set()
     assert encoded == []
