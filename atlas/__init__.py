@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from atlas.base.version import __version__
+
 if TYPE_CHECKING:
     from os import PathLike
 
     from atlas.lookup.atlas import Atlas
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "open"]
+
 
 
 def open(path: str | PathLike[str] = "build/demo") -> Atlas:

@@ -69,8 +69,8 @@ def ours(source):
     for first, *rest in imported(source):
         while first == "atlas" and rest and ".".join(rest) not in MODULES:
             rest = rest[:-1]
-        if first == "atlas" and rest:
-            yield ".".join(rest)
+        if first == "atlas":
+            yield ".".join(rest) or "__init__"
 
 
 def room_of(module):

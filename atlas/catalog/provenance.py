@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from atlas import __version__
 from atlas.base.files import digest_json, read_json
 from atlas.base.tables import tables_digest
+from atlas.base.version import __version__
 from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
 from atlas.sae.model import SAE

@@ -36,7 +36,7 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        from atlas import __version__
+        from atlas.base.version import __version__
 
         print(f"feature-atlas {__version__}")
         raise typer.Exit
