@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "open"]
 
 
-
 def open(path: str | PathLike[str] = "build/demo") -> Atlas:
     """Open a built atlas for look-ups.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 STORAGE_VERSION = "v1.4.0"
-"""DuckDB 2 writes files that DuckDB 1 can't open unless told to."""
+"""Set because DuckDB 2 would otherwise write files that DuckDB 1 cannot open."""
 
 
 def run(job: Job) -> None:

@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line.
 
     Returns:
-        0 done; 1 an error that the user can fix, told in one line; 2 wrong usage;
+        0 done; 1 an error that the user can fix, printed in one line; 2 wrong usage;
         130 or 143 ended by a signal.
     """
     signals: list[int] = []

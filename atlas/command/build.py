@@ -57,7 +57,7 @@ def build(
     """Build the stale stages of an atlas; resume an interrupted build."""
     from atlas.base.progress import Progress
     from atlas.pipeline import build_atlas, help_build
-    from atlas.prepare.begin import begin_atlas
+    from atlas.prepare.new_atlas import write_config
     from atlas.settings.load import load_config
 
     short = {"workers": workers, "engine": engine, "address": address}
@@ -65,7 +65,7 @@ def build(
     if pictures is not None:
         if config is not None or out is None:
             raise ConfigError("build takes CONFIG, or --pictures DIR and --out DIR")
-        config = begin_atlas(pictures, out, encoder=encoder, sae=sae)
+        config = write_config(pictures, out, encoder=encoder, sae=sae)
     if config is None:
         raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")
     loaded = load_config(config, [*(changes or []), *given])

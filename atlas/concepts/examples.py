@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CANDIDATES = 4000
-"""Images, drawn by lot, of which the examples are chosen."""
+"""Random images from which the examples are chosen."""
 NOISE = 0.1
 """Standard deviation of the logarithm of what activations are multiplied by to test stability."""
 NOISY_RUNS = 5
@@ -58,7 +58,7 @@ class GroupedImage:
 def choose_examples(job: Job, reader: ImageActivations) -> list[tuple[int, bool]]:
     """Return (image, chosen by hand) of each example: those named, then by coverage.
 
-    Of images drawn by lot, greedily those that together show most features most strongly;
+    Of random images, greedily those that together show most features most strongly;
     never a sensitive one.
 
     Raises:

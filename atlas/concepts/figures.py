@@ -73,7 +73,7 @@ def recurring_figures(
     images: NDArray[np.int64],
     settings: ConceptsSettings,
 ) -> list[dict[str, Any]]:
-    """Return how many fine concepts recur, beside groups of the same features by lot."""
+    """Return how many fine concepts recur, beside random groups of the same features."""
     shares = []
     for shuffle in (None, np.random.default_rng(settings.seed)):
         samples = [

@@ -1,4 +1,4 @@
-"""The seed's iterated grouping: one image's features by where their decoder directions point.
+"""The seed's iterated grouping: one image's features clustered by decoder direction.
 
 Spherical k-means on the unit decoder directions of the features that fire, weighted by their
 activations, for every number of groups k; the grouping kept is that of the largest k whose
@@ -21,7 +21,7 @@ MOST_ROUNDS = 100
 LEAST_GAIN = 1e-12
 """Share of the mass that moving a direction must add to the objective."""
 SAME_DIRECTION = 1e-12
-"""Directions whose cosine is closer to 1 are one direction: they are never told apart."""
+"""Directions whose cosine is closer to 1 are one direction: they are never separated."""
 SAME_OBJECTIVE = 1e-9
 """Runs whose objectives differ by less, as a share, are equally good."""
 

@@ -1,4 +1,4 @@
-"""Pictures of a few example images: their concepts' icons, knobs that turn, a concept removed.
+"""Pictures of example images: icons of their concepts, knob strips, a concept removed or transferred.
 
 Of each example: the image as it is, an icon of every coarse concept, the image with each
 concept at five gains, with random features of a concept's mass removed instead, and with the
@@ -92,7 +92,7 @@ def draw_examples(job: Job, studio: Studio, examples: list[Example]) -> list[Dra
 
 
 def random_group(example: Example, concept: int) -> Group:
-    """Return features of an image's other concepts, drawn by lot, of one concept's mass.
+    """Return features of an image's other concepts, chosen at random, of one concept's mass.
 
     Features are taken until the mass is reached, or none is left.
     """

@@ -1,4 +1,4 @@
-"""Concepts across images: which groups of different images point the same way.
+"""Recurring concepts: groups of different images with similar centers.
 
 A concept's center is the unit sum of its features' unit decoder directions times their
 activations. A recurring concept is a direction to which the centers of many images' concepts

@@ -1,4 +1,4 @@
-"""Where pictures of embeddings are made: draw, encode again, keep; used by icons and concepts.
+"""Draw pictures of embeddings and encode them again, sheet by sheet; used by icons and concepts.
 
 A sheet is what is drawn together: the unit of resuming, one part of a stage. Worker processes,
 one a card or a core, draw sheets and encode them again; this process meanwhile compresses and
@@ -225,7 +225,7 @@ def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
             tell([len(sheet.labels)])
         return made is not None
 
-    help_until_done(job, make, range(len(missing)), lambda told: job.progress.advance(sum(told)))
+    help_until_done(job, make, range(len(missing)), lambda drawn: job.progress.advance(sum(drawn)))
     job.progress.stop()
 
 
@@ -278,10 +278,8 @@ def _write(path: Path, proof: Proof, quality: int) -> None:
     fired, n = proof.fired, len(proof.pictures)
     bounds = np.searchsorted(fired.image, np.arange(n + 1))
     spans = [slice(*bounds[i : i + 2]) for i in range(n)]
-    with ThreadPoolExecutor(min(n, cores())) as hands:
-        webps = list(
-            hands.map(partial(webp, quality=quality), map(Image.fromarray, proof.pictures))
-        )
+    with ThreadPoolExecutor(min(n, cores())) as pool:
+        webps = list(pool.map(partial(webp, quality=quality), map(Image.fromarray, proof.pictures)))
     table = pa.table(
         {
             "webp": pa.array(webps, pa.binary()),

@@ -1,4 +1,4 @@
-"""What a second encoder makes of icons: does an icon look like its own feature's top images?
+"""A second encoder's view of icons: does an icon look like its own feature's top images?
 
 The first encoder conditions the decoder and judges the round trip; this one had no part in it.
 """

@@ -1,4 +1,4 @@
-"""The where stage: which part of a top image drives a feature, by covering parts of it.
+"""The where stage: which part of a top image a feature responds to, found by covering patches of it.
 
 An embedding is of a whole picture and has no places. So a patch of the picture's mean color is
 moved over it, each covered picture is encoded again, and the activation that is lost tells how
@@ -151,7 +151,7 @@ def run(job: Job) -> None:
 
 
 def choose(job: Job) -> dict[int, list[tuple[int, float]]]:
-    """Return the features drawn by lot, each with its strongest (image, activation).
+    """Return the sampled features, each with its strongest (image, activation).
 
     Sensitive images, and those that repeat another one, are left out.
     """

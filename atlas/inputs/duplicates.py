@@ -1,4 +1,4 @@
-"""Images that repeat another one: found by embedding and, where pictures were seen, by hash.
+"""Find images that repeat another one, by embedding and, where there are pictures, by hash.
 
 The same picture under many addresses is common in collections from the web. Candidates come
 from 128-bit sketches of the centered embeddings, sorted several times and compared with the

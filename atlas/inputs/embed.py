@@ -26,7 +26,7 @@ from atlas.run.stage import Job
 
 SKIPPED = "skipped.jsonl"
 SKIPPED_SHOWN = 5
-"""Skipped files told on the screen; the others are in skipped.jsonl."""
+"""Skipped files printed on the screen; the others are in skipped.jsonl."""
 
 
 def run(job: Job) -> None:

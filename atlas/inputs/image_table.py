@@ -1,4 +1,4 @@
-"""Tables about images, as many tools write them, read a batch at a time into the columns that the atlas knows.
+"""Image tables (Parquet, JSON lines, CSV) of many tools, read in batches into the atlas's own columns.
 
 Column names are matched without case: LAION's URL and TEXT, Re-LAION's url and caption,
 img2dataset's and clip-retrieval's metadata, Hugging Face datasets.

@@ -111,7 +111,7 @@ def list_shards(root: Path, files: tuple[Path, ...], job: Job) -> list[PictureSh
     tables = [digests[path] for path in files if path not in set(pictures) | set(beside)]
     shards = []
     for number, chosen in enumerate(_cut(pictures, job.settings.images_per_shard)):
-        told = [
+        facts = [
             [
                 path.relative_to(root).as_posix(),
                 digests[path],
@@ -119,7 +119,7 @@ def list_shards(root: Path, files: tuple[Path, ...], job: Job) -> list[PictureSh
             ]
             for path in chosen
         ]
-        shards.append(PictureShard(f"{number:05d}", chosen, digest_json([told, tables])))
+        shards.append(PictureShard(f"{number:05d}", chosen, digest_json([facts, tables])))
     return shards
 
 

@@ -1,4 +1,4 @@
-"""Pictures as people keep them, cut into shards and read one at a time.
+"""Sets of pictures (folders, tars, Parquet, Arrow), cut into shards and read one picture at a time.
 
 A folder of pictures with captions beside them, img2dataset's tars, or tables that hold the
 pictures themselves (Parquet, or Arrow as Hugging Face's datasets save them). Nothing is
@@ -143,8 +143,8 @@ def _told_count(path: Path) -> int | None:
 
     if path.suffix.lower() == ".tar":
         stats = path.with_name(f"{path.stem}_stats.json")
-        told = read_json(stats) if stats.exists() else None
-        count = told.get("successes") if isinstance(told, dict) else None
+        counts = read_json(stats) if stats.exists() else None
+        count = counts.get("successes") if isinstance(counts, dict) else None
         return count if isinstance(count, int) else None
     try:
         if path.suffix.lower() == ".parquet":
@@ -285,8 +285,8 @@ def _read_tar(root: Path, path: Path) -> Iterator[Found | Skipped]:
         yield Skipped(file, "", why)
     stats = path.with_name(f"{path.stem}_stats.json")
     if stats.exists():
-        told = read_json(stats)
-        expected = told.get("successes") if isinstance(told, dict) else None
+        counts = read_json(stats)
+        expected = counts.get("successes") if isinstance(counts, dict) else None
         if isinstance(expected, int) and expected != count:
             yield Skipped(
                 file, "", f"the archive holds {count} pictures, {stats.name} says {expected}"

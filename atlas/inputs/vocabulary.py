@@ -1,4 +1,4 @@
-"""Words and their vectors in the space that images share: search without a text model.
+"""The vocabulary: words with their vectors in the space of the images, for search without a text model.
 
 A query is the mean of its words' vectors, pairs of words taken as one where the vocabulary
 has them. numpy only, so that a look-up starts at once.

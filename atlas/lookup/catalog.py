@@ -100,7 +100,7 @@ class Catalog:
         return names, cursor.fetchall()
 
     def arrow(self, query: str) -> pa.Table:
-        """Return a query's rows as an Arrow table, for whoever works on with many of them.
+        """Return a query's rows as an Arrow table, for processing many of them.
 
         Raises:
             InputError: DuckDB refuses the query.

@@ -1,4 +1,4 @@
-"""Sheets of a feature's pictures, strong, middle and almost, for whoever is to name it.
+"""Contact sheets for naming features: strong, median and near-miss images of each.
 
 Anyone who can look at pictures may do it, a person or a vision-language model, offline: the
 answers come back through `atlas names --from`.

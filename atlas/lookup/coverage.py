@@ -1,4 +1,4 @@
-"""Which concepts of a list a dictionary has, confuses or lacks.
+"""Which concepts of a list an SAE has, confuses or lacks.
 
 A feature with just that label settles it. Else the search by meaning does: a concept's best
 feature counts where it stands out of all features further than the best of as many random
@@ -137,7 +137,7 @@ def _encode(
         try:
             vectors.append(vocabulary.encode_text(concept))
         except InputError:
-            continue  # told as unknown
+            continue  # reported as unknown
         known.append(concept)
     return known, np.stack(vectors) if vectors else np.empty((0, 0), np.float32)
 

@@ -1,4 +1,4 @@
-"""Any picture split into features and concepts."""
+"""Split any picture into features and concepts."""
 
 from __future__ import annotations
 

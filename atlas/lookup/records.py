@@ -81,7 +81,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure of the report, with what to hold it against."""
+    """One figure of the report, with its baseline."""
 
     name: str
     value: float
@@ -105,7 +105,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """Features of a picture that point alike."""
+    """Features of a picture with similar decoder directions."""
 
     concept: int
     """Number in its picture, by mass."""
@@ -121,7 +121,7 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class Decomposition:
-    """A picture, opened."""
+    """A picture split into features and concepts."""
 
     picture: str
     citation: str

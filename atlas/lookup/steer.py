@@ -1,4 +1,4 @@
-"""Knobs of one picture: its concepts and features turned, drawn, and encoded again.
+"""Steer one picture: turn its concepts and features, draw the result, encode it again.
 
 An edit keeps the SAE's error: x + the sum of (new - old activation) * direction over what is
 turned, which is x itself if nothing is.

@@ -1,4 +1,4 @@
-"""A picture in a terminal: by the terminal's own protocol where it has one, else in half blocks."""
+"""Show a picture in a terminal, by its own graphics protocol or in half blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choosing how icons are drawn: template scales and strengths side by side, measured.
+"""Compare template scales and strengths of icons side by side, with measured round trips.
 
 For a new model a person looks at the grid and at the curve and chooses, as the seed's author did.
 Writes one page, tune.html, with its pictures beside it, and tune.json with every measurement.
@@ -59,7 +59,7 @@ class Choice:
     features: tuple[int, ...]
     """Those whose pictures are shown; empty for the first of the lot."""
     sample: int
-    """Features drawn by lot for the curve."""
+    """Number of random features for the curve."""
     shown: int
     """Features of the lot whose pictures are shown, where none are named."""
 

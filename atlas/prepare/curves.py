@@ -1,4 +1,4 @@
-"""Pages of curves and their numbers, for people who train: one file each, without scripts."""
+"""Reports with curves and their numbers, as single HTML files without scripts."""
 
 from __future__ import annotations
 

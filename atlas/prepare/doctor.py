@@ -1,4 +1,4 @@
-"""Checks of this machine that a build would rely on, each with what would mend it."""
+"""Checks of machine, packages and inputs that a build relies on, each with its remedy."""
 
 from __future__ import annotations
 

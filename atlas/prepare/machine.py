@@ -1,4 +1,4 @@
-"""What this machine can compute and hold, measured in a moment, for what a build would take."""
+"""Speed and memory of this machine, measured in about a second, for plan and doctor."""
 
 from __future__ import annotations
 

@@ -145,12 +145,12 @@ def _notes(config: Config, machine: Machine, size: Size) -> tuple[str, ...]:
     if config.runtime.device.startswith("cuda") and not machine.cards:
         rate = 1000.0 * CARD_TFLOPS[REFERENCE_CARD]
         carded = Size(size.images, size.width, size.features, size.gflops, rate)
-        told = ", ".join(
+        times = ", ".join(
             f"{s.stage} {time_text(s.time_s)}"
             for s in estimate(carded, config)
             if s.stage in ON_CARD
         )
-        notes.append(f"The times above are without a card. With one {REFERENCE_CARD}: {told}.")
+        notes.append(f"The times above are without a card. With one {REFERENCE_CARD}: {times}.")
     if config.expected.gpu_gb:
         notes.append(f"GPU memory: about {config.expected.gpu_gb:.0f} GB.")
     notes.append("Money: none beyond this machine's; nothing was fetched for this plan.")

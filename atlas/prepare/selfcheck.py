@@ -1,4 +1,4 @@
-"""Whether models and embeddings are what they are said to be: an SAE's own figures, made again.
+"""Check that models and embeddings match: measure again what the SAE's author published.
 
 A wrong encoder, a normalized file or a misread bias raises no error: features still fire. But
 how many fire, and how much they explain, then differ from what the SAE's author found.

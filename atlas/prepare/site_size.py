@@ -56,7 +56,7 @@ def site_tally(
     grouped = site.layout == "groups"
     pages = -(-size.features // FEATURES_A_GROUP) if grouped else live
     shards = -(-size.features // 64)
-    # Features share pictures, as if each drew its own by lot.
+    # Features share pictures: the expected number of distinct ones if each chose at random.
     wanted = round(size.images * -math.expm1(-live * SMALL_PICTURES / max(size.images, 1)))
     single = opened if site.pictures == "sheets" else wanted + live
     a_sheet = FEATURES_A_GROUP if grouped else FEATURES_A_SHEET

@@ -1,4 +1,4 @@
-"""Several settings of [train] side by side: how sparse each SAE is, and how much it explains.
+"""Train SAEs with several settings, and compare sparsity and explained variance.
 
 Every setting is trained by the train stage in a folder of its own, so that a stopped sweep goes
 on where it was, and a setting that was tried before is not trained again.
@@ -30,7 +30,7 @@ class Tried:
     """One setting, trained and judged on held-out images."""
 
     settings: str
-    """What it changes, as told."""
+    """What it changes, as given on the command line."""
     folder: Path
     """Its checkpoint."""
     l0: float

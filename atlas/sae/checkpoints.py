@@ -1,7 +1,7 @@
 """Load an SAE checkpoint of any format: find out which one a folder or file holds, then read it.
 
-A format is told by what the files hold, never by their names alone, unless [sae] format names
-it. Where the same tensors are used with two conventions, the user is asked and nothing guessed.
+A format is detected from what the files hold, never from their names alone, unless sae.format
+names it. If the same tensors are used with two conventions, an error asks for the setting that decides.
 """
 
 from __future__ import annotations
@@ -87,24 +87,24 @@ OWN_READS = "a folder with sae.json and sae.safetensors: relu, topk, batchtopk, 
 OWN_REFUSES = "another version, or files that are not of one checkpoint (they carry a digest)"
 
 
-def load_sae(path: Path, told: SaeSettings | None = None) -> SAE:
+def load_sae(path: Path, settings: SaeSettings | None = None) -> SAE:
     """Read an SAE checkpoint, whatever its format.
 
     Args:
         path: A folder or a file of weights.
-        told: What the user says of it; nothing by default.
+        settings: The section [sae] of the configuration; its defaults if None.
 
     Raises:
         MissingError: There is nothing at the path.
         InputError: The format is unknown, the checkpoint is damaged, or it can't be honored.
     """
-    told = told or SaeSettings()
+    settings = settings or SaeSettings()
     if not path.exists():
         raise MissingError(f"no SAE at {path}; name a checkpoint folder in [sae] path")
-    if is_own(path) or told.format == "atlas":
+    if is_own(path) or settings.format == "atlas":
         return read_own(path)
-    weights, config = find_files(path, told)
-    found = Found(read_stored(weights), _config(config), told)
+    weights, config = find_files(path, settings)
+    found = Found(read_stored(weights), _config(config), settings)
     try:
         return _format_of(found).read(found)
     except InputError as error:
@@ -112,15 +112,15 @@ def load_sae(path: Path, told: SaeSettings | None = None) -> SAE:
         raise InputError(f"{error}{where}") from error
 
 
-def find_files(path: Path, told: SaeSettings) -> tuple[Path, Path | None]:
+def find_files(path: Path, settings: SaeSettings) -> tuple[Path, Path | None]:
     """Return the file of weights of a foreign checkpoint, and the JSON beside it, if any.
 
     Raises:
         InputError: There is no such file, or more than one to choose from.
     """
-    place = path / told.file if told.file else path
+    place = path / settings.file if settings.file else path
     if not place.exists():
-        raise InputError(f"{path} has no {told.file}; change sae.file")
+        raise InputError(f"{path} has no {settings.file}; change sae.file")
     if not place.is_file() and not place.is_dir():
         raise InputError(f"{place} is neither a file nor a folder; name a checkpoint in [sae] path")
     weights = place if place.is_file() else _only_weights(place)
@@ -171,8 +171,8 @@ def _config(path: Path | None) -> dict[str, object]:
 
 def _format_of(found: Found) -> Format:
     """Return the format that the user names, or the first that the files are in."""
-    if found.told.format != "auto":
-        chosen = next(kind for kind in FORMATS if kind.name == found.told.format)
+    if found.settings.format != "auto":
+        chosen = next(kind for kind in FORMATS if kind.name == found.settings.format)
         if chosen.needs_config and not found.config:
             raise found.refuse(
                 f"{chosen.family} says in cfg.json or config.json how to read it, and there is none",

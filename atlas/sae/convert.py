@@ -1,4 +1,4 @@
-"""The convert stage: somebody else's SAE checkpoint, as this program keeps one."""
+"""The convert stage: an SAE checkpoint in another format, converted to our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Getting the SAE's checkpoint from the Hugging Face Hub or an address, where it isn't here yet."""
+"""Download the SAE's checkpoint from the Hugging Face Hub or a URL, unless it is already here."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def fetch_sae(config: Config, progress: Progress) -> Path | None:
         MissingError: It can't be reached, or huggingface_hub is not installed.
         InputError: What came is not what sae.sha256 says.
     """
-    place, told = sae_path(config), config.sae
-    if place is None or told.path is not None or place.exists():
+    place, settings = sae_path(config), config.sae
+    if place is None or settings.path is not None or place.exists():
         return place
-    progress.say(f"fetching the SAE from {told.repo or told.url}")
-    if told.repo is not None:
-        _fetch_repo(told)
+    progress.say(f"fetching the SAE from {settings.repo or settings.url}")
+    if settings.repo is not None:
+        _fetch_repo(settings)
     else:
-        _fetch_url(told, place)
+        _fetch_url(settings, place)
     return sae_path(config)
 
 
-def _fetch_repo(told: SaeSettings) -> None:
+def _fetch_repo(settings: SaeSettings) -> None:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -47,45 +47,49 @@ def _fetch_repo(told: SaeSettings) -> None:
         raise MissingError(
             "fetching from the Hub needs huggingface_hub; pip install 'feature-atlas[scan]'"
         ) from error
-    assert told.repo is not None
-    wanted = [f"{told.file}/{name}" for name in WANTED] if told.file else list(WANTED)
-    wanted += [told.file] if told.file else []
+    assert settings.repo is not None
+    wanted = [f"{settings.file}/{name}" for name in WANTED] if settings.file else list(WANTED)
+    wanted += [settings.file] if settings.file else []
     try:
-        snapshot_download(told.repo, revision=told.revision, allow_patterns=wanted)
+        snapshot_download(settings.repo, revision=settings.revision, allow_patterns=wanted)
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = type(error).__name__
         raise MissingError(
-            f"{told.repo} at {told.revision} is not in the Hub's cache and can't be fetched "
-            f"({reason}); where there is a network: {hub_command(told)}"
+            f"{settings.repo} at {settings.revision} is not in the Hub's cache and can't be fetched "
+            f"({reason}); where there is a network: {hub_command(settings)}"
         ) from error
 
 
-def hub_command(told: SaeSettings) -> str:
+def hub_command(settings: SaeSettings) -> str:
     """Return the command that puts the checkpoint into the Hub's cache."""
-    revision = "" if told.revision == "main" else f" --revision {told.revision}"
-    include = f" --include '{told.file}*'" if told.file else ""
-    return f"hf download {told.repo}{revision}{include}"
+    revision = "" if settings.revision == "main" else f" --revision {settings.revision}"
+    include = f" --include '{settings.file}*'" if settings.file else ""
+    return f"hf download {settings.repo}{revision}{include}"
 
 
-def _fetch_url(told: SaeSettings, place: Path) -> None:
-    assert told.url is not None
+def _fetch_url(settings: SaeSettings, place: Path) -> None:
+    assert settings.url is not None
     found = hashlib.sha256()
     try:
-        with draft(place) as path, path.open("wb") as file, urlopen(told.url, timeout=60) as answer:
+        with (
+            draft(place) as path,
+            path.open("wb") as file,
+            urlopen(settings.url, timeout=60) as answer,
+        ):
             while chunk := answer.read(CHUNK_BYTES):
                 found.update(chunk)
                 file.write(chunk)
-            _check(told, found.hexdigest())
+            _check(settings, found.hexdigest())
     except (URLError, TimeoutError, ConnectionError) as error:
         reason = str(getattr(error, "reason", error)).splitlines()[0]
         raise MissingError(
-            f"{told.url} can't be fetched ({reason}); put the file at {place}"
+            f"{settings.url} can't be fetched ({reason}); put the file at {place}"
         ) from error
 
 
-def _check(told: SaeSettings, digest: str) -> None:
-    if digest != told.sha256:
+def _check(settings: SaeSettings, digest: str) -> None:
+    if digest != settings.sha256:
         raise InputError(
-            f"{told.url} holds a file of SHA-256 {digest}, sae.sha256 says {told.sha256}; "
+            f"{settings.url} holds a file of SHA-256 {digest}, sae.sha256 says {settings.sha256}; "
             "it is not the file that was meant"
         )

@@ -1,4 +1,4 @@
-"""The one kernel for cards, in triton; atlas.sae.screens uses it where triton is installed.
+"""The triton kernel that lists a screen's candidates on a GPU; atlas.sae.screens uses it where triton is installed.
 
 It reads a block of products once, while they are still in the card's cache, where torch would
 write a mask and read that several times.

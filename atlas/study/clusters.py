@@ -56,7 +56,7 @@ def cluster_levels(directions: NDArray[np.float32], seed: int) -> list[NDArray[n
 
 
 def _by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number clusters anew: the largest first, of equal ones that with the first member."""
+    """Renumber clusters: the largest first, of equal ones the one with the first member."""
     _, first, inverse, counts = np.unique(
         labels, return_index=True, return_inverse=True, return_counts=True
     )

@@ -38,7 +38,7 @@ FAR = 0.3
 LACKED_SHOWN = 10
 ROWS_PER_BLOCK = 512
 PAIRS_SHOWN = 60
-"""Pairs that a page shows side by side, drawn by lot."""
+"""Random pairs that a page shows side by side."""
 DIRECTIONS = Path("families") / "directions.npy"
 
 

@@ -1,4 +1,4 @@
-"""The families stage: which features are copies, opposites, parents or kin of which, and how pure.
+"""The families stage: duplicates, antipodes, parents and clusters of features, and their monosemanticity.
 
 Duplicates have like directions and fire alike. An antipode points away. A parent fires wherever
 its child is strong, and the child seldom where the parent is. Clusters group all live features by

@@ -51,7 +51,7 @@ def make_exam(
     most_silent: int,
     seed: int,
 ) -> Exam:
-    """Draw the images that grade each feature's name: firing ones evenly, silent ones by lot."""
+    """Draw the images that grade each feature's name: firing ones evenly, silent ones at random."""
     drawn = np.random.default_rng(seed).permutation(side.images)[:most_silent]
     others = np.sort(drawn)
     firing, places, silent = [], [], []
@@ -111,7 +111,7 @@ def _by_tenth(above: NDArray[np.float64], places: NDArray[np.float64]) -> NDArra
 
 
 def matched_shuffle(counts: NDArray[np.int64], seed: int, group: int = 20) -> NDArray[np.int64]:
-    """Return for each feature another of like density, drawn by lot: whose name it is given.
+    """Return for each feature a random other one of like density, whose name it is given.
 
     Features are sorted by count and cut into groups; each group is turned round by a random
     step, so that no feature keeps its own name (a last one alone keeps it).

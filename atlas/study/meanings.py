@@ -1,4 +1,4 @@
-"""Words and the features nearest to them, for search by meaning where nothing can be computed.
+"""The features nearest to each word, precomputed so that the static site can search by meaning.
 
 A page has no text encoder: it holds for every word of the vocabulary, pairs of words among
 them, the features whose prototypes are nearest. A query of several words adds up their lists,

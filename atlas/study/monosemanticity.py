@@ -1,4 +1,4 @@
-"""How alike the images are on which one feature fires, as another encoder sees them.
+"""Monosemanticity: how similar the images of one feature are to another encoder.
 
 The published score (Pach et al., arXiv 2504.02821): the mean cosine over all pairs of images,
 each pair weighted by the product of the two activations. Over vectors e of length 1 and

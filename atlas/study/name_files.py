@@ -1,4 +1,4 @@
-"""Names that people or other programs gave: CSV, JSON lines, and Neuronpedia's export form."""
+"""Names from outside, read from CSV, JSON lines or Neuronpedia's explanation export."""
 
 from __future__ import annotations
 

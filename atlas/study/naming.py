@@ -80,7 +80,7 @@ def split_sides(split: Sequence[str], seed: int) -> tuple[Side, Side]:
     """Return the images that names are chosen on, and those that grade them.
 
     Held-out images grade and all others choose, so that no picture or caption that trained a
-    model has a say in the grade; without any, two halves are drawn by lot.
+    model has a say in the grade; without any, they are halved at random.
 
     Args:
         split: Of each image; heldout or held_out marks those that trained nothing.

@@ -75,8 +75,8 @@ def name_holds(
             for row, fires in enumerate(_strongest_tenths(named.exam))
         ]
     )
-    told = inputs.captions.has(images, inputs.rows[words])
-    return score, (place >= 0) & (told | (score >= np.round(usual[at], DECIMALS)))
+    in_caption = inputs.captions.has(images, inputs.rows[words])
+    return score, (place >= 0) & (in_caption | (score >= np.round(usual[at], DECIMALS)))
 
 
 def _strongest_tenths(exam: Exam) -> list[NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""The neighbors stage: features that point alike, features and images that go together.
+"""The neighbors stage: features with similar directions, co-activations, near misses, the image index.
 
 Inner products decide the order only after they are taken in float64; float32 products, by
 BLAS or by FAISS, merely say which pairs to look at. So the tables do not depend on threads.
@@ -174,7 +174,7 @@ def _faiss_pairs(
 
 
 def feature_neighbors(sae: SAE, live: NDArray[np.int64], k: int, device: str) -> pa.Table:
-    """Return feature, rank, neighbor, cosine: the live features whose decoder points alike."""
+    """Return feature, rank, neighbor, cosine: the live features with the most similar decoder directions."""
     import pyarrow as pa
 
     directions = unit_directions(sae)[live]

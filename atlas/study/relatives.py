@@ -86,7 +86,7 @@ def _relative(
 
 
 def duplicates(firing: Firing, near: pa.Table, settings: FamiliesSettings) -> list[Relative]:
-    """Return pairs that point alike and fire on the same images, both ways round."""
+    """Return pairs with similar directions that fire on the same images, in both orders."""
     cosine = near["cosine"].to_numpy()
     close = np.flatnonzero(cosine > settings.duplicate_cosine)
     feature, neighbor = near["feature"].to_numpy(), near["neighbor"].to_numpy()

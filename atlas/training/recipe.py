@@ -1,4 +1,4 @@
-"""One step of training an SAE: what is minimized, and what becomes of features that stay silent.
+"""One training step of an SAE: the loss, the optimizer, and resampling of dead features.
 
 relu, the published recipe: mean over batch and dimensions of (x - x')^2, plus l1 times the sum
 over batch and features of activation times decoder norm. Relative to an image's squared error
@@ -58,7 +58,7 @@ class State:
     """What a batch top-k's activations must exceed; 0 before the first step."""
     step: int = 0
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return the last row of the curve in words; nothing before the first."""
         if not self.curve:
             return ""

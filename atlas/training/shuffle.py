@@ -2,7 +2,7 @@
 
 Each pass over the set cuts it into stretches of neighboring rows, shuffles these, fills one
 buffer after the other with them, and shuffles the images of a buffer. A set that fits in one
-buffer is shuffled as a whole. The order follows from the seed and the step alone: whoever goes
+buffer is shuffled as a whole. The order follows from the seed and the step alone: a run that goes
 on after a kill reads one buffer again, and nothing need be remembered.
 """
 

@@ -1,4 +1,4 @@
-"""The train stage: an SAE by the recipe of the published one, on the images of split "train".
+"""The train stage: trains an SAE by the published recipe, on the images of split "train".
 
 What a step computes is in atlas.recipe, the order of the images in atlas.shuffle. One thread on a
 CPU, and every random number drawn from the seed and the step: the same settings give the same
@@ -157,7 +157,7 @@ def _train(job: Job, images: Shuffled) -> State:
         take_step(state, settings, images.batch(state.step, settings.batch_images))
         if state.step in settings.resample_steps:
             resample(state, settings, images.buffer())
-        job.progress.advance(1, state.told())
+        job.progress.advance(1, state.summary())
         if state.step % CHECKPOINT_STEPS == 0:
             with draft(checkpoint) as unfinished:
                 write_tensors(unfinished, state_tensors(state))

@@ -1,4 +1,4 @@
-"""How a picture is drawn, whatever draws it."""
+"""Settings of a drawing that all renderers share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IP-Adapter on SDXL: raw embeddings of ViT-bigG-14, so the second renderer for the seed's SAE.
+"""IP-Adapter on SDXL, conditioned on raw embeddings of ViT-bigG-14: a second renderer for the published SAE.
 
 The folder is SDXL as save_pretrained leaves it, with the adapter's file inside it as
 ip_adapter/ip-adapter_sdxl.safetensors. The prompt is empty, the negative zeros: so it was trained.

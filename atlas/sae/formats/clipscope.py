@@ -36,6 +36,6 @@ def read_clipscope(found: Found) -> SAE:
         found.take(f"{PREFIX}pre_b"),
         subtracts=True,
     )
-    k = found.told.k if found.told.k is not None else found.stored.values.get("k")
+    k = found.settings.k if found.settings.k is not None else found.stored.values.get("k")
     activation = Activation("relu") if k is None else Activation("topk", found.whole("k", k))
     return finish(found, weights, activation, told_input(found, weights.W_enc.shape[1]))

@@ -84,10 +84,10 @@ def _linear(found: Found) -> tuple[Weights, Activation]:
 
 def _sparse(found: Found, weights: Weights) -> Activation:
     """Return the activation of a top-k or batch top-k, whose tensors have the same names."""
-    if found.told.k is not None:
-        return Activation("topk", found.told.k)
-    if found.told.threshold is not None:
-        return Activation("batchtopk", None, constant(found, weights, found.told.threshold))
+    if found.settings.k is not None:
+        return Activation("topk", found.settings.k)
+    if found.settings.threshold is not None:
+        return Activation("batchtopk", None, constant(found, weights, found.settings.threshold))
     trainer: Any = found.config.get("trainer")
     name = str(trainer.get("dict_class", "")) if isinstance(trainer, dict) else ""
     if name == "AutoEncoderTopK":

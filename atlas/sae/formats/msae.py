@@ -27,7 +27,7 @@ def read_msae(found: Found) -> SAE:
     """Return the SAE.
 
     Raises:
-        InputError: The activation can't be told from the name, or can't be honored.
+        InputError: The name does not say the activation, or it is not supported.
     """
     bias = found.take("model.latent_bias")
     encoder = found.take("model.encoder")
@@ -64,11 +64,11 @@ def _activation(found: Found, weights: Weights) -> Activation:
     if found.has("model.activation.log_threshold"):
         threshold = np.exp(found.take("model.activation.log_threshold")).reshape(-1)
         return Activation("jumprelu", None, np.broadcast_to(threshold, weights.b_enc.shape).copy())
-    if found.told.k is not None:
-        return Activation("topk", found.told.k)
-    if found.told.threshold is not None:
+    if found.settings.k is not None:
+        return Activation("topk", found.settings.k)
+    if found.settings.threshold is not None:
         return Activation(
-            "batchtopk", None, np.full(len(weights.b_enc), found.told.threshold, np.float32)
+            "batchtopk", None, np.full(len(weights.b_enc), found.settings.threshold, np.float32)
         )
     top = re.match(r"topkrelu_(\d+)_", name)
     if top:

@@ -29,7 +29,7 @@ def read_overcomplete(found: Found) -> SAE:
     """Return the SAE.
 
     Raises:
-        InputError: The encoder is not linear, or the activation is neither in the file nor told.
+        InputError: The encoder is not linear, or the activation is neither in the file nor in the settings.
     """
     names = set(found.stored.tensors)
     known = {ENCODER, BIAS, TIEABLE, "encoder.bias", ROWS, "dictionary.multiplier", "thresholds"}
@@ -65,13 +65,13 @@ def _activation(found: Found, weights: Weights) -> Activation:
     if found.has("thresholds"):
         with np.errstate(over="ignore"):
             return Activation("jumprelu", None, np.exp(found.take("thresholds")))
-    if found.told.k is not None:
-        return Activation("topk", found.told.k)
-    if found.told.threshold is not None:
-        threshold = constant(found, weights, found.told.threshold)
+    if found.settings.k is not None:
+        return Activation("topk", found.settings.k)
+    if found.settings.threshold is not None:
+        threshold = constant(found, weights, found.settings.threshold)
         # Theirs keeps what is at least the threshold, ours what is above it.
         return Activation("batchtopk", None, np.maximum(np.nextafter(threshold, np.float32(-1)), 0))
-    if found.told.activation == "relu":
+    if found.settings.activation == "relu":
         return Activation("relu")
     raise found.refuse(
         "Overcomplete's state dict does not say how activations are chosen",

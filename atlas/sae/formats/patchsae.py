@@ -21,7 +21,7 @@ REFUSES = "the file as published, whose `cfg` is a Python object (the error says
 
 
 def is_patchsae(_: Found) -> bool:
-    """Return False: other families use the same names in other ways, so this one must be told."""
+    """Return False: other families use the same names in other ways, so this format must be named."""
     return False
 
 
@@ -47,7 +47,7 @@ def read_patchsae(found: Found) -> SAE:
         found.take(bias),
         found.take(f"{prefix}W_dec"),
         found.take(f"{prefix}b_dec"),
-        subtracts=found.told.pre_bias is not False,
+        subtracts=found.settings.pre_bias is not False,
     )
     activation = told_activation(found, weights, Activation("relu"))
     if gated:

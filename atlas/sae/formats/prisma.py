@@ -60,7 +60,7 @@ def _activation(found: Found, weights: Weights, *, gated: bool) -> tuple[Weights
     if name == "relu":
         return weights, Activation("relu")
     if name == "topk":
-        told: Any = found.config.get("activation_fn_kwargs") or {}
-        k = told.get("k") if isinstance(told, dict) else None
-        return weights, Activation("topk", found.told.k or found.whole("k", k))
+        options: Any = found.config.get("activation_fn_kwargs") or {}
+        k = options.get("k") if isinstance(options, dict) else None
+        return weights, Activation("topk", found.settings.k or found.whole("k", k))
     raise found.refuse(f"activation {str(name)[:40]!r} is not read", "known: relu, topk")

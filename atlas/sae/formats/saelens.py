@@ -87,7 +87,7 @@ def _activation(found: Found, weights: Weights, kind: str) -> tuple[Weights, Act
         if config.get("rescale_acts_by_decoder_norm"):
             weights = measure_by_decoder(weights)
         old: Any = config.get("activation_fn_kwargs") or {}
-        k = found.told.k or found.whole(
+        k = found.settings.k or found.whole(
             "k", config.get("k", old.get("k") if isinstance(old, dict) else None)
         )
         return weights, Activation("topk", k)
@@ -105,7 +105,7 @@ def _input(found: Found, weights: Weights) -> tuple[Weights, InputConvention]:
     kind = str(found.config.get("normalize_activations", "none"))
     if kind != "expected_average_only_in":
         return read_norm(found, weights, kind)
-    if found.told.input_scale is None:
+    if found.settings.input_scale is None:
         raise found.refuse(
             "it scales its input by a factor that the checkpoint does not hold "
             "(expected_average_only_in)",

@@ -34,7 +34,7 @@ def read_saev(found: Found) -> SAE:
     """Return the SAE.
 
     Raises:
-        InputError: A convention is neither in the file nor told, or can't be honored.
+        InputError: A convention is neither in the file nor in the settings, or is not supported.
     """
     weights = make_weights(
         found,
@@ -44,7 +44,7 @@ def read_saev(found: Found) -> SAE:
         found.take("b_dec"),
         subtracts=_subtracts(found),
     )
-    if found.told.input_scale is None:
+    if found.settings.input_scale is None:
         raise found.refuse(
             "saev trains on (x - mean) * scale and keeps neither in the checkpoint",
             "set sae.input_scale (1 if nothing was scaled) and, if there is one, sae.input_mean",
@@ -55,8 +55,8 @@ def read_saev(found: Found) -> SAE:
 
 
 def _subtracts(found: Found) -> bool:
-    if found.told.pre_bias is not None:
-        return found.told.pre_bias
+    if found.settings.pre_bias is not None:
+        return found.settings.pre_bias
     schema = found.stored.header.get("schema")
     if schema is None:
         return True
@@ -70,20 +70,20 @@ def _subtracts(found: Found) -> bool:
 
 def _activation(found: Found, weights: Weights) -> Activation:
     header: Any = found.stored.header
-    told = header.get("cfg") if isinstance(header.get("cfg"), dict) else {}
-    said = told.get("activation")
+    config = header.get("cfg") if isinstance(header.get("cfg"), dict) else {}
+    activation = config.get("activation")
     name = (
-        said.get("cls", said.get("key", ""))
-        if isinstance(said, dict)
+        activation.get("cls", activation.get("key", ""))
+        if isinstance(activation, dict)
         else header.get("cls", "Relu")
     )
     name = str(name).lower().replace("-", "").replace("_", "")
-    params = said.get("params", said) if isinstance(said, dict) else told
+    params = activation.get("params", activation) if isinstance(activation, dict) else config
     if found.has("activation.threshold"):
         value = float(found.take("activation.threshold").reshape(-1)[0])
         return Activation("batchtopk", None, constant(found, weights, value))
     if name in ("topk", "batchtopk"):  # early batch top-k took the k of each image
-        k = found.told.k or found.whole(
+        k = found.settings.k or found.whole(
             "top_k", params.get("top_k") if isinstance(params, dict) else None
         )
         return Activation("topk", k)

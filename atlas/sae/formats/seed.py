@@ -1,4 +1,4 @@
-"""The seed's release: one .pth of four tensors, float16 or float32, tied or not.
+"""The published SAE (gytdau/sae-clip-2): one .pth of four tensors, float16 or float32, tied or untied.
 
 relu(W x + b) on raw embeddings, with no bias subtracted; decoder weights lie as (dimension,
 feature).
@@ -31,7 +31,7 @@ def read_seed(found: Found) -> SAE:
         found.take("enc_bias"),
         found.take("decoder.weight").T.copy(),
         found.take("dec_bias"),
-        subtracts=bool(found.told.pre_bias),
+        subtracts=bool(found.settings.pre_bias),
     )
     width = weights.W_enc.shape[1]
     activation = told_activation(found, weights, Activation("relu"))

@@ -35,6 +35,6 @@ def read_sparsify(found: Found) -> SAE:
         found.take("b_dec"),
         subtracts=True,
     )
-    k = found.told.k or found.whole("k", config.get("k", 32))
+    k = found.settings.k or found.whole("k", config.get("k", 32))
     convention = told_input(found, weights.W_enc.shape[1])
     return finish(found, weights, Activation("topk", k), convention)

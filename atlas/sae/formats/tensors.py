@@ -1,7 +1,7 @@
-"""The tensors of a file that may lie: nothing in it is run, nothing is allocated before it is checked.
+"""Tensors of an untrusted file: nothing in it is executed, and sizes are checked before memory is allocated.
 
 A file of some kilobytes can declare terabytes. Every declared size is held against the size of
-the file first, and errors are told in our own words: those of torch suggest turning its
+the file first, and errors are worded here: those of torch suggest turning its
 protection off.
 """
 

@@ -17,13 +17,13 @@ from atlas.settings.sae import SaeSettings
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A checkpoint of somebody else, before its format is known."""
+    """A checkpoint whose format is not known yet."""
 
     stored: Stored
     """What its file of weights holds."""
     config: dict[str, Any]
     """The JSON beside the weights (cfg.json, config.json); empty where there is none."""
-    told: SaeSettings
+    settings: SaeSettings
     """What the user says of it."""
 
     def take(self, name: str) -> NDArray[np.float32]:
@@ -178,17 +178,17 @@ def told_input(found: Found, width: int) -> InputConvention:
     Raises:
         InputError: The mean is no vector of numbers.
     """
-    told = found.told
-    if told.input_mean is None and told.input_scale is None:
+    settings = found.settings
+    if settings.input_mean is None and settings.input_scale is None:
         return InputConvention("raw")
     mean = _told_mean(found)
     center = np.zeros(width, np.float32) if mean is None else mean
-    scale = 1.0 if told.input_scale is None else told.input_scale
+    scale = 1.0 if settings.input_scale is None else settings.input_scale
     return InputConvention("affine", center, np.full(width, scale, np.float32))
 
 
 def _told_mean(found: Found) -> NDArray[np.float32] | None:
-    path = found.told.input_mean
+    path = found.settings.input_mean
     if path is None:
         return None
     try:
@@ -222,7 +222,7 @@ def finish(
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Return JSON values: what is none is told by its type."""
+    """Return JSON values: what is none is named by its type."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, str | int | float | bool) or value is None:
@@ -243,10 +243,10 @@ def constant(found: Found, weights: Weights, value: float) -> NDArray[np.float32
 
 def told_activation(found: Found, weights: Weights, default: Activation) -> Activation:
     """Return the activation that the user names by sae.k or sae.threshold, else the default."""
-    if found.told.k is not None:
-        return Activation("topk", found.told.k)
-    if found.told.threshold is not None:
-        return Activation("jumprelu", None, constant(found, weights, found.told.threshold))
+    if found.settings.k is not None:
+        return Activation("topk", found.settings.k)
+    if found.settings.threshold is not None:
+        return Activation("jumprelu", None, constant(found, weights, found.settings.threshold))
     return default
 
 

@@ -1,4 +1,4 @@
-"""Begin an atlas of somebody's own pictures: write the configuration that a build then reads."""
+"""Write the configuration of a new atlas from a folder of pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ DEMO_DATA = Path("data/demo")
 FILE = "atlas.toml"
 
 
-def begin_atlas(
+def write_config(
     pictures: Path, out: Path, *, encoder: Path | None = None, sae: Path | None = None
 ) -> Path:
     """Write the configuration of an atlas of some pictures, and return its path.
 
-    One that is there already is kept as it is, so that it can be changed by hand; it must be of
-    the same pictures.
+    An existing configuration is kept, so that it can be edited; it must be for the same pictures.
 
     Args:
         pictures: A folder of pictures, or of archives or tables that hold them.
