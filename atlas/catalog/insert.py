@@ -17,6 +17,7 @@ STAND_IN_SHARE = 0.3
 
 def insert(db: DuckDBPyConnection, table: str, select: str) -> None:
     """Fill a table from a query that yields its columns by name, in its documented order."""
+    # The complete order makes the Parquet export byte-identical; DuckDB's own order varies by thread.
     columns = ", ".join(f'"{column.name}"' for column in TABLE[table].columns)
     db.execute(
         f"INSERT INTO {table} SELECT {columns} FROM ({select}) ORDER BY {TABLE[table].order}"

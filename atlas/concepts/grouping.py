@@ -94,6 +94,7 @@ def sweep(
     """
     rows = directions.astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    # k-means on the sphere needs only cosines: a center is a weighted sum of the rows themselves.
     cosines = rows @ rows.T
     kinds, first, mass = _merge(cosines, weights.astype(np.float64))
     cosines = np.ascontiguousarray(cosines[np.ix_(first, first)])
@@ -103,6 +104,7 @@ def sweep(
     labels = np.empty((most, restarts, len(first)), np.int64)
     objectives, least = np.empty((most, restarts)), np.empty((most, restarts))
     _sweep(cosines, mass, draws, labels, objectives, least)
+    # Runs that differ in the last bits are equally good; the one with the heaviest lightest group wins.
     equal = objectives >= objectives.max(axis=1, keepdims=True) * (1 - SAME_OBJECTIVE)
     best = np.where(equal, least, -1).argmax(axis=1)
     return [
@@ -182,6 +184,7 @@ def adjusted_rand(
     both, first, second, all_pairs = pairs(cells), pairs(one), pairs(other), pairs(one * 0)
     if all_pairs == 0:
         return 1.0
+    # Hubert and Arabie 1985: (index - expected) / (maximum - expected), over pairs.
     chance, most = first * second / all_pairs, (first + second) / 2
     return 1.0 if most == chance else (both - chance) / (most - chance)
 
@@ -190,6 +193,7 @@ def _merge(
     cosines: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return each feature's kind of direction, the first feature of each kind, and its mass."""
+    # Features of one direction would make empty groups: they move as one, with their joint mass.
     same = (cosines >= 1 - SAME_DIRECTION).argmax(axis=1)
     np.minimum(same, np.arange(len(same)), out=same)
     first, kinds = np.unique(same, return_inverse=True)

@@ -125,6 +125,7 @@ def ranks(
     """Return each feature's place in its icon; one that stays silent comes after all others."""
     relative = fired.activation / q99[fired.feature]
     mine = own / q99[whose]
+    # >=: equal features count as stronger, so that ties never help the feature that is judged.
     ahead = (fired.feature != whose[fired.icon]) & (relative >= mine[fired.icon])
     found = 1 + np.bincount(fired.icon[ahead], minlength=len(own))
     return np.where(own > 0, found, len(q99)).astype(np.int64)
@@ -152,6 +153,7 @@ def chance(
     first = np.clip(place - matched // 2, 0, n - 1 - matched)
     least = np.full(n, np.inf, np.float32)
     least[whose] = own
+    # Matched: an icon that moves the embedding further excites more features of any kind.
     near = place[pool.icon] - first[pool.feature]
     as_good = (
         (pool.icon != pool.feature)
@@ -160,7 +162,8 @@ def chance(
         & (pool.activation >= least[pool.feature])
     )
     better = np.bincount(pool.feature[as_good], minlength=n)[whose]
-    # A feature that stays silent in its own icon is matched by every other icon.
+    # The icon itself counts, so p is never 0 (Phipson and Smyth 2010); a feature that does not
+    # fire in its own icon is matched by every other icon.
     return np.where(own > 0, (1 + better) / (1 + matched), 1.0)
 
 
@@ -168,6 +171,7 @@ def benjamini_hochberg(p: NDArray[np.float64], rate: float) -> NDArray[np.bool_]
     """Return which of the tests pass at a false discovery rate."""
     if not len(p):
         return np.zeros(0, np.bool_)
+    # Benjamini and Hochberg 1995: the largest i with p_(i) <= rate * i / n passes with all before it.
     order = np.sort(p)
     under = np.flatnonzero(order <= rate * np.arange(1, len(p) + 1) / len(p))
     limit = order[under[-1]] if len(under) else -1.0

@@ -37,6 +37,7 @@ def make_template(sae: SAE, embedding: NDArray[np.float32], scale: float) -> Tem
         embedding: (d,) raw, of the picture.
         scale: What its codes are multiplied by; the seed's is a fifth.
     """
+    # The seed scales the codes, never the decoder bias, which base adds once.
     codes = dense(make_encoder(sae).fire(embedding[None]), 1, sae.n_features)[0] * np.float32(scale)
     on = np.flatnonzero(codes)
     # float64: the same base whatever the number of threads that sum it.

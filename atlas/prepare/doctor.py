@@ -149,7 +149,7 @@ def _inputs(path: Path, device: str) -> list[Finding]:
     try:
         config = load_config(path)
     except AtlasError as error:
-        return [Finding("configuration", False, str(error), "mend the file")]
+        return [Finding("configuration", False, str(error), "fix the file")]
     findings = [Finding("configuration", True, str(path))]
     commands = {item.what: item.shell_command() for item in config.downloads}
     if config.sae.repo is not None:

@@ -115,25 +115,25 @@ def _too_small(
     fetches: tuple[Fetch, ...],
 ) -> tuple[str, ...]:
     """Return what this machine lacks, each with what to do."""
-    said, wanted_gb = [], config.expected.gpu_gb
+    problems, wanted_gb = [], config.expected.gpu_gb
     least_gb = min((card.memory_bytes for card in machine.cards), default=0) / 1e9
     if config.runtime.device.startswith("cuda") and not machine.cards:
-        said.append(
+        problems.append(
             f"no CUDA card, and runtime.device is {config.runtime.device}; use a machine with "
             f"one of {wanted_gb:.0f} GB, or --set runtime.device=cpu for the times of the table"
         )
     elif config.runtime.device.startswith("cuda") and least_gb < wanted_gb:
-        said.append(
+        problems.append(
             f"a card of {least_gb:.0f} GB, about {wanted_gb:.0f} GB are wanted; use a larger one"
         )
     needed = sum(s.disk_bytes for s in stages) + sum(f.size_bytes for f in fetches)
     free = free_bytes(config.out_dir)
     if needed > free:
-        said.append(
+        problems.append(
             f"{size_text(free)} free at {config.out_dir}, about {size_text(needed)} are wanted; "
             "make room or change out_dir"
         )
-    return tuple(said)
+    return tuple(problems)
 
 
 def _notes(config: Config, machine: Machine, size: Size) -> tuple[str, ...]:

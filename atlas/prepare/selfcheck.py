@@ -80,7 +80,7 @@ def check_science(config: Config, device: str) -> list[Finding]:
     try:
         sae = load_sae(path, config.sae)
     except AtlasError as error:
-        return [Finding("SAE", False, str(error), "mend what the line names")]
+        return [Finding("SAE", False, str(error), "fix what the line names")]
     findings = [_shape(config, sae)]
     findings += _with_encoder(config, sae, device)
     findings += _with_embeddings(config, sae, device)
@@ -148,7 +148,7 @@ def _with_embeddings(config: Config, sae: SAE, device: str) -> Iterator[Finding]
     try:
         x = _sample(config)
     except AtlasError as error:
-        yield Finding(what, False, str(error), "mend what the line names")
+        yield Finding(what, False, str(error), "fix what the line names")
         return
     if x is None:
         mend = "atlas build CONFIG embed makes them; then ask again"
@@ -215,11 +215,11 @@ def _likeliest(config: Config, sae: SAE, x: NDArray[np.float32], device: str) ->
     if wanted is not None and now.explained_percent < wanted / 2:
         return (
             "likeliest another encoder, or other weights of it or of the SAE: less than half of "
-            "what is expected is explained, and neither lengths nor bias would mend that"
+            "what is expected is explained, and neither lengths nor bias would explain that"
         )
     return (
         "likeliest pictures unlike the author's, or another training of the SAE: neither lengths "
-        "nor bias would mend it"
+        "nor bias would explain it"
     )
 
 

@@ -66,6 +66,7 @@ def pack_ids(
         <name>_low (entry,) low 16 bits of each difference; <name>_overflow_at (few,) entries
         whose difference is larger; <name>_overflow (few,) its higher bits.
     """
+    # Ascending ids differ by little, so 16 bits hold nearly every step; the rest go to a short list.
     steps = np.diff(ids, prepend=0)
     firsts = starts[:-1][starts[:-1] < starts[1:]]
     steps[firsts] = ids[firsts]

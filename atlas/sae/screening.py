@@ -60,6 +60,7 @@ def float32_bound(width: int) -> float:
 
     |error| <= d u |x||w| for any order of summation; doubled, with the bias and its sum.
     """
+    # Higham, Accuracy and Stability of Numerical Algorithms, section 3.1: gamma_d = d u / (1 - d u).
     return (width + 4) * 2 * SINGLE
 
 
@@ -67,6 +68,7 @@ def below(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """Round to float32, never up; -inf and NaN stay."""
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
+    # The cast rounds to nearest, so one step down is below the value whichever way it went.
     return np.nextafter(rounded, np.float32(-np.inf), dtype=np.float32)
 
 

@@ -43,6 +43,7 @@ def write_by_feature(
         activation = half[block][order].astype(np.float32)
         medians[first:last] = _medians(activation, whole.count[first:last])
         picks.append(pick_quantiles(owner, images[order], activation, settings))
+        # In place: what is packed takes no more room than what it replaces.
         packed = pack_ids(starts[first : last + 1] - block.start, images, "image")
         image[block] = packed["image_low"]
         packed["image_overflow_at"] += block.start

@@ -27,6 +27,7 @@ def check_fit(sae: SAE, embeddings: EmbeddingSet, where: Path) -> None:
     Raises:
         InputError: The encoders or widths differ, or the lengths do, as when one is normalized.
     """
+    # Silent errors otherwise: any embeddings of the right width give activations.
     own, other = sae.provenance.get("encoder_id"), embeddings.encoder.get("id")
     if own and other and own != other:
         raise InputError(

@@ -66,12 +66,14 @@ def tally(
 
 
 def top_keys(activation: NDArray[np.float32], image: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return one number a firing that orders by activation, then by lower image."""
+    """Return one number per firing that orders by activation, then by lower image."""
+    # Positive IEEE floats order as their bits read as integers, so one sort serves both.
     return (activation.view(np.int32).astype(np.int64) << np.int64(32)) | (LAST_IMAGE - image)
 
 
 def read_keys(key: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return (activation, image) of keys."""
+    # The inverse of top_keys: the upper half holds the float's bits, the lower one the image.
     return (key >> np.int64(32)).astype(np.int32).view(np.float32), LAST_IMAGE - (key & LAST_IMAGE)
 
 
@@ -80,6 +82,7 @@ def histogram_bins(activation: NDArray[np.float32]) -> NDArray[np.int64]:
 
     Within an octave the four bins are equally wide: 1 to 1.25, 1.5, 1.75 and 2 times its power.
     """
+    # Of a float32, 8 bits of exponent and the first 2 of the mantissa: the octave and its quarter.
     quarter = (activation.view(np.int32) >> 21).astype(np.int64)
     lowest = (127 + LOWEST_OCTAVE) * BINS_AN_OCTAVE
     found: NDArray[np.int64] = np.clip(quarter - lowest + 1, 0, BINS - 1)
@@ -110,6 +113,7 @@ def merge(tallies: Sequence[Tally], top_images: int) -> Tally:
     owner = np.concatenate([np.repeat(every, np.minimum(one.count, top_images)) for one in tallies])
     _, top_key = _cut(owner, np.concatenate([one.top_key for one in tallies]), top_images)
     count, total, squares = tallies[0].count, tallies[0].sum, tallies[0].sum_squares
+    # In the order of the shards: floating-point addition is not associative.
     for one in tallies[1:]:
         count, total, squares = count + one.count, total + one.sum, squares + one.sum_squares
     return Tally(count, total, squares, cells, counts, top_key)

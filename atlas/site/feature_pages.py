@@ -120,6 +120,7 @@ def render_chapters(
     job: Job, book: Book, sheets: Sheets, chapters: Sequence[list[int]]
 ) -> Iterator[list[RenderedBlock]]:
     """Yield the blocks of each chapter, rendered; in worker processes where there are many."""
+    # DuckDB lets any number of processes read a database, as long as none writes to it.
     workers = job.runtime.workers or cores()
     several = len(chapters) >= WORTH_WORKERS and workers > 1
     twice = len(sheets.thumbnail_sides) > 1

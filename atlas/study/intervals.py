@@ -14,6 +14,7 @@ def auroc_interval(auroc: float, firing: int, silent: int) -> tuple[float, float
     if not firing or not silent or np.isnan(auroc):
         return float("nan"), float("nan")
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    # Hanley and McNeil 1982, with the exponential approximation of q1 and q2 above.
     within = auroc * (1 - auroc)
     variance = within + (firing - 1) * (q1 - auroc**2) + (silent - 1) * (q2 - auroc**2)
     half = 1.96 * float(np.sqrt(max(variance, 0.0) / (firing * silent)))

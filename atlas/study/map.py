@@ -49,6 +49,7 @@ def lay_out(
                 "the map needs umap-learn, which is not installed: pip install 'feature-atlas[map]'"
             ) from error
         _cache_compiled_loops()
+        # One job and a seed: with several threads UMAP's stochastic descent differs from run to run.
         reducer = umap.UMAP(
             n_neighbors=min(neighbors, n - 1),
             min_dist=min_dist,
