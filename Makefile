@@ -34,7 +34,8 @@ atlas: $(READY) ## Build the demo atlas: build/demo/site/index.html
 	$(BIN)/atlas build data/demo/atlas.toml
 
 test: $(READY) ## Run every test that a machine without a GPU can run
-	BROWSER=$(BROWSER) $(BIN)/python -m pytest -m 'not gpu' -n $(TESTERS) --dist loadfile --no-loadscope-reorder
+	@# One thread a process: several of them share the cores.
+	BROWSER=$(BROWSER) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu' -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: lint types test ## Lint, types and tests: clean before each commit
 

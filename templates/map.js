@@ -14,7 +14,7 @@
   var view = { x: 0.5, y: 0.5, scale: 1 };
   var light = true, current = -1, chosen = -1, ink = "#000", shades = null, second = "#666", accent = "#b00", paper = "#fff";
 
-  var MAP_SIDE = 10000; // as in atlas/search_index.py
+  var MAP_SIDE = 10000; // as in atlas/site/search_index.py
   window.atlasSpots = function (given) { spots = given; };
 
   function base() { return Math.min(wide, tall) * (1 - 2 * MARGIN); }

@@ -1,5 +1,5 @@
 // A reader's own picture: hashed here, compared with the hashes of all pictures shown, sent nowhere.
-// The hash is that of atlas/gather.py: gray, nine columns and eight rows by Pillow's box filter.
+// The hash is that of atlas/inputs/picture.py: gray, nine columns and eight rows by Pillow's box filter.
 "use strict";
 (function () {
   var part = document.getElementById("own"), root = part.dataset.root;

@@ -1,6 +1,6 @@
 // Search over the words of labels and captions, and by meaning over lists made with the atlas.
 // Lists come as scripts, by how words begin, when they are asked for: see table.js. Same rules as
-// atlas/search_index.py, atlas/vocabulary.py and atlas/meanings.py. In a key's own task only what
+// atlas/site/search_index.py, atlas/inputs/vocabulary.py and atlas/study/meanings.py. In a key's own task only what
 // changed among the first results is drawn, of what is here; all else waits until it is painted.
 "use strict";
 (function () {

@@ -1,7 +1,7 @@
 // Keys and copying, on every page. Nothing here is needed to read one.
 "use strict";
 var ICON_COLUMNS = 8, FEATURES_A_GROUP = 16, DENSE = 1.5; // as in assets/icons.css
-var BAR_ROOM = 10, BINS_AN_OCTAVE = 4; // as in atlas/pages.py and atlas/records.py
+var BAR_ROOM = 10, BINS_AN_OCTAVE = 4; // as in atlas/site/pages/histogram.py and atlas/base/tables.py
 // Where a picture lies, by its address below the site's root: there, or where pictures are published.
 window.atlasPicture = function (root, address) {
   return (document.documentElement.dataset.media || root) + "/" + address;

@@ -1,5 +1,5 @@
 // The table of features, as much of it as a page asks for: what there is comes first, rows come in
-// files of a thousand numbers, words by how they begin. Same rules as atlas/search_index.py.
+// files of a thousand numbers, words by how they begin. Same rules as atlas/site/search_index.py.
 "use strict";
 (function () {
   var FEATURES_A_FILE = 1024, LONGEST_PREFIX = 12, AT_ONCE = 4, NOTHING = { words: {}, meanings: {} };

@@ -89,8 +89,11 @@ def one_of_each(site):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 820, 1440])
 def test_every_kind_of_page_fits_and_stays_quiet(visit, site, width, theme):
-    for path in one_of_each(site):
-        page = visit(path, width, theme)
+    first, *others = one_of_each(site)
+    page = visit(first, width, theme)
+    for path in (first, *others):
+        if path != first:
+            page.goto(f"file://{site}/{path}")
         page.wait_for_load_state("networkidle")
         wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wider <= 0, f"{path} is {wider} px too wide at {width}"
