@@ -15,7 +15,7 @@ from atlas.concepts.across_images import NEAREST, ConceptSample, table_of
 from atlas.concepts.every_image import TAUS, Taus, group_image
 from atlas.concepts.grouping import Group, Grouping, adjusted_rand, groups_of
 from atlas.concepts.recurring import concept_centers, cover, match, nearest_elsewhere
-from atlas.icons.drawing import open_studio
+from atlas.icons.drawing import load_models
 from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations
@@ -252,14 +252,14 @@ def draw_knobs(job: Job, opened: list[GroupedImage]) -> list[dict[str, Any]]:
     _write_example_list(job, opened, {example.image for example in drawn})
     if not drawn:
         return []
-    studio = open_studio(job.settings.icons, job.inputs, job.runtime.device)
+    models = load_models(job.settings.icons, job.inputs, job.runtime.device)
     by_image = sorted(drawn, key=lambda example: example.image)
     vectors = read_embeddings(job.inputs["embed"]).take([example.image for example in by_image])
     examples = [
         knobs.Example(example.image, row, example.groups("coarse"))
         for example, row in zip(by_image, vectors, strict=True)
     ]
-    pictures = knobs.draw_examples(job, studio, examples)
+    pictures = knobs.draw_examples(job, models, examples)
     write_parquet(job.out_dir / "concept_icons.parquet", knobs.icon_table(examples, pictures))
     write_parquet(job.out_dir / "knobs.parquet", knobs.knob_table(examples, pictures))
     write_parquet(job.out_dir / "transfers.parquet", knobs.transfer_table(examples, pictures))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from atlas.base.files import read_parquet
 from atlas.concepts.grouping import Group
-from atlas.icons.drawing import Sheet, Studio, draw_sheets
+from atlas.icons.drawing import DrawingModels, Sheet, draw_sheets
 from atlas.icons.template import edit, group_embedding, set_strengths
 from atlas.run.stage import Job
 
@@ -73,7 +73,7 @@ class Drawn:
         return float(self.activations[picture, group.features].sum(dtype=np.float64))
 
 
-def draw_examples(job: Job, studio: Studio, examples: list[Example]) -> list[Drawn]:
+def draw_examples(job: Job, models: DrawingModels, examples: list[Example]) -> list[Drawn]:
     """Return every example's pictures, drawn if no earlier run has.
 
     Raises:
@@ -81,12 +81,12 @@ def draw_examples(job: Job, studio: Studio, examples: list[Example]) -> list[Dra
     """
     largest = read_parquet(job.inputs["scan"] / "features.parquet", ["max"])["max"].to_numpy()
     sheets = [
-        sheet_of(studio, example, examples[(i + 1) % len(examples)], largest.astype(np.float32))
+        sheet_of(models, example, examples[(i + 1) % len(examples)], largest.astype(np.float32))
         for i, example in enumerate(examples)
     ]
-    tables = draw_sheets(job, studio, sheets)
+    tables = draw_sheets(job, models, sheets)
     return [
-        _unpack(table, studio.sae.n_features, len(example.groups))
+        _unpack(table, models.sae.n_features, len(example.groups))
         for table, example in zip(tables, examples, strict=True)
     ]
 
@@ -108,10 +108,10 @@ def random_group(example: Example, concept: int) -> Group:
 
 
 def sheet_of(
-    studio: Studio, example: Example, other: Example, largest: NDArray[np.float32]
+    models: DrawingModels, example: Example, other: Example, largest: NDArray[np.float32]
 ) -> Sheet:
     """Return all pictures of one example: as it is, icons, knobs, transfer."""
-    sae, settings, name = studio.sae, studio.settings, f"image {example.image}"
+    sae, settings, name = models.sae, models.settings, f"image {example.image}"
     rows = [example.embedding]
     labels = [name]
     for number, group in enumerate(example.groups):
@@ -122,7 +122,7 @@ def sheet_of(
         rows.append(
             group_embedding(
                 sae,
-                studio.template,
+                models.template,
                 group.features,
                 group.activations * strength[0] / group.activations[0],
             )

@@ -16,7 +16,7 @@ from PIL import Image
 from atlas.base.files import read_parquet, write_json
 from atlas.demo import head, movq, softened
 from atlas.demo.places import DECODER, DEMO, IMAGES, PICTURES, SAE, VECTORS
-from atlas.icons.drawing import Sheet, draw_in_workers, open_studio
+from atlas.icons.drawing import Sheet, draw_in_workers, load_models
 from atlas.inputs.encoder import embed_images
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
@@ -35,7 +35,7 @@ BLOCK = 20
 def run() -> None:
     """Write figures.json beside the decoder."""
     config = load_config(DEMO / "atlas.toml")
-    studio = open_studio(config.icons, drawing_inputs(config), config.runtime.device)
+    models = load_models(config.icons, drawing_inputs(config), config.runtime.device)
     vectors = np.concatenate([np.load(p) for p in sorted(VECTORS.glob("*.npy"))]).astype(np.float32)
     rows = read_parquet(PICTURES, ["split", "skin_tone"]).to_pylist()
     single = np.arange(len(rows))  # the first images are the pictures alone, in order
@@ -57,11 +57,11 @@ def run() -> None:
         ]
         drawn = np.concatenate(
             [
-                proof.pictures
-                for proof in draw_in_workers(studio, drawing_inputs(config), config.runtime, sheets)
+                drawn.pictures
+                for drawn in draw_in_workers(models, drawing_inputs(config), config.runtime, sheets)
             ]
         )
-        seen = embed_images(studio.encoder, [Image.fromarray(p) for p in drawn])
+        seen = embed_images(models.encoder, [Image.fromarray(p) for p in drawn])
         found = _directions(seen - mean)
         real = _flat(np.asarray(pixels[chosen]))
         figures += side_figures(side, chosen, found, known)

@@ -54,8 +54,8 @@ INPUTS = ("sae", "encoder", "decoder")
 
 
 @dataclass(frozen=True, slots=True)
-class Studio:
-    """Everything that pictures are drawn with."""
+class DrawingModels:
+    """The models that pictures are drawn and encoded with, and their settings."""
 
     sae: SAE
     neutral: NDArray[np.float32]
@@ -83,7 +83,7 @@ class Sheet:
     """Of the noise; none for the drawing's own."""
 
 
-def open_studio(settings: IconsSettings, inputs: Mapping[str, Path], device: str) -> Studio:
+def load_models(settings: IconsSettings, inputs: Mapping[str, Path], device: str) -> DrawingModels:
     """Open SAE, encoder and decoder, and take the template's codes.
 
     Args:
@@ -117,7 +117,7 @@ def open_studio(settings: IconsSettings, inputs: Mapping[str, Path], device: str
         )
     template = make_template(sae, neutral, settings.template_scale)
     drawing = Drawing(settings.px, settings.steps, settings.guidance, settings.seed)
-    return Studio(sae, neutral, template, gray, renderer, encoder, drawing, settings)
+    return DrawingModels(sae, neutral, template, gray, renderer, encoder, drawing, settings)
 
 
 def _plain(encoder: Encoder, color: tuple[int, int, int]) -> Image.Image:
@@ -125,7 +125,7 @@ def _plain(encoder: Encoder, color: tuple[int, int, int]) -> Image.Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class DrawnSheet:
     """A sheet, drawn and encoded again."""
 
     pictures: NDArray[np.uint8]
@@ -136,13 +136,13 @@ class Proof:
     """Seconds inside the decoder and the encoder."""
 
 
-def draw(studio: Studio, sheet: Sheet) -> Proof:
+def draw(models: DrawingModels, sheet: Sheet) -> DrawnSheet:
     """Draw a sheet and encode its pictures again.
 
     Raises:
         InputError: An embedding is not finite, or a picture comes out as one flat color.
     """
-    drawing = studio.drawing
+    drawing = models.drawing
     if sheet.seed is not None:
         drawing = replace(drawing, seed=sheet.seed)
     finite = np.isfinite(sheet.embeddings).all(axis=1)
@@ -153,13 +153,13 @@ def draw(studio: Studio, sheet: Sheet) -> Proof:
         )
     began = time.perf_counter()
     with one_thread():
-        pictures = studio.renderer.draw(sheet.embeddings, studio.negative, drawing)
+        pictures = models.renderer.draw(sheet.embeddings, models.negative, drawing)
         for label, picture in zip(sheet.labels, pictures, strict=True):
             _refuse_flat(label, picture)
-        vectors = embed_images(studio.encoder, pictures)
+        vectors = embed_images(models.encoder, pictures)
         models_s = time.perf_counter() - began
-        fired = make_encoder(studio.sae).fire(vectors)
-    return Proof(np.stack([np.asarray(picture) for picture in pictures]), fired, models_s)
+        fired = make_encoder(models.sae).fire(vectors)
+    return DrawnSheet(np.stack([np.asarray(picture) for picture in pictures]), fired, models_s)
 
 
 def _refuse_flat(label: str, picture: Image.Image) -> None:
@@ -175,42 +175,42 @@ TEMPLATE = "the template"
 """Label of the template with no feature set."""
 
 
-def draw_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> list[pa.Table]:
+def draw_sheets(job: Job, models: DrawingModels, sheets: Sequence[Sheet]) -> list[pa.Table]:
     """Return a table for each sheet, drawn if no earlier run has: webp, fired, activation.
 
     The columns fired and activation list the features that fire on the picture once it is
     encoded again, before it was compressed. Says at the end where the time went.
     """
-    keys = {sheet.name: sheet_key(job, studio, sheet) for sheet in sheets}
+    keys = {sheet.name: sheet_key(job, models, sheet) for sheet in sheets}
     missing = [s for s in sheets if not job.has_part(s.name, ".parquet", keys[s.name])]
-    drawn = sum(len(sheet.labels) for sheet in missing)
+    n_pictures = sum(len(sheet.labels) for sheet in missing)
     began, models_s = time.perf_counter(), 0.0
-    job.progress.start("pictures", total=drawn, unit="pictures")
-    with ThreadPoolExecutor(1) as desk:
+    job.progress.start("pictures", total=n_pictures, unit="pictures")
+    with ThreadPoolExecutor(1) as writer:
         waiting: list[Future[Path]] = []
-        for sheet, proof in zip(
-            missing, draw_in_workers(studio, job.inputs, job.runtime, missing), strict=True
+        for sheet, drawn in zip(
+            missing, draw_in_workers(models, job.inputs, job.runtime, missing), strict=True
         ):
-            write = partial(_write, proof=proof, quality=studio.settings.quality)
-            waiting.append(desk.submit(job.part, sheet.name, ".parquet", keys[sheet.name], write))
+            write = partial(_write, drawn=drawn, quality=models.settings.quality)
+            waiting.append(writer.submit(job.part, sheet.name, ".parquet", keys[sheet.name], write))
             if len(waiting) > 1:  # a full disk must not wait for the last sheet
                 waiting[-2].result()
-            models_s += proof.models_s
+            models_s += drawn.models_s
             job.progress.advance(len(sheet.labels))
         for done in waiting:
             done.result()
     took_s = time.perf_counter() - began
     job.progress.stop()
-    if drawn:
+    if n_pictures:
         job.progress.say(
-            _where_time_went(drawn, took_s, models_s / len(workers_for(job.runtime, missing)))
+            _where_time_went(n_pictures, took_s, models_s / len(workers_for(job.runtime, missing)))
         )
     return [read_parquet(job.part(s.name, ".parquet", keys[s.name], _never)) for s in sheets]
 
 
-def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
+def share_sheets(job: Job, models: DrawingModels, sheets: Sequence[Sheet]) -> None:
     """Draw sheets beside the other processes that torchrun started, until none is missing."""
-    keys = {sheet.name: sheet_key(job, studio, sheet) for sheet in sheets}
+    keys = {sheet.name: sheet_key(job, models, sheet) for sheet in sheets}
     missing = [s for s in sheets if not job.has_part(s.name, ".parquet", keys[s.name])]
     job.progress.start("pictures", total=sum(len(s.labels) for s in missing), unit="pictures")
 
@@ -218,7 +218,7 @@ def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
         sheet = missing[number]
 
         def write(path: Path) -> None:
-            _write(path, draw(studio, sheet), studio.settings.quality)
+            _write(path, draw(models, sheet), models.settings.quality)
 
         made = job.make_part(sheet.name, ".parquet", keys[sheet.name], write, wait=False)
         if made is not None:
@@ -230,17 +230,17 @@ def share_sheets(job: Job, studio: Studio, sheets: Sequence[Sheet]) -> None:
 
 
 def draw_in_workers(
-    studio: Studio, inputs: Mapping[str, Path], runtime: Runtime, sheets: Sequence[Sheet]
-) -> Iterator[Proof]:
+    models: DrawingModels, inputs: Mapping[str, Path], runtime: Runtime, sheets: Sequence[Sheet]
+) -> Iterator[DrawnSheet]:
     """Yield each sheet drawn, in order, by as many processes as are worth starting."""
     devices = workers_for(runtime, sheets)
     if len(devices) == 1:
-        return map(partial(draw, studio), sheets)
+        return map(partial(draw, models), sheets)
     if devices[0] != "cpu":
         # The worker processes open their own; this one's would take room on the first card.
-        studio.renderer.leave_card()
-        studio.encoder.model.to("cpu")
-    opening = partial(open_studio, studio.settings, inputs)
+        models.renderer.leave_card()
+        models.encoder.model.to("cpu")
+    opening = partial(load_models, models.settings, inputs)
     return in_workers(devices, opening, draw, sheets)
 
 
@@ -261,25 +261,25 @@ def _never(path: Path) -> None:
     raise AssertionError(path)
 
 
-def sheet_key(job: Job, studio: Studio, sheet: Sheet) -> dict[str, Any]:
+def sheet_key(job: Job, models: DrawingModels, sheet: Sheet) -> dict[str, Any]:
     """Return all that decides a sheet's bytes."""
     return {
         "embeddings": hashlib.sha256(np.ascontiguousarray(sheet.embeddings).tobytes()).hexdigest(),
-        "negative": hashlib.sha256(studio.negative.tobytes()).hexdigest(),
-        "seed": studio.drawing.seed if sheet.seed is None else sheet.seed,
-        "settings": {name: getattr(studio.settings, name) for name in DECIDING},
+        "negative": hashlib.sha256(models.negative.tobytes()).hexdigest(),
+        "seed": models.drawing.seed if sheet.seed is None else sheet.seed,
+        "settings": {name: getattr(models.settings, name) for name in DECIDING},
         "inputs": {name: job.digests[name] for name in INPUTS if name in job.digests},
     }
 
 
-def _write(path: Path, proof: Proof, quality: int) -> None:
+def _write(path: Path, drawn: DrawnSheet, quality: int) -> None:
     import pyarrow as pa
 
-    fired, n = proof.fired, len(proof.pictures)
+    fired, n = drawn.fired, len(drawn.pictures)
     bounds = np.searchsorted(fired.image, np.arange(n + 1))
     spans = [slice(*bounds[i : i + 2]) for i in range(n)]
     with ThreadPoolExecutor(min(n, cores())) as pool:
-        webps = list(pool.map(partial(webp, quality=quality), map(Image.fromarray, proof.pictures)))
+        webps = list(pool.map(partial(webp, quality=quality), map(Image.fromarray, drawn.pictures)))
     table = pa.table(
         {
             "webp": pa.array(webps, pa.binary()),

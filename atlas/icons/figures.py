@@ -6,7 +6,7 @@ from typing import Any
 
 from atlas.icons.judging import Judged
 from atlas.icons.roundtrip import MOST_RANK
-from atlas.icons.second_encoder import Look
+from atlas.icons.second_encoder import SecondJudgment
 from atlas.icons.subjects import Subjects
 from atlas.run.stage import Job
 
@@ -14,7 +14,7 @@ COMMAND = "atlas build CONFIG icons"
 
 
 def icon_figures(
-    job: Job, subjects: Subjects, found: Judged, look: Look | None
+    job: Job, subjects: Subjects, found: Judged, look: SecondJudgment | None
 ) -> list[dict[str, Any]]:
     """Return the figures for the report, each beside its baseline."""
     n, m = len(subjects.features), len(subjects.sample)

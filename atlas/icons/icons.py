@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.base.files import read_parquet, write_json, write_parquet
-from atlas.icons.drawing import Sheet, Studio, draw_sheets, open_studio, share_sheets
+from atlas.icons.drawing import DrawingModels, Sheet, draw_sheets, load_models, share_sheets
 from atlas.icons.figures import icon_figures
 from atlas.icons.judging import judge_all, natural_activations
-from atlas.icons.second_encoder import look_again
+from atlas.icons.second_encoder import judge_again
 from atlas.icons.subjects import Subjects, find_subjects, plan_sheets
 from atlas.icons.tables import icon_table, replicate_table, side_effects, strip_table, webps_of
 from atlas.run.stage import Job
@@ -35,25 +35,25 @@ def run(job: Job) -> None:
         InputError: An embedding isn't finite, or an icon comes out as one flat color.
     """
     limit_threads(job.runtime.threads)
-    studio = open_studio(job.settings, job.inputs, own_device(job.runtime))
+    models = load_models(job.settings, job.inputs, own_device(job.runtime))
     table = read_parquet(job.inputs["scan"] / "features.parquet")
-    subjects = find_subjects(job, studio, table)
+    subjects = find_subjects(job, models, table)
     _say_strengths(job, subjects)
-    plan = plan_sheets(job, studio, subjects)
+    plan = plan_sheets(job, models, subjects)
     if job.runtime.engine == "ranks":
-        share_sheets(job, studio, _all_sheets(plan))
-    drawn = draw_all(job, studio, plan)
+        share_sheets(job, models, _all_sheets(plan))
+    drawn = draw_all(job, models, plan)
     natural = natural_activations(job, table, subjects.features)
     found = judge_all(job, drawn, subjects, natural)
     webps = webps_of(drawn["icons"])
-    look = look_again(
+    look = judge_again(
         job,
         features=subjects.features[subjects.sample],
         moved=subjects.moved[subjects.sample],
         webps=[webps[place] for place in subjects.sample],
         nearest=found.nearest,
     )
-    write_parquet(job.out_dir / "icons.parquet", icon_table(job, studio, subjects, drawn, found))
+    write_parquet(job.out_dir / "icons.parquet", icon_table(job, models, subjects, drawn, found))
     write_parquet(job.out_dir / "replicates.parquet", replicate_table(subjects, drawn, found))
     write_parquet(job.out_dir / "side_effects.parquet", side_effects(subjects, found, natural))
     write_parquet(job.out_dir / "strips.parquet", strip_table(subjects, drawn, found))
@@ -63,18 +63,20 @@ def run(job: Job) -> None:
 def help_run(job: Job) -> None:
     """Draw sheets beside the process that runs the stage, until none is missing."""
     limit_threads(job.runtime.threads)
-    studio = open_studio(job.settings, job.inputs, own_device(job.runtime))
-    subjects = find_subjects(job, studio, read_parquet(job.inputs["scan"] / "features.parquet"))
-    share_sheets(job, studio, _all_sheets(plan_sheets(job, studio, subjects)))
+    models = load_models(job.settings, job.inputs, own_device(job.runtime))
+    subjects = find_subjects(job, models, read_parquet(job.inputs["scan"] / "features.parquet"))
+    share_sheets(job, models, _all_sheets(plan_sheets(job, models, subjects)))
 
 
 def _all_sheets(plan: dict[str, list[Sheet]]) -> list[Sheet]:
     return [sheet for sheets in plan.values() for sheet in sheets]
 
 
-def draw_all(job: Job, studio: Studio, plan: dict[str, list[Sheet]]) -> dict[str, list[pa.Table]]:
+def draw_all(
+    job: Job, models: DrawingModels, plan: dict[str, list[Sheet]]
+) -> dict[str, list[pa.Table]]:
     """Return the tables of every kind's sheets."""
-    tables = iter(draw_sheets(job, studio, _all_sheets(plan)))
+    tables = iter(draw_sheets(job, models, _all_sheets(plan)))
     return {kind: list(islice(tables, len(sheets))) for kind, sheets in plan.items()}
 
 

@@ -25,7 +25,7 @@ SEEN_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SecondJudgment:
     """Shares, 0 to 1; one half is chance."""
 
     two_choice: float
@@ -39,14 +39,14 @@ class Look:
     null_auc: float
 
 
-def look_again(
+def judge_again(
     job: Job,
     *,
     features: NDArray[np.int64],
     moved: NDArray[np.float32],
     webps: Sequence[bytes],
     nearest: NDArray[np.int64],
-) -> Look | None:
+) -> SecondJudgment | None:
     """Return what the second encoder says of some icons; None where there is no such encoder.
 
     Args:
@@ -67,7 +67,7 @@ def look_again(
     shown = [images[np.searchsorted(wanted, top)] for top in tops]
     stand_ins = images[np.searchsorted(wanted, nearest)]
     given_round = seen[partners(len(seen))]
-    return Look(
+    return SecondJudgment(
         two_choice=two_choice(seen, shown, rivals),
         null_two_choice=two_choice(given_round, shown, rivals),
         nearest_two_choice=two_choice(stand_ins, shown, rivals),

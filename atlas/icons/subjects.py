@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atlas.base.files import read_parquet
 from atlas.base.tables import SENSITIVE_SHARE
-from atlas.icons.drawing import TEMPLATE, Sheet, Studio
+from atlas.icons.drawing import TEMPLATE, DrawingModels, Sheet
 from atlas.icons.template import icon_embeddings, set_strengths
 from atlas.run.stage import Job
 
@@ -43,20 +43,20 @@ class Subjects:
     """(strip,) places of the features that get a strip, ascending."""
 
 
-def find_subjects(job: Job, studio: Studio, table: pa.Table) -> Subjects:
+def find_subjects(job: Job, models: DrawingModels, table: pa.Table) -> Subjects:
     """Return the features to draw, their embeddings, and who is in which sample."""
     settings, features = job.settings, features_to_draw(job, table)
     largest = table["max"].to_numpy()[features].astype(np.float32)
     strengths = set_strengths(
-        studio.sae, features, largest, settings.strength, settings.strength_unit
+        models.sae, features, largest, settings.strength, settings.strength_unit
     )
-    wanted = icon_embeddings(studio.sae, studio.template, features, strengths)
+    wanted = icon_embeddings(models.sae, models.template, features, strengths)
     lot = np.random.default_rng(settings.seed).permutation(len(features))
     return Subjects(
         features=features,
         strengths=strengths,
         wanted=wanted,
-        moved=np.linalg.norm(wanted - studio.template.base, axis=1),
+        moved=np.linalg.norm(wanted - models.template.base, axis=1),
         largest=largest,
         sample=np.sort(lot[: settings.sample_features]),
         strips=np.sort(lot[: settings.strip_features]),
@@ -75,17 +75,17 @@ def features_to_draw(job: Job, table: pa.Table) -> NDArray[np.int64]:
     return np.flatnonzero(table["alive"].to_numpy() & (share < SENSITIVE_SHARE))
 
 
-def plan_sheets(job: Job, studio: Studio, subjects: Subjects) -> dict[str, list[Sheet]]:
+def plan_sheets(job: Job, models: DrawingModels, subjects: Subjects) -> dict[str, list[Sheet]]:
     """Return every sheet to draw, by kind; what is on one depends on nothing but the settings."""
-    settings, base = job.settings, studio.template.base
+    settings, base = job.settings, models.template.base
     sample, names = subjects.sample, [f"feature {f}" for f in subjects.features]
     random = np.random.default_rng([settings.seed, 1]).standard_normal((len(sample), len(base)))
     random *= (subjects.moved[sample] / np.linalg.norm(random, axis=1))[:, None]
     gains = np.array(OTHER_GAINS, np.float32)
     strips = subjects.strips
     strip_wanted = icon_embeddings(
-        studio.sae,
-        studio.template,
+        models.sae,
+        models.template,
         np.repeat(subjects.features[strips], len(gains)),
         (subjects.strengths[strips, None] * gains).ravel(),
     )

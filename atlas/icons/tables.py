@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.icons.drawing import Studio
+from atlas.icons.drawing import DrawingModels
 from atlas.icons.judging import Judged, collect, on_intended, percentiles
 from atlas.icons.roundtrip import Natural
 from atlas.icons.subjects import GAINS, OTHER_GAINS, Subjects
@@ -26,7 +26,7 @@ def webps_of(tables: Sequence[pa.Table]) -> list[bytes]:
 
 def icon_table(
     job: Job,
-    studio: Studio,
+    models: DrawingModels,
     subjects: Subjects,
     drawn: dict[str, list[pa.Table]],
     found: Judged,
@@ -42,7 +42,7 @@ def icon_table(
             "strength": subjects.strengths,
             "moved": subjects.moved.astype(np.float32),
             "on_template": found.on_template,
-            "on_intended": on_intended(studio.sae, subjects),
+            "on_intended": on_intended(models.sae, subjects),
             "on_icon": trips.activation,
             "percentile": percentiles(job, subjects.features, trips.activation),
             "icon_rank": trips.rank.astype(np.int32),

@@ -19,7 +19,7 @@ from PIL import Image
 from atlas.base.errors import ConfigError, MissingError
 from atlas.base.files import draft, read_json, read_parquet
 from atlas.concepts.grouping import Group, groups_of, keep, sweep
-from atlas.icons.drawing import Sheet, Studio, draw, open_studio
+from atlas.icons.drawing import DrawingModels, Sheet, draw, load_models
 from atlas.icons.template import dense
 from atlas.inputs.embeddings import read_embeddings
 from atlas.inputs.encoder import embed_images
@@ -107,23 +107,23 @@ def steer(config: Config, picture: str, turns: Sequence[Turn], seed: int | None 
     """
     if config.icons.decoder is None:
         raise ConfigError("this atlas was built without a decoder; set icons.decoder and build it")
-    studio = open_studio(config.icons, drawing_inputs(config), config.runtime.device)
-    x = embedding_of(config, studio, picture)
-    codes = _codes(studio, x)
-    groups = _groups(config, studio.sae, codes)
-    changes = _changes(studio.sae, codes, groups, turns)
+    models = load_models(config.icons, drawing_inputs(config), config.runtime.device)
+    x = embedding_of(config, models, picture)
+    codes = _codes(models, x)
+    groups = _groups(config, models.sae, codes)
+    changes = _changes(models.sae, codes, groups, turns)
     turned = codes.copy()
     for change in changes:
         turned[change.features] = np.maximum(change.activations, 0)
     # float64: the same sum whatever the order that a library adds in.
-    step = (turned - codes).astype(np.float64) @ studio.sae.W_dec.astype(np.float64)
+    step = (turned - codes).astype(np.float64) @ models.sae.W_dec.astype(np.float64)
     wanted = (x + step).astype(np.float32)
-    proof = draw(studio, Sheet("steer", np.stack([x, wanted]), ("the picture", "the edit"), seed))
-    seen = dense(proof.fired, 2, studio.sae.n_features)
+    drawn = draw(models, Sheet("steer", np.stack([x, wanted]), ("the picture", "the edit"), seed))
+    seen = dense(drawn.fired, 2, models.sae.n_features)
     norms = read_parquet(config.out_dir / "scan" / "images.parquet", ["norm"])["norm"].to_numpy()
     norm = float(np.linalg.norm(wanted))
     return Steered(
-        picture=Image.fromarray(proof.pictures[1]),
+        picture=Image.fromarray(drawn.pictures[1]),
         readings=tuple(
             Reading(
                 f"{turn.target} {turn.number}",
@@ -174,12 +174,12 @@ def export_directions(sae: SAE, features: Sequence[int], path: Path, *, unit: bo
         np.save(file, rows)
 
 
-def embedding_of(config: Config, studio: Studio, picture: str) -> NDArray[np.float32]:
+def embedding_of(config: Config, models: DrawingModels, picture: str) -> NDArray[np.float32]:
     """Return the raw embedding (d,) of an image of the atlas, by number, or of a file."""
     if not picture.isdigit():
         opened = read_picture(Path(picture))
         with one_thread():
-            found: NDArray[np.float32] = embed_images(studio.encoder, [opened])[0]
+            found: NDArray[np.float32] = embed_images(models.encoder, [opened])[0]
         return found
     embeddings = read_embeddings(config.out_dir / "embed")
     image = int(picture)
@@ -191,10 +191,10 @@ def embedding_of(config: Config, studio: Studio, picture: str) -> NDArray[np.flo
     return row
 
 
-def _codes(studio: Studio, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _codes(models: DrawingModels, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (feature,) the activations of one embedding."""
     codes: NDArray[np.float32] = dense(
-        make_encoder(studio.sae).fire(x[None]), 1, len(studio.sae.W_dec)
+        make_encoder(models.sae).fire(x[None]), 1, len(models.sae.W_dec)
     )[0]
     return codes
 

@@ -17,7 +17,7 @@ from PIL import Image
 from atlas.base.errors import MissingError
 from atlas.base.files import read_parquet, write_bytes, write_json, write_text
 from atlas.base.progress import Progress
-from atlas.icons.drawing import Proof, Sheet, Studio, draw_in_workers, open_studio, webp
+from atlas.icons.drawing import DrawingModels, DrawnSheet, Sheet, draw_in_workers, load_models, webp
 from atlas.icons.roundtrip import MOST_RANK, Fired, ranks
 from atlas.icons.template import icon_embeddings, make_template, set_strengths
 from atlas.sae.activations import FeatureActivations
@@ -71,7 +71,7 @@ def tune(config: Config, choice: Choice, out_dir: Path, progress: Progress) -> l
         ConfigError: The decoder doesn't fit.
         MissingError: The atlas hasn't been scanned, or a feature is dead or unknown.
     """
-    studio = open_studio(config.icons, drawing_inputs(config), config.runtime.device)
+    models = load_models(config.icons, drawing_inputs(config), config.runtime.device)
     table = read_parquet(config.out_dir / "scan" / "features.parquet", ["alive", "max", "median"])
     features = _features(np.flatnonzero(table["alive"].to_numpy()), choice, config.icons.seed)
     largest = table["max"].to_numpy()[features].astype(np.float32)
@@ -80,16 +80,16 @@ def tune(config: Config, choice: Choice, out_dir: Path, progress: Progress) -> l
     sheets = [
         sheet
         for scale, strength in pairs
-        for sheet in _sheets(studio, features, largest, scale, strength)
+        for sheet in _sheets(models, features, largest, scale, strength)
     ]
     total = len(pairs) * len(features)
     progress.start("pictures", total=total, unit="pictures")
-    proofs: list[Proof] = []
-    for proof in draw_in_workers(studio, drawing_inputs(config), config.runtime, sheets):
-        proofs.append(proof)
-        progress.advance(len(proof.pictures))
+    proofs: list[DrawnSheet] = []
+    for drawn in draw_in_workers(models, drawing_inputs(config), config.runtime, sheets):
+        proofs.append(drawn)
+        progress.advance(len(drawn.pictures))
     progress.stop()
-    pictures = np.concatenate([proof.pictures for proof in proofs]).reshape(
+    pictures = np.concatenate([drawn.pictures for drawn in proofs]).reshape(
         len(pairs), len(features), *proofs[0].pictures.shape[1:]
     )
     own, rank = _judge(config, proofs, features, len(pairs))
@@ -122,16 +122,16 @@ def _features(alive: NDArray[np.int64], choice: Choice, seed: int) -> NDArray[np
 
 
 def _sheets(
-    studio: Studio,
+    models: DrawingModels,
     features: NDArray[np.int64],
     largest: NDArray[np.float32],
     scale: float,
     strength: float,
 ) -> list[Sheet]:
-    settings = studio.settings
-    template = make_template(studio.sae, studio.neutral, scale)
-    strengths = set_strengths(studio.sae, features, largest, strength, settings.strength_unit)
-    wanted = icon_embeddings(studio.sae, template, features, strengths)
+    settings = models.settings
+    template = make_template(models.sae, models.neutral, scale)
+    strengths = set_strengths(models.sae, features, largest, strength, settings.strength_unit)
+    wanted = icon_embeddings(models.sae, template, features, strengths)
     labels = [f"feature {feature} at {strength:g}" for feature in features]
     size = settings.block_features
     return [
@@ -141,13 +141,13 @@ def _sheets(
 
 
 def _judge(
-    config: Config, proofs: Sequence[Proof], features: NDArray[np.int64], n_pairs: int
+    config: Config, proofs: Sequence[DrawnSheet], features: NDArray[np.int64], n_pairs: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return (pair, feature) the activation on the icon, and its rank there over all features."""
     first, parts = 0, []
-    for proof in proofs:
-        parts.append((proof.fired, first))
-        first += len(proof.pictures)
+    for drawn in proofs:
+        parts.append((drawn.fired, first))
+        first += len(drawn.pictures)
     icon = np.concatenate([fired.image + start for fired, start in parts])
     fired = Firings(
         icon,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlas.icons.drawing import Sheet, Studio, draw, open_studio
+from atlas.icons.drawing import DrawingModels, Sheet, draw, load_models
 from atlas.run.workers import one_thread
 from atlas.settings.load import load_config
 from atlas.settings.outside import drawing_inputs
@@ -34,15 +34,15 @@ CARDS_TFLOPS = {"RTX 3090": (55, 97), "RTX 4090": (94, 188), "A100": (114, 151)}
 def main(path: str) -> None:
     """Time the batches in turn and print the tables."""
     config = load_config(Path(path))
-    studio = open_studio(config.icons, drawing_inputs(config), config.runtime.device)
-    noise = np.random.default_rng(0).standard_normal((PICTURES, studio.sae.width))
-    wanted = (studio.template.base + 0.3 * noise).astype(np.float32)
+    models = load_models(config.icons, drawing_inputs(config), config.runtime.device)
+    noise = np.random.default_rng(0).standard_normal((PICTURES, models.sae.width))
+    wanted = (models.template.base + 0.3 * noise).astype(np.float32)
     took: dict[int, list[tuple[float, float]]] = {batch: [] for batch in BATCHES}
     bare: list[float] = []
     for _ in range(REPEATS):
-        bare.append(bare_forwards(studio))
+        bare.append(bare_forwards(models))
         for batch in BATCHES:
-            took[batch].append(one_pass(studio, wanted, batch))
+            took[batch].append(one_pass(models, wanted, batch))
     floor = 1 / statistics.median(bare)
     print(
         f"{config.icons.px} px, {config.icons.steps} steps, {config.runtime.device}, one process; "
@@ -58,24 +58,24 @@ def main(path: str) -> None:
     print_projection()
 
 
-def one_pass(studio: Studio, wanted: np.ndarray, batch: int) -> tuple[float, float]:
+def one_pass(models: DrawingModels, wanted: np.ndarray, batch: int) -> tuple[float, float]:
     """Return seconds for all pictures in batches, and those inside the models."""
     began, models_s = time.perf_counter(), 0.0
     for start in range(0, PICTURES, batch):
         some = wanted[start : start + batch]
-        models_s += draw(studio, Sheet("bench", some, ("bench",) * len(some))).models_s
+        models_s += draw(models, Sheet("bench", some, ("bench",) * len(some))).models_s
     return time.perf_counter() - began, models_s
 
 
-def bare_forwards(studio: Studio) -> float:
+def bare_forwards(models: DrawingModels) -> float:
     """Return seconds that one icon's forwards of the denoiser take by themselves."""
-    unet = studio.renderer.pipeline.unet
-    side = studio.drawing.px // 4
+    unet = models.renderer.pipeline.unet
+    side = models.drawing.px // 4
     latents = torch.randn(2, unet.config.in_channels, side, side)
-    given = {"image_embeds": torch.from_numpy(np.stack([studio.template.base, studio.negative]))}
+    given = {"image_embeds": torch.from_numpy(np.stack([models.template.base, models.negative]))}
     began = time.perf_counter()
     with torch.no_grad(), one_thread():
-        for _ in range(studio.drawing.steps):
+        for _ in range(models.drawing.steps):
             unet(latents, torch.tensor(500), encoder_hidden_states=None, added_cond_kwargs=given)
     return time.perf_counter() - began
 

@@ -21,8 +21,7 @@ from tiny_decoder import save_tiny_decoder
 from atlas.base.errors import ConfigError, InputError
 from atlas.base.progress import Progress
 from atlas.command.app import run
-from atlas.icons import drawing as studios
-from atlas.icons import icons
+from atlas.icons import drawing, icons
 from atlas.icons.subjects import GAINS
 from atlas.icons.template import icon_embeddings
 from atlas.pipeline import build_atlas
@@ -237,14 +236,14 @@ def _keys(done):
 def test_an_icon_alone_is_the_icon_in_its_block_up_to_rounding(folder, job, tmp_path):
     rows = {row["feature"]: row for row in table(folder / "build" / "icons")}
     feature = sorted(rows)[25]
-    studio = studios.open_studio(*_opened(job(tmp_path / "a")))
+    models = drawing.load_models(*_opened(job(tmp_path / "a")))
     wanted = icon_embeddings(
-        studio.sae,
-        studio.template,
+        models.sae,
+        models.template,
         np.array([feature]),
         np.array([rows[feature]["strength"]], np.float32),
     )
-    (alone,) = studio.renderer.draw(wanted, studio.negative, studio.drawing)
+    (alone,) = models.renderer.draw(wanted, models.negative, models.drawing)
     data = io.BytesIO()
     alone.save(data, "WEBP", quality=85, method=4)
     with (
@@ -279,7 +278,7 @@ def test_wrong_width_no_encoder_and_flat_icons_are_one_line_each(folder, job, tm
     with pytest.raises(ConfigError, match=r"set embed.encoder"):
         icons.run(blind)
     with pytest.raises(InputError, match="feature 7 is drawn as one flat color"):
-        studios._refuse_flat("feature 7", Image.new("RGB", (16, 16), (0, 0, 0)))
+        drawing._refuse_flat("feature 7", Image.new("RGB", (16, 16), (0, 0, 0)))
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(folder, tmp_path, capsys):
