@@ -113,9 +113,10 @@ def _try(config: Config, attempt: str, progress: Progress) -> Tried:
     name = digest_json(config.train.model_dump(mode="json"))[:12]
     root = config.out_dir / SWEEP / name
     progress.say(f"{attempt}: {root}")
+    train = next(stage for stage in STAGES if stage.name == "train")
     build_stage(
-        next(stage for stage in STAGES if stage.name == "train"),
-        import_module("atlas.training.train").run,
+        train,
+        import_module(train.module).run,
         settings=config.train,
         runtime=config.runtime,
         sources={"embed": stage_source(config.out_dir / "embed")},
