@@ -15,7 +15,7 @@ from PIL import Image
 
 from atlas.base.errors import InputError, MissingError
 from atlas.icons.renderers.drawing import Drawing
-from atlas.icons.renderers.pipelines import LOAD_ERRORS, generators, open_pipeline, to_tensor
+from atlas.icons.renderers.pipelines import LOAD_ERRORS, draw_pictures, open_pipeline, to_tensor
 
 ENCODERS = {1280: "ViT-bigG-14", 1024: "ViT-H-14"}
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
@@ -72,14 +72,5 @@ def _draw_one(pipeline: Any, embedding: NDArray[np.float32], drawing: Drawing) -
     wanted = to_tensor(embedding[None, None], pipeline.unet)
     if drawing.guidance > 1:
         wanted = torch.cat([torch.zeros_like(wanted), wanted])
-    found: Image.Image = pipeline(
-        prompt="",
-        ip_adapter_image_embeds=[wanted],
-        height=drawing.px,
-        width=drawing.px,
-        num_inference_steps=drawing.steps,
-        guidance_scale=drawing.guidance,
-        generator=generators(drawing.seed, 1),
-        output_type="pil",
-    ).images[0]
-    return found
+    condition = {"prompt": "", "ip_adapter_image_embeds": [wanted]}
+    return draw_pictures(pipeline, condition, 1, drawing)[0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.icons.renderers.drawing import Drawing
-from atlas.icons.renderers.pipelines import generators, open_pipeline, to_tensor
+from atlas.icons.renderers.pipelines import draw_pictures, open_pipeline, to_tensor
 
 ENCODERS = {1280: "ViT-bigG-14"}
 PARTS = ("unet", "movq")
@@ -32,16 +32,10 @@ def draw(
     negative: NDArray[np.float32],
     drawing: Drawing,
 ) -> list[Image.Image]:
-    """Return a picture of each embedding, each from the same noise by a generator of its own."""
+    """Return a picture of each embedding."""
     wanted = to_tensor(embeddings, pipeline.unet)
-    found: list[Image.Image] = pipeline(
-        image_embeds=wanted,
-        negative_image_embeds=to_tensor(negative, pipeline.unet).expand_as(wanted),
-        height=drawing.px,
-        width=drawing.px,
-        num_inference_steps=drawing.steps,
-        guidance_scale=drawing.guidance,
-        generator=generators(drawing.seed, len(embeddings)),
-        output_type="pil",
-    ).images
-    return found
+    condition = {
+        "image_embeds": wanted,
+        "negative_image_embeds": to_tensor(negative, pipeline.unet).expand_as(wanted),
+    }
+    return draw_pictures(pipeline, condition, len(embeddings), drawing)

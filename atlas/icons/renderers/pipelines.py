@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 
 from atlas.base.errors import InputError, MissingError
+from atlas.icons.renderers.drawing import Drawing
 from atlas.inputs.encoder import ensure_torchvision
 
 if TYPE_CHECKING:
@@ -93,3 +95,26 @@ def to_tensor(values: NDArray[np.float32], like: Any) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device, like.dtype)
+
+
+def draw_pictures(
+    pipeline: Any, condition: Mapping[str, Any], n: int, drawing: Drawing
+) -> list[Image.Image]:
+    """Return n pictures, each from the same noise by a generator of its own.
+
+    Args:
+        pipeline: From open_pipeline.
+        condition: The pipeline's own arguments for what is drawn.
+        n: Pictures that the condition asks for.
+        drawing: Size, steps, guidance, seed.
+    """
+    found: list[Image.Image] = pipeline(
+        **condition,
+        height=drawing.px,
+        width=drawing.px,
+        num_inference_steps=drawing.steps,
+        guidance_scale=drawing.guidance,
+        generator=generators(drawing.seed, n),
+        output_type="pil",
+    ).images
+    return found

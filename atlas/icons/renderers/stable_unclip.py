@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.icons.renderers.drawing import Drawing
-from atlas.icons.renderers.pipelines import generators, open_pipeline, to_tensor
+from atlas.icons.renderers.pipelines import draw_pictures, open_pipeline, to_tensor
 
 ENCODERS = {1024: "ViT-H-14", 768: "ViT-L-14"}
 PARTS = ("unet", "vae", "text_encoder", "image_encoder")
@@ -32,16 +32,10 @@ def draw(
     _negative: NDArray[np.float32],
     drawing: Drawing,
 ) -> list[Image.Image]:
-    """Return a picture of each embedding, each from the same noise by a generator of its own."""
-    found: list[Image.Image] = pipeline(
-        prompt=[""] * len(embeddings),
-        image_embeds=to_tensor(embeddings, pipeline.unet),
-        noise_level=0,
-        height=drawing.px,
-        width=drawing.px,
-        num_inference_steps=drawing.steps,
-        guidance_scale=drawing.guidance,
-        generator=generators(drawing.seed, len(embeddings)),
-        output_type="pil",
-    ).images
-    return found
+    """Return a picture of each embedding."""
+    condition = {
+        "prompt": [""] * len(embeddings),
+        "image_embeds": to_tensor(embeddings, pipeline.unet),
+        "noise_level": 0,
+    }
+    return draw_pictures(pipeline, condition, len(embeddings), drawing)
