@@ -224,6 +224,6 @@ def test_a_diverging_run_is_stopped():
 
 def test_progress_tells_the_last_row_of_the_curve():
     state = begin(SETTINGS, images())
-    assert state.told() == ""
+    assert state.summary() == ""
     state.curve.append([50, 0.1, 12.34, 0.5, 0.25])
-    assert state.told() == "L0 12.3, explained 50.0%, dead 25.0%"
+    assert state.summary() == "L0 12.3, explained 50.0%, dead 25.0%"
