@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.icons.roundtrip import Fired, Natural, RoundTrips, judge, partners, swap, worst
+from atlas.icons.roundtrip import IconFirings, Natural, RoundTrips, judge, partners, swap, worst
 from atlas.icons.subjects import Subjects
 from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
@@ -27,9 +27,9 @@ ENCODED_AT_ONCE = 4096
 class Judged:
     """What the re-encoded pictures tell."""
 
-    fired: Fired
+    fired: IconFirings
     """What the icons activate."""
-    bare: Fired
+    bare: IconFirings
     """What the drawn template activates."""
     on_template: NDArray[np.float32]
     """(feature,)."""
@@ -65,7 +65,7 @@ def judge_all(
         swap(fired, n), on_template, natural, subjects.moved[partners(n)] if n else subjects.moved
     )
 
-    def of_sample(pictures: Fired) -> RoundTrips:
+    def of_sample(pictures: IconFirings) -> RoundTrips:
         return judge(pictures, on_template, natural, subjects.moved, sample, fired)
 
     replicates = {
@@ -92,7 +92,7 @@ def judge_all(
     )
 
 
-def collect(tables: Sequence[pa.Table], features: NDArray[np.int64]) -> Fired:
+def collect(tables: Sequence[pa.Table], features: NDArray[np.int64]) -> IconFirings:
     """Return what pictures activate among the drawn features, by place."""
     icon, feature, activation = [], [], []
     first = 0
@@ -116,9 +116,9 @@ def _among(
     feature: NDArray[np.int64],
     activation: NDArray[np.float32],
     features: NDArray[np.int64],
-) -> Fired:
+) -> IconFirings:
     drawn = np.isin(feature, features)
-    return Fired(icon[drawn], np.searchsorted(features, feature[drawn]), activation[drawn])
+    return IconFirings(icon[drawn], np.searchsorted(features, feature[drawn]), activation[drawn])
 
 
 def nearest_images(job: Job, wanted: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -136,7 +136,7 @@ def nearest_images(job: Job, wanted: NDArray[np.float32]) -> NDArray[np.int64]:
     return found
 
 
-def _on_images(job: Job, images: NDArray[np.int64], features: NDArray[np.int64]) -> Fired:
+def _on_images(job: Job, images: NDArray[np.int64], features: NDArray[np.int64]) -> IconFirings:
     """Return what real images activate, as if each were the icon in its place."""
     reader = ImageActivations(job.inputs["scan"])
     rows = [reader[int(image)] for image in images]

@@ -9,7 +9,7 @@ import numpy as np
 
 from atlas.icons.drawing import DrawingModels
 from atlas.icons.judging import Judged, collect, on_intended, percentiles
-from atlas.icons.roundtrip import Natural
+from atlas.icons.roundtrip import Natural, own_activations
 from atlas.icons.subjects import GAINS, OTHER_GAINS, Subjects
 from atlas.run.stage import Job
 
@@ -129,9 +129,7 @@ def strip_table(subjects: Subjects, drawn: dict[str, list[pa.Table]], found: Jud
 
     fired = collect(drawn["strips"], subjects.features)
     whose = np.repeat(subjects.strips, len(OTHER_GAINS))
-    own = np.zeros(len(whose), np.float32)
-    mine = fired.feature == whose[fired.icon]
-    own[fired.icon[mine]] = fired.activation[mine]
+    own = own_activations(fired, whose)
     icons, others = webps_of(drawn["icons"]), iter(zip(own, webps_of(drawn["strips"]), strict=True))
     rows = []
     for place in subjects.strips:

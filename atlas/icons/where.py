@@ -1,10 +1,10 @@
 """The where stage: which part of a top image a feature responds to, found by covering patches of it.
 
-An embedding is of a whole picture and has no places. So a patch of the picture's mean color is
-moved over it, each covered picture is encoded again, and the activation that is lost tells how
-much the covered place matters. Anything covered disturbs an encoder: each map's strongest place
-is therefore covered once more, in plain gray, and so is the strongest place of another feature
-that fires on the same picture. What is lost there is the null.
+An embedding describes a whole picture and says nothing about places. A patch of the picture's
+mean color is therefore moved over it, each covered picture is encoded again, and the activation
+that is lost shows how much the covered place matters. Covering anything disturbs the encoder,
+so each map's strongest place is covered once more, in plain gray, and so is the strongest place
+of another feature that fires on the same picture. What is lost at the latter is the null.
 
 Pictures are the atlas's thumbnails, so activations differ from those of the scan.
 Writes where.parquet and where.json.
@@ -13,8 +13,6 @@ Writes where.parquet and where.json.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from PIL import Image
 
 from atlas.base.files import read_parquet, write_json, write_parquet
 from atlas.base.picture_store import PictureStore, open_pictures
+from atlas.icons.covering import Activations, map_feature
 from atlas.inputs.encoder import embed_levels, fit_of, load_encoder
 from atlas.run.stage import Job
 from atlas.sae.checkpoints import load_sae
@@ -32,97 +31,12 @@ from atlas.sae.encoding import make_encoder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CELLS = 8
-"""Of a map, along each side."""
-PATCH = 2
-"""Cells that are covered at once, along each side."""
-GRAY = 128
-
-Activations = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""(picture, height, width, 3) levels -> (picture, feature)."""
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """What covering shows of one feature on one picture."""
-
-    shown: float
-    """Activation on the picture, nothing covered; above 0."""
-    lost: NDArray[np.float32]
-    """(CELLS, CELLS) share of it that is lost where a cell is covered, mean over the patches
-    that cover it; below 0 where it grows."""
-    other: int
-    """The feature that the null is taken from; -1 where no other fires."""
-    lost_gray: float
-    """Share lost under gray at this map's strongest place."""
-    lost_gray_null: float
-    """Share lost under gray at the strongest place of the other feature; nan without one."""
-
-
-def edges(px: int) -> NDArray[np.int64]:
-    """Return (CELLS + 1,) where cells begin and end along a side of so many pixels."""
-    return np.round(np.linspace(0, px, CELLS + 1)).astype(np.int64)
-
-
-def cover(levels: NDArray[np.uint8], row: int, column: int, color: Any) -> NDArray[np.uint8]:
-    """Return a picture (height, width, 3) with the patch whose first cell is given covered."""
-    down, across = edges(levels.shape[0]), edges(levels.shape[1])
-    covered = levels.copy()
-    covered[down[row] : down[row + PATCH], across[column] : across[column + PATCH]] = color
-    return covered
-
-
-PLACES = [(r, c) for r in range(CELLS - PATCH + 1) for c in range(CELLS - PATCH + 1)]
-"""Every place of the patch, by its first cell."""
-
-
-def look(
-    levels: NDArray[np.uint8], feature: int, draw: np.random.Generator, activations: Activations
-) -> Spot | None:
-    """Return where a feature looks on a picture; None where it does not fire on it.
-
-    Args:
-        levels: (height, width, 3).
-        feature: Its number.
-        draw: Of the lot of the other feature.
-        activations: The encoder and the SAE; called with all covered pictures at once, and once
-            more with two.
-    """
-    mean = levels.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
-    covered = [cover(levels, row, column, mean) for row, column in PLACES]
-    found = activations(np.stack([levels, *covered]))
-    whole, plain = found[0], found[1:]
-    if whole[feature] <= 0:
-        return None
-    firing = np.flatnonzero(whole > 0)
-    others = firing[firing != feature]
-    other = int(draw.choice(others)) if len(others) else -1
-    strongest = [PLACES[int(plain[:, one].argmin())] for one in (feature, other)]
-    gray = np.stack([cover(levels, row, column, GRAY) for row, column in strongest])
-    gone = 1 - activations(gray)[:, feature] / whole[feature]
-    return Spot(
-        shown=float(whole[feature]),
-        lost=spread(1 - plain[:, feature] / whole[feature]),
-        other=other,
-        lost_gray=float(gone[0]),
-        lost_gray_null=float(gone[1]) if other >= 0 else float("nan"),
-    )
-
-
-def spread(lost: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return (CELLS, CELLS) for each cell the mean of what is lost by the patches that cover it."""
-    total, times = np.zeros((CELLS, CELLS)), np.zeros((CELLS, CELLS))
-    for (row, column), value in zip(PLACES, lost.tolist(), strict=True):
-        patch = np.s_[row : row + PATCH, column : column + PATCH]
-        total[patch] += value
-        times[patch] += 1
-    return (total / times).astype(np.float32)
-
-
 def run(job: Job) -> None:
-    """Write the maps, a feature's at a time, and what they say on the whole."""
-    chosen = choose(job)
+    """Map each chosen feature on its top images, a part a feature; write the table and the figures."""
+    chosen = choose_images(job)
     wanted = {image for images in chosen.values() for image, _ in images}
     parts = sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
     activations: Activations | None = None
@@ -136,7 +50,9 @@ def run(job: Job) -> None:
             ) -> None:
                 nonlocal activations
                 activations = activations or open_activations(job)
-                write_parquet(path, _table(_rows(job, feature, images, small, activations)))
+                write_parquet(
+                    path, where_table(_map_images(job, feature, images, small, activations))
+                )
 
             key = {name: job.digests[name] for name in ("embed", "sae", "encoder")}
             whole_key = {**key, "images": images, "seed": job.settings.seed}
@@ -145,15 +61,15 @@ def run(job: Job) -> None:
     job.progress.stop()
     import pyarrow as pa
 
-    table = pa.concat_tables([_table([]), *tables])
+    table = pa.concat_tables([where_table([]), *tables])
     write_parquet(job.out_dir / "where.parquet", table)
     write_json(job.out_dir / "where.json", {"figures": figures(table)})
 
 
-def choose(job: Job) -> dict[int, list[tuple[int, float]]]:
-    """Return the sampled features, each with its strongest (image, activation).
+def choose_images(job: Job) -> dict[int, list[tuple[int, float]]]:
+    """Return a random sample of live features, each with its strongest (image, activation).
 
-    Sensitive images, and those that repeat another one, are left out.
+    Sensitive images and duplicates are left out.
     """
     images = read_parquet(job.inputs["embed"] / "images.parquet", ["sensitive", "duplicate_of"])
     left_out = images["sensitive"].to_numpy() | images["duplicate_of"].is_valid().to_numpy()
@@ -164,16 +80,16 @@ def choose(job: Job) -> dict[int, list[tuple[int, float]]]:
     live = np.unique(numbers)
     drawn = np.random.default_rng(job.settings.seed).permutation(live)[: job.settings.features]
     kept = ~left_out[image]
-    held: dict[int, list[tuple[int, float]]] = {}
+    chosen: dict[int, list[tuple[int, float]]] = {}
     for feature in np.sort(drawn).tolist():
         mine = kept & (numbers == feature)
         pairs = zip(image[mine].tolist(), top["activation"].to_numpy()[mine].tolist(), strict=True)
-        held[feature] = list(pairs)[: job.settings.images]
-    return held
+        chosen[feature] = list(pairs)[: job.settings.images]
+    return chosen
 
 
 def open_activations(job: Job) -> Activations:
-    """Open the encoder and the SAE."""
+    """Open the encoder and the SAE; return the function from pictures to activations."""
     encoder = load_encoder(job.inputs["encoder"], device=job.runtime.device)
     sae = load_sae(job.inputs["sae"])
     reader, fit = make_encoder(sae, job.runtime.device), fit_of(encoder)
@@ -188,7 +104,7 @@ def open_activations(job: Job) -> Activations:
     return activations
 
 
-def _rows(
+def _map_images(
     job: Job,
     feature: int,
     images: list[tuple[int, float]],
@@ -201,9 +117,10 @@ def _rows(
             continue
         with Image.open(io.BytesIO(small[image]), formats=("WEBP",)) as opened:
             levels = np.asarray(opened.convert("RGB"), np.uint8)
-        draw = np.random.default_rng([job.settings.seed, feature, image])
-        spot = look(levels, feature, draw, activations)
-        if spot is None:
+        # A generator for each map: its null is the same whichever other maps are made.
+        random = np.random.default_rng([job.settings.seed, feature, image])
+        found = map_feature(levels, feature, random, activations)
+        if found is None:
             continue
         rows.append(
             {
@@ -211,17 +128,18 @@ def _rows(
                 "rank": len(rows),
                 "image": image,
                 "activation": activation,
-                "on_thumbnail": spot.shown,
-                "lost": spot.lost.ravel().tolist(),
-                "lost_gray": spot.lost_gray,
-                "other": None if spot.other < 0 else spot.other,
-                "lost_gray_null": None if spot.other < 0 else spot.lost_gray_null,
+                "on_thumbnail": found.shown,
+                "lost": found.lost.ravel().tolist(),
+                "lost_gray": found.lost_gray,
+                "other": None if found.other < 0 else found.other,
+                "lost_gray_null": None if found.other < 0 else found.lost_gray_null,
             }
         )
     return rows
 
 
-def _table(rows: list[Row]) -> pa.Table:
+def where_table(rows: list[Row]) -> pa.Table:
+    """Return the maps as a table, with the same columns when there are none."""
     import pyarrow as pa
 
     single = pa.float32()
@@ -234,7 +152,7 @@ def _table(rows: list[Row]) -> pa.Table:
 
 
 def figures(table: pa.Table) -> list[Row]:
-    """Return the rows that the maps add to the report."""
+    """Return the figures that the maps add to the report; none without a null."""
     judged = [row for row in table.to_pylist() if row["other"] is not None]
     if not judged:
         return []

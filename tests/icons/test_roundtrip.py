@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.icons.roundtrip import (
-    Fired,
+    IconFirings,
     Natural,
     benjamini_hochberg,
     chance,
@@ -18,9 +18,9 @@ from atlas.icons.roundtrip import (
 
 
 def sparse(table):
-    """Fired from an (icon, feature) table."""
+    """The firings of an (icon, feature) table."""
     icon, feature = np.nonzero(table)
-    return Fired(icon, feature, table[icon, feature].astype(np.float32))
+    return IconFirings(icon, feature, table[icon, feature].astype(np.float32))
 
 
 TABLES = (
@@ -57,12 +57,12 @@ def test_chance_compares_with_icons_that_moved_as_far():
     table = np.zeros((n, 3), np.float32)
     table[0, 0] = 1
     table[2000, 0] = 5  # far in how far it moved: no rival
-    fired = Fired(*np.nonzero(table), table[np.nonzero(table)])
+    fired = IconFirings(*np.nonzero(table), table[np.nonzero(table)])
     own = np.zeros(n, np.float32)
     own[0] = 1
     assert chance(fired, own, moved, np.arange(n))[0] == 1 / 1000
     table[300, 0] = 5
-    fired = Fired(*np.nonzero(table), table[np.nonzero(table)])
+    fired = IconFirings(*np.nonzero(table), table[np.nonzero(table)])
     assert chance(fired, own, moved, np.arange(n))[0] == 2 / 1000
 
 
