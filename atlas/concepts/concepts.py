@@ -16,8 +16,10 @@ import numpy as np
 from atlas.base.files import read_json, write_json
 from atlas.concepts.across_images import concepts_of, join_samples, write_recurring
 from atlas.concepts.every_image import group_all, scale_taus
-from atlas.concepts.examples import choose_examples, draw_knobs, open_example, write_examples
+from atlas.concepts.example_tables import write_examples
+from atlas.concepts.examples import choose_examples, open_example
 from atlas.concepts.figures import grouping_figures, recurring_figures
+from atlas.concepts.knobs import draw_knobs
 from atlas.concepts.recurring import find_recurring
 from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations, map_tensors
@@ -40,12 +42,12 @@ def run(job: Job) -> None:
     taus = scale_taus(settings, read_json(job.inputs["scan"] / "scan.json")["mass_median"])
     paths = group_all(job, sae, reader, taus)
     directions = unit_directions(sae)
-    drawn_by_lot = np.sort(
+    sampled = np.sort(
         np.random.default_rng(settings.seed).permutation(len(reader))[: settings.matched_images]
     )
     parts = list(zip(reader.blocks(), map(map_tensors, paths), strict=True))
     sample = join_samples(
-        [concepts_of(block, tensors, directions, drawn_by_lot) for block, tensors in parts],
+        [concepts_of(block, tensors, directions, sampled) for block, tensors in parts],
         sae.width,
     )
     recurring = find_recurring(
@@ -56,7 +58,7 @@ def run(job: Job) -> None:
     opened = [open_example(sae, reader, image, hand, taus, settings) for image, hand in chosen]
     figures = [
         *grouping_figures([tensors for _, tensors in parts], opened),
-        *recurring_figures(parts, directions, recurring, drawn_by_lot, settings),
+        *recurring_figures(parts, directions, recurring, sampled, settings),
     ]
     write_examples(job, opened, sample, recurring, directions)
     figures += draw_knobs(job, opened)

@@ -31,35 +31,35 @@ def grouping_figures(
         n, labels = len(k), [example.groupings[tau].labels for example in opened]
         shuffled = [adjusted_rand(one, random.permutation(one)) for one in labels]
         chance = float(np.mean(shuffled)) if shuffled else None
-        by_lot = "the same features put into groups of the same sizes by lot"
+        null_name = "the same features put into groups of the same sizes by lot"
         noise = [example.noise_agreement[tau] for example in opened]
         found += [
-            _figure(f"concepts_{tau}_median", float(np.median(k)), "concepts an image", n),
-            _figure(f"below_tau_{tau}", float((k == 0).mean()), "share", n),
-            _figure(
+            figure(f"concepts_{tau}_median", float(np.median(k)), "concepts an image", n),
+            figure(f"below_tau_{tau}", float((k == 0).mean()), "share", n),
+            figure(
                 f"concepts_{tau}_spread",
                 float((highest - lowest).mean()),
                 "concepts an image",
                 n,
                 note="mean difference between the most and the fewest concepts that one restart alone would have kept",
             ),
-            _figure(
+            figure(
                 f"grouping_{tau}_agreement_restarts",
                 float(agreement.mean()),
                 "adjusted Rand index",
                 n,
-                (chance, by_lot),
+                (chance, null_name),
                 "between the kept run and the other restarts with as many groups",
             ),
         ]
         if noise:
             found.append(
-                _figure(
+                figure(
                     f"grouping_{tau}_agreement_noise",
                     float(np.mean(noise)),
                     "adjusted Rand index",
                     len(noise),
-                    (chance, by_lot),
+                    (chance, null_name),
                     f"examples; each activation times the exponential of a normal number of deviation {NOISE}, {NOISY_RUNS} times",
                 )
             )
@@ -85,12 +85,12 @@ def recurring_figures(
     note = f"fine concepts whose center has a cosine of at least {settings.match_cosine:g} to that of a recurring one"
     null = (shares[1], "features of the same images put into groups of the same sizes by lot")
     return [
-        _figure("recurring_concepts", len(recurring), "concepts", len(images)),
-        _figure("concepts_that_recur", shares[0], "share", len(center), null, note),
+        figure("recurring_concepts", len(recurring), "concepts", len(images)),
+        figure("concepts_that_recur", shares[0], "share", len(center), null, note),
     ]
 
 
-def _figure(
+def figure(
     name: str,
     value: float,
     unit: str,
@@ -98,6 +98,7 @@ def _figure(
     null: tuple[float | None, str] = (None, ""),
     note: str = "",
 ) -> dict[str, Any]:
+    """Return a figure of this stage as a row of the report; null is its value and its name."""
     return {
         "name": name,
         "value": value,

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.files import read_parquet
+from atlas.base.files import read_parquet, write_parquet
+from atlas.concepts.example_tables import write_example_list
+from atlas.concepts.examples import GroupedImage
+from atlas.concepts.figures import figure
 from atlas.concepts.grouping import Group
-from atlas.icons.drawing import DrawingModels, Sheet, draw_sheets
+from atlas.icons.drawing import DrawingModels, Sheet, draw_sheets, load_models
 from atlas.icons.template import edit, group_embedding, set_strengths
+from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
 
 if TYPE_CHECKING:
@@ -25,12 +29,13 @@ if TYPE_CHECKING:
 GAINS = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Of a knob; at 1 it is the image's own embedding."""
 TURNED = tuple(gain for gain in GAINS if gain != 1)
-COMMAND = "atlas build CONFIG concepts"
+MOST_DRAWN = 5
+"""Coarse concepts of an image that is drawn with knobs: as many as a page shows at a glance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image, opened."""
+    """An image to draw: its embedding and its coarse concepts."""
 
     image: int
     embedding: NDArray[np.float32]
@@ -73,6 +78,31 @@ class Drawn:
         return float(self.activations[picture, group.features].sum(dtype=np.float64))
 
 
+def draw_knobs(job: Job, opened: list[GroupedImage]) -> list[dict[str, Any]]:
+    """Draw the first examples of two to MOST_DRAWN coarse concepts, where a decoder is named.
+
+    Returns:
+        What was measured of them, for the report.
+    """
+    drawn = [example for example in opened if 2 <= example.groupings["coarse"].k <= MOST_DRAWN]
+    drawn = drawn[: job.settings.concepts.drawn_examples] if "decoder" in job.inputs else []
+    write_example_list(job, opened, {example.image for example in drawn})
+    if not drawn:
+        return []
+    models = load_models(job.settings.icons, job.inputs, job.runtime.device)
+    by_image = sorted(drawn, key=lambda example: example.image)
+    vectors = read_embeddings(job.inputs["embed"]).take([example.image for example in by_image])
+    examples = [
+        Example(example.image, row, example.groups("coarse"))
+        for example, row in zip(by_image, vectors, strict=True)
+    ]
+    pictures = draw_examples(job, models, examples)
+    write_parquet(job.out_dir / "concept_icons.parquet", icon_table(examples, pictures))
+    write_parquet(job.out_dir / "knobs.parquet", knob_table(examples, pictures))
+    write_parquet(job.out_dir / "transfers.parquet", transfer_table(examples, pictures))
+    return knob_figures(examples, pictures)
+
+
 def draw_examples(job: Job, models: DrawingModels, examples: list[Example]) -> list[Drawn]:
     """Return every example's pictures, drawn if no earlier run has.
 
@@ -86,7 +116,7 @@ def draw_examples(job: Job, models: DrawingModels, examples: list[Example]) -> l
     ]
     tables = draw_sheets(job, models, sheets)
     return [
-        _unpack(table, models.sae.n_features, len(example.groups))
+        _drawn_example(table, models.sae.n_features, len(example.groups))
         for table, example in zip(tables, examples, strict=True)
     ]
 
@@ -101,9 +131,9 @@ def random_group(example: Example, concept: int) -> Group:
         return Group(np.empty(0, np.int64), np.empty(0, np.float32))
     features = np.concatenate([group.features for group in others])
     activations = np.concatenate([group.activations for group in others])
-    lot = np.random.default_rng([example.image, concept]).permutation(len(features))
-    enough = np.cumsum(activations[lot], dtype=np.float64) - activations[lot]
-    taken = lot[enough < example.groups[concept].mass]
+    order = np.random.default_rng([example.image, concept]).permutation(len(features))
+    mass_before = np.cumsum(activations[order], dtype=np.float64) - activations[order]
+    taken = order[mass_before < example.groups[concept].mass]
     return Group(features[taken], activations[taken])
 
 
@@ -133,8 +163,8 @@ def sheet_of(
             rows.append(edit(sae, example.embedding, group.features, group.activations, gain))
             labels.append(f"{name} with concept {number} at {gain}")
     for number in range(len(example.groups)):
-        lot = random_group(example, number)
-        rows.append(edit(sae, example.embedding, lot.features, lot.activations, 0.0))
+        removed = random_group(example, number)
+        rows.append(edit(sae, example.embedding, removed.features, removed.activations, 0.0))
         labels.append(f"{name} without random features of the mass of concept {number}")
     given = other.groups[0]
     rows.append(edit(sae, example.embedding, given.features, given.activations, 2.0))
@@ -142,7 +172,8 @@ def sheet_of(
     return Sheet(f"image-{example.image:08d}", np.stack(rows), tuple(labels))
 
 
-def _unpack(table: pa.Table, n_features: int, size: int) -> Drawn:
+def _drawn_example(table: pa.Table, n_features: int, size: int) -> Drawn:
+    """Return a drawn sheet with activations as a full (picture, feature) array."""
     activations = np.zeros((len(table), n_features), np.float32)
     for picture, row in enumerate(table.select(["fired", "activation"]).to_pylist()):
         activations[picture, row["fired"]] = row["activation"]
@@ -234,7 +265,7 @@ def transfer_table(examples: list[Example], drawn: list[Drawn]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema)
 
 
-def figures(examples: list[Example], drawn: list[Drawn]) -> list[dict[str, Any]]:
+def knob_figures(examples: list[Example], drawn: list[Drawn]) -> list[dict[str, Any]]:
     """Return how often a knob does what it says, and what removing a concept takes away."""
     own: list[bool] = []
     others: list[bool] = []
@@ -255,36 +286,27 @@ def figures(examples: list[Example], drawn: list[Drawn]) -> list[dict[str, Any]]
     found = []
     if others:
         found.append(
-            _figure(
+            figure(
                 "knobs_obeyed",
-                (own, others),
-                "the same for the picture's other concepts",
+                float(np.mean(own)),
+                "share",
+                len(own),
+                (float(np.mean(others)), "the same for the picture's other concepts"),
                 "a concept's mass on the drawn picture is greater at gain 2 than at gain 0; the same encoder conditions and judges",
             )
         )
     if fall:
         found.append(
-            _figure(
+            figure(
                 "concept_removed_fall",
-                (fall, fall_random),
-                "random other features of the same mass removed instead",
+                float(np.mean(fall)),
+                "share",
+                len(fall),
+                (
+                    float(np.mean(fall_random)),
+                    "random other features of the same mass removed instead",
+                ),
                 "mean share of a concept's mass that is gone from the drawn picture once its features are removed, of concepts that the picture as it is shows; below 0 where it grows",
             )
         )
     return found
-
-
-def _figure(
-    name: str, values: tuple[list[Any], list[Any]], null_name: str, note: str
-) -> dict[str, Any]:
-    measured, null = values
-    return {
-        "name": name,
-        "value": float(np.mean(measured)),
-        "unit": "share",
-        "n": len(measured),
-        "null_value": float(np.mean(null)),
-        "null_name": null_name,
-        "command": COMMAND,
-        "note": note,
-    }

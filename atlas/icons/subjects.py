@@ -51,15 +51,15 @@ def find_subjects(job: Job, models: DrawingModels, table: pa.Table) -> Subjects:
         models.sae, features, largest, settings.strength, settings.strength_unit
     )
     wanted = icon_embeddings(models.sae, models.template, features, strengths)
-    lot = np.random.default_rng(settings.seed).permutation(len(features))
+    shuffled = np.random.default_rng(settings.seed).permutation(len(features))
     return Subjects(
         features=features,
         strengths=strengths,
         wanted=wanted,
         moved=np.linalg.norm(wanted - models.template.base, axis=1),
         largest=largest,
-        sample=np.sort(lot[: settings.sample_features]),
-        strips=np.sort(lot[: settings.strip_features]),
+        sample=np.sort(shuffled[: settings.sample_features]),
+        strips=np.sort(shuffled[: settings.strip_features]),
     )
 
 

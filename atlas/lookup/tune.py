@@ -57,11 +57,11 @@ class Choice:
     scales: tuple[float, ...]
     strengths: tuple[float, ...]
     features: tuple[int, ...]
-    """Those whose pictures are shown; empty for the first of the lot."""
+    """Those whose pictures are shown; empty for the first of the random ones."""
     sample: int
     """Number of random features for the curve."""
     shown: int
-    """Features of the lot whose pictures are shown, where none are named."""
+    """How many random features' pictures are shown, where none are named."""
 
 
 def tune(config: Config, choice: Choice, out_dir: Path, progress: Progress) -> list[Point]:
@@ -112,12 +112,12 @@ def tune(config: Config, choice: Choice, out_dir: Path, progress: Progress) -> l
 
 
 def _features(alive: NDArray[np.int64], choice: Choice, seed: int) -> NDArray[np.int64]:
-    """Return the named features, then those of the lot."""
+    """Return the named features, then a random sample of the live ones."""
     for feature in choice.features:
         if feature not in alive:
             raise MissingError(f"feature {feature} is dead or unknown; name live ones")
-    lot = np.random.default_rng(seed).permutation(alive)[: choice.sample]
-    rest = [feature for feature in lot.tolist() if feature not in choice.features]
+    sample = np.random.default_rng(seed).permutation(alive)[: choice.sample]
+    rest = [feature for feature in sample.tolist() if feature not in choice.features]
     return np.array([*choice.features, *rest], np.int64)
 
 

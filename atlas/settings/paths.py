@@ -19,11 +19,6 @@ def database_path(atlas_dir: Path) -> Path:
     return atlas_dir / "catalog" / DATABASE
 
 
-def parquet_path(atlas_dir: Path, table: str) -> Path:
-    """Return the Parquet file of a catalog table."""
-    return atlas_dir / "catalog" / "parquet" / f"{table}.parquet"
-
-
 def site_dir(atlas_dir: Path) -> Path:
     """Return the folder of the static site."""
     return atlas_dir / "site"
