@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import duckdb
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from site_fixture import build_drawn, build_grouped, build_planted
 
@@ -25,10 +30,24 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place.get(item.path.name, len(SLOWEST)))
 
 
+def built_once(tmp_path_factory, name: str, build: Callable[[Path], object]) -> Path:
+    """Return a folder that is built once in a test run, by the first worker that asks for it."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    folder, done = place / name, place / f"{name}.done"
+    with FileLock(place / f"{name}.lock"):
+        if not done.exists():
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def planted_atlas(tmp_path_factory):
     """A planted atlas with its site; tests read it and never write."""
-    return build_planted(tmp_path_factory.mktemp("planted"))
+    return built_once(tmp_path_factory, "planted", build_planted) / "build"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +60,13 @@ def db(planted_atlas):
 @pytest.fixture(scope="session")
 def drawn_atlas(tmp_path_factory):
     """The folder of a planted atlas with icons and knobs, its build beside its inputs."""
-    folder = tmp_path_factory.mktemp("drawn")
-    build_drawn(folder)
-    return folder
+    return built_once(tmp_path_factory, "drawn", build_drawn)
 
 
 @pytest.fixture(scope="session")
 def grouped_site(planted_atlas, tmp_path_factory):
     """The planted atlas's site in groups, with joined pictures; tests never write to it."""
-    return build_grouped(planted_atlas, tmp_path_factory.mktemp("grouped"))
+    folder = built_once(
+        tmp_path_factory, "grouped", lambda folder: build_grouped(planted_atlas, folder)
+    )
+    return folder / "build" / "site"
