@@ -245,6 +245,9 @@ path = "sae"
 title = "SYNTHETIC planted atlas"
 note = "Synthetic data with known answers, for tests. No figure here is a finding."
 synthetic = true
+
+[concepts]
+examples = 12
 """
 
 

@@ -38,10 +38,6 @@ second_images = 3
 [where]
 features = 6
 images = 2
-
-[concepts]
-examples = 10
-drawn_examples = 3
 """
 
 
@@ -70,6 +66,7 @@ def build_drawn(folder: Path) -> None:
     toml = folder / "atlas.toml"
     text = toml.read_text().replace("[embed]\n", '[embed]\nencoder = "encoder"\n')
     text = text.replace("[catalog]\n", '[catalog]\nvocabulary = "words"\n')
+    text = text.replace("examples = 12\n", "examples = 10\ndrawn_examples = 3\n")
     toml.write_text(text + DRAWN)
     build_atlas(load_config(toml), progress=Progress(silent=True))
 

@@ -46,9 +46,9 @@ class Firings:
 
 def limit_threads(threads: int) -> None:
     """Let torch use so many threads; 0 leaves it to torch."""
-    import torch
-
     if threads:
+        import torch
+
         torch.set_num_threads(threads)
 
 

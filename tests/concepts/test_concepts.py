@@ -37,7 +37,7 @@ def opening(tmp_path_factory):
     save_tiny_encoder(folder / "encoder", planted.sae.width)
     text = (folder / "atlas.toml").read_text()
     text = text.replace("[sae]", 'encoder = "encoder"\n\n[sae]', 1)
-    (folder / "atlas.toml").write_text(text + "\n[concepts]\nchosen = [4]\nexamples = 10\n")
+    (folder / "atlas.toml").write_text(text.replace("examples = 12", "examples = 10\nchosen = [4]"))
     build_atlas(load_config(folder / "atlas.toml"), progress=Progress(silent=True))
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (64, 48, 3), dtype=np.uint8)

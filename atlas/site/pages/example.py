@@ -107,8 +107,9 @@ def _concepts(db: DuckDBPyConnection, book: Book, image: int, tau: str) -> list[
         [image, tau],
     ).fetchall()
     found, elsewhere = [], _elsewhere(db, book, image, tau)
+    features = _concept_features(db, image, tau)
     for concept, mass, share, stability, recurring, mass_on_icon in rows:
-        names, more = _concept_names(db, book, image, tau, concept)
+        names, more = _first_links(features[concept], book)
         drawn = mass_on_icon is not None
         icon = links.concept_icon(image, concept) if drawn else names[0].thumb
         page = "" if recurring is None else links.concept_page(recurring)
@@ -167,7 +168,7 @@ def _transfers(db: DuckDBPyConnection, book: Book, image: int) -> list[Transfer]
     return [
         Transfer(
             picture(source, "", caption, book),
-            _concept_names(db, book, source, "coarse", concept)[0],
+            _first_links(_concept_features(db, source, "coarse")[concept], book)[0],
             links.concept_icon(source, concept),
             links.transfer(image, source),
             figure(before),
@@ -182,13 +183,19 @@ def _transfers(db: DuckDBPyConnection, book: Book, image: int) -> list[Transfer]
     ]
 
 
-def _concept_names(
-    db: DuckDBPyConnection, book: Book, image: int, tau: str, concept: int
-) -> tuple[list[Link], int]:
-    rows = db.execute(
-        """SELECT feature, activation FROM concept_features
-           WHERE image = ? AND tau = ? AND concept = ? ORDER BY activation DESC, feature""",
-        [image, tau, concept],
-    ).fetchall()
+def _concept_features(
+    db: DuckDBPyConnection, image: int, tau: str
+) -> dict[int, list[tuple[int, float]]]:
+    """Return each concept's (feature, activation), strongest first."""
+    return read_groups(
+        db,
+        """SELECT concept, feature, activation FROM concept_features
+           WHERE image = ? AND tau = ? ORDER BY concept, activation DESC, feature""",
+        [image, tau],
+    )
+
+
+def _first_links(rows: list[tuple[int, float]], book: Book) -> tuple[list[Link], int]:
+    """Return links to the strongest features, and how many others there are."""
     shown = [feature_link(f, figure(a), book) for f, a in rows[:CONCEPT_FEATURES_SHOWN]]
     return shown, len(rows) - len(shown)
