@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def pytest_collection_modifyitems(items):
     """Order test files by how long they take; the order within a file stays."""
     place = {name: number for number, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(SLOWEST)))
+
+
+@pytest.fixture(autouse=True)
+def threads_of_torch():
+    """Give torch one thread again: idle ones of a test that wanted more would spin beside others."""
+    yield
+    torch = sys.modules.get("torch")
+    if (
+        torch is not None
+        and torch.get_num_threads() != 1
+        and os.environ.get("OMP_NUM_THREADS") == "1"
+    ):
+        torch.set_num_threads(1)
 
 
 def built_once(tmp_path_factory, name: str, build: Callable[[Path], object]) -> Path:
