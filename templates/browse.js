@@ -43,7 +43,8 @@
       link.append(atlasImage(root, table, i));
     } else {
       var blank = document.createElement("span");
-      blank.className = "hidden-picture";
+      blank.className = "hidden-picture stand-in";
+      blank.textContent = table.name[i] || feature;
       link.append(blank);
     }
     var cap = document.createElement("span");

@@ -144,14 +144,21 @@
     parts.name.textContent = table.name[place] || "no name";
     parts.more.textContent = feature + " · " + (100 * table.density[place]).toPrecision(3) + " %";
     if (parts.pictured !== place && parts.frame.firstChild) parts.frame.firstChild.remove();
-    parts.frame.hidden = table.icon[place] === -1;
+    parts.frame.hidden = false;
     if (parts.link.parentNode !== parts.item) parts.item.replaceChildren(parts.link);
   }
   // Its picture comes once the words are painted.
   function picture(parts) {
     if (parts.place < 0 || parts.frame.hidden || (parts.pictured === parts.place && parts.frame.firstChild)) return;
     parts.pictured = parts.place;
-    parts.frame.replaceChildren(atlasImage(root, table, parts.place));
+    if (table.icon[parts.place] !== -1) {
+      parts.frame.replaceChildren(atlasImage(root, table, parts.place));
+      return;
+    }
+    var words = document.createElement("span");
+    words.className = "hidden-picture stand-in";
+    words.textContent = parts.feature;
+    parts.frame.replaceChildren(words);
   }
   // A list of tiles that shows exactly the features it is given; what stays in its place is left alone.
   function shelf(holder) {

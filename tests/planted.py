@@ -241,13 +241,13 @@ pictures = "pictures.parquet"
 [sae]
 path = "sae"
 
+[concepts]
+examples = 12
+
 [catalog]
 title = "SYNTHETIC planted atlas"
 note = "Synthetic data with known answers, for tests. No figure here is a finding."
 synthetic = true
-
-[concepts]
-examples = 12
 """
 
 

@@ -63,6 +63,14 @@ class SiteSettings(Section):
         default="files",
         description="files: each picture is a file. sheets: icons are joined in the order of the map and thumbnails page by page, for hosts that limit the number of files.",
     )
+    images: Literal["auto", "thumbnails", "links", "none"] = Field(
+        default="auto",
+        description="How an image of the data is shown. thumbnails: by its thumbnail, or its caption if it has none. links: by its caption and a link to its url. none: by its caption alone. auto: thumbnails if there are any, else links if there are urls, else none.",
+    )
+    load_images: bool = Field(
+        default=False,
+        description="With links: pages also load each picture from its https url, so every visit reaches the hosts that have them. Off, a page loads nothing from elsewhere.",
+    )
     host: HostName = Field(
         default="local", description="The build fails if the site exceeds the limits of this host."
     )

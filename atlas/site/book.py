@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from atlas.base.tables import SURE
 from atlas.settings.site import SiteSettings
 from atlas.site import links
 from atlas.site.queries import read_column, read_groups, read_records
+from atlas.site.shown import LISTED, Shown, how_shown, read_urls
 from atlas.site.text import clean
 from atlas.study.map import map_order
 
@@ -84,25 +86,41 @@ class Book:
     """The setting site.layout, which decides where a feature's page lies."""
     media: str
     """The setting site.media_base_url: where pictures are published; empty if beside the pages."""
+    shown: Shown
+    """How images are shown."""
     joined: bool
     """Whether icons and the features' thumbnails are joined in sheets."""
     icons_2x: bool = False
     """Whether each sheet of icons has a second one, of twice the resolution."""
+    urls: Mapping[int, str] = field(default_factory=dict)
+    """Where some images were found; empty unless the site shows links."""
 
 
 ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
 
 
-def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
-    """Read what every page may need; without settings, for their defaults."""
+def read_book(
+    db: DuckDBPyConnection, site: SiteSettings | None = None, thumbnails: Iterable[Path] = ()
+) -> Book:
+    """Read what every page may need.
+
+    Args:
+        db: The catalog.
+        site: Their defaults if None.
+        thumbnails: Parquet files of the images' thumbnails.
+
+    Raises:
+        ConfigError: site.images asks for what is not there.
+    """
     site = site or SiteSettings()
+    shown = how_shown(db, site, thumbnails)
     rows = read_records(db, FeatureRow, "features WHERE alive ORDER BY feature")
     labels = db.execute(
         f"SELECT feature, label, {SURE} FROM labels WHERE rank = 0 ORDER BY feature"
     ).fetchall()
     names = {feature: clean(label) for feature, label, _ in labels}
     order = _map_order([row for row in rows if not row.sensitive])
-    icons = _icon_addresses(db, order, site)
+    icons = _icon_addresses(db, order, site, shown)
     dead = read_column(db, "SELECT feature FROM features WHERE NOT alive ORDER BY feature")
     decomposed = read_column(
         db,
@@ -129,6 +147,8 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings | None = None) -> Book:
         metrics=read_records(db, MetricRow, "metrics ORDER BY name"),
         order=order,
         layout=site.layout,
+        shown=shown,
+        urls=read_urls(db, LISTED) if shown.mode == "links" else {},
         joined=site.pictures == "sheets",
         media=site.media_base_url,
     )
@@ -141,7 +161,7 @@ def _map_order(shown: Sequence[FeatureRow]) -> list[int]:
 
 
 def _icon_addresses(
-    db: DuckDBPyConnection, order: Sequence[int], site: SiteSettings
+    db: DuckDBPyConnection, order: Sequence[int], site: SiteSettings, shown: Shown
 ) -> dict[int, str]:
     """Return the address of each feature's icon, only of features and images that may be shown.
 
@@ -149,13 +169,18 @@ def _icon_addresses(
         db: The catalog.
         order: The features that may be shown, in the order of the map.
         site: Whether pictures are joined in sheets.
+        shown: Which images have a thumbnail: no other can stand in for an icon.
     """
     rows = db.execute(
         """SELECT feature, image FROM icons LEFT JOIN images USING (image)
            WHERE NOT coalesce(sensitive, false) ORDER BY feature"""
     ).fetchall()
     place = {feature: i for i, feature in enumerate(order)}
-    held = [(feature, image) for feature, image in rows if feature in place]
+    held = [
+        (feature, image)
+        for feature, image in rows
+        if feature in place and (image is None or image in shown)
+    ]
     if site.pictures == "sheets":
         return {feature: links.icon_cell(place[feature], site.icon_px) for feature, _ in held}
     # icons.image is null where an icon was rendered, else the image that stands in for it.

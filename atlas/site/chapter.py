@@ -54,6 +54,8 @@ class Chapter:
     concepts: Rows
     """Example images with a coarse concept that contains the feature."""
     histogram: Rows
+    urls: Rows
+    """Where the images above were found; empty unless the site shows links."""
 
 
 def distinct_tops(span: str) -> str:
@@ -69,12 +71,13 @@ def distinct_tops(span: str) -> str:
     ) QUALIFY row_number() OVER (PARTITION BY feature ORDER BY rank) <= {TOP_SHOWN})"""
 
 
-def chapter_queries(first: int, last: int) -> dict[str, str]:
+def chapter_queries(first: int, last: int, *, with_urls: bool = False) -> dict[str, str]:
     """Return for each field of a Chapter its query, which orders rows by feature.
 
     Args:
         first: First feature.
         last: The feature after the last one.
+        with_urls: Whether the images' urls are wanted.
     """
     span = f"feature >= {int(first)} AND feature < {int(last)}"
     pictures = "image, {value}, caption, sensitive FROM {table} JOIN images USING (image)"
@@ -145,10 +148,24 @@ def chapter_queries(first: int, last: int) -> dict[str, str]:
         "histogram": (
             f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
         ),
+        "urls": (
+            f"""SELECT feature, image, url FROM (
+                    SELECT feature, image FROM {distinct_tops(span)}
+                    UNION SELECT feature, image FROM icons WHERE {span}
+                    UNION SELECT feature, image FROM quantile_images WHERE {span} AND rank = 0
+                    UNION SELECT feature, image FROM near_misses WHERE {span} AND rank < {NEAR_SHOWN}
+                    UNION SELECT feature, image FROM concept_features
+                          JOIN examples USING (image) WHERE {span} AND tau = 'coarse')
+                JOIN images USING (image)
+                WHERE {"true" if with_urls else "false"} AND NOT sensitive AND url IS NOT NULL
+                ORDER BY feature, image"""
+        ),
     }
 
 
-def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
+def read_chapter(
+    db: DuckDBPyConnection, first: int, last: int, *, with_urls: bool = False
+) -> Chapter:
     """Read what the pages of the features first <= feature < last need."""
     return Chapter(
         **{
@@ -156,6 +173,6 @@ def read_chapter(db: DuckDBPyConnection, first: int, last: int) -> Chapter:
                 key: list(rows)
                 for key, rows in groupby(db.execute(query).fetchall(), itemgetter(0))
             }
-            for name, query in chapter_queries(first, last).items()
+            for name, query in chapter_queries(first, last, with_urls=with_urls).items()
         }
     )

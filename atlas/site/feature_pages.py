@@ -9,7 +9,7 @@ import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -36,6 +36,7 @@ from atlas.site.pages.record import feature_record
 from atlas.site.picture_sheets import Sheets, images_on_features, in_sheets, sheet_of, thumbnails
 from atlas.site.rebuild import FEATURES_A_BLOCK, Adjacent, digest_blocks
 from atlas.site.render import Templates, open_templates, render_feature, render_group
+from atlas.site.shown import safe_urls
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -175,13 +176,16 @@ def render_blocks(renderer: Renderer, blocks: list[int]) -> list[RenderedBlock]:
     """Render consecutive blocks, whose rows are read together."""
     with gc_paused():
         first, last = blocks[0] * FEATURES_A_BLOCK, (blocks[-1] + 1) * FEATURES_A_BLOCK
-        chapter = read_chapter(renderer.db, first, last)
+        chapter = read_chapter(
+            renderer.db, first, last, with_urls=renderer.book.shown.mode == "links"
+        )
         return [render_block(renderer, chapter, live_in(renderer.book, block)) for block in blocks]
 
 
 def render_block(renderer: Renderer, chapter: Chapter, live: Sequence[int]) -> RenderedBlock:
     """Render the pages and records of one block's live features."""
-    book = renderer.book
+    urls = safe_urls(row[1:] for feature in live for row in chapter.urls.get(feature, []))
+    book = replace(renderer.book, urls=urls)
     views = [feature_view(book, chapter, f, renderer.adjacent[f], sheet_of(book, f)) for f in live]
     records = {str(f): feature_record(book, chapter, f) for f in live}
     files = render_pages(renderer, views)

@@ -17,6 +17,7 @@ from atlas.site.book import Book
 from atlas.site.output import Output
 from atlas.site.picture_sheets import ON_FEATURES, in_sheets, thumbnail_parts
 from atlas.site.queries import read_column
+from atlas.site.shown import LISTED
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -106,10 +107,9 @@ def named_at_home(job: Job) -> set[int]:
 
 def write_thumbnails(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     """Write the thumbnails that pages show; none of a sensitive image."""
-    shown = """
-        SELECT image FROM decompositions
-        UNION SELECT image FROM recurring_images
-        UNION SELECT other_image FROM concept_neighbors
+    if not book.shown.thumbnails.any():
+        return
+    shown = f"""{LISTED}
         UNION SELECT w.image FROM where_maps w JOIN features USING (feature) WHERE NOT sensitive"""
     if not in_sheets(out.job):
         shown = f"{ON_FEATURES} UNION {shown}"

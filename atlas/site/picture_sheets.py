@@ -48,7 +48,7 @@ def in_sheets(job: Job) -> bool:
 
 def sheet_of(book: Book, feature: int) -> str:
     """Return the address of the sheet of a feature's thumbnails; empty if each is a file."""
-    if not book.joined:
+    if not book.joined or not book.shown.thumbnails.any():
         return ""
     return links.thumbnail_sheet(feature // links.features_a_sheet(book.layout))
 

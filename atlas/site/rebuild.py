@@ -43,11 +43,18 @@ def digest_blocks(
         others: Digest of what decides the files apart from the catalog: settings, pictures.
     """
     shared = digest_json(
-        [others, book.layout, frame_view(book), names_were_looked_for(book), list(book.decomposed)]
+        [
+            others,
+            book.layout,
+            book.shown.mode,
+            frame_view(book),
+            names_were_looked_for(book),
+            list(book.decomposed),
+        ]
     )
     at_once = FEATURES_A_BLOCK * BLOCKS_AT_ONCE
     for start in range(0, book.n_features, at_once):
-        tables = _read(db, start, start + at_once)
+        tables = _read(db, start, start + at_once, with_urls=book.shown.mode == "links")
         for first in range(start, min(start + at_once, book.n_features), FEATURES_A_BLOCK):
             live = [f for f in range(first, first + FEATURES_A_BLOCK) if f in book.live]
             if live:
@@ -55,10 +62,10 @@ def digest_blocks(
                 yield first // FEATURES_A_BLOCK, _digest(book, tables, first, ends)
 
 
-def _read(db: DuckDBPyConnection, first: int, last: int) -> dict[str, pa.Table]:
+def _read(db: DuckDBPyConnection, first: int, last: int, *, with_urls: bool) -> dict[str, pa.Table]:
     own = f"""SELECT {", ".join(ROW_FIELDS)} FROM features
               WHERE alive AND feature >= {first} AND feature < {last} ORDER BY feature"""
-    queries = {"own": own, **chapter_queries(first, last)}
+    queries = {"own": own, **chapter_queries(first, last, with_urls=with_urls)}
     return {
         name: db.sql(query).to_arrow_table().combine_chunks() for name, query in queries.items()
     }

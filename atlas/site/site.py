@@ -19,7 +19,13 @@ from atlas.site.indexes import write_hashes
 from atlas.site.other_pages import write_other_pages
 from atlas.site.output import Output
 from atlas.site.picture_files import write_icons, write_knobs, write_strips, write_thumbnails
-from atlas.site.picture_sheets import icons_style, in_sheets, open_sheets, write_icon_sheets
+from atlas.site.picture_sheets import (
+    icons_style,
+    in_sheets,
+    open_sheets,
+    thumbnail_parts,
+    write_icon_sheets,
+)
 from atlas.site.render import open_templates
 
 HASH_TABLES = ("top_images", "features", "images")
@@ -38,7 +44,7 @@ def run(job: Job) -> None:
 
     out, catalog = Output(job), job.inputs["catalog"]
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
-        book = read_book(db, job.settings)
+        book = read_book(db, job.settings, thumbnail_parts(job))
         sheets = open_sheets(out, db, book)
         book = replace(book, icons_2x=len(sheets.icon_sides) > 1)
         env = open_templates(icons_2x=book.icons_2x)

@@ -11,7 +11,7 @@ from atlas.site.book import Book, name_of
 from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN, Chapter
 from atlas.site.pages.evidence import near_line, near_pictures, reliability
 from atlas.site.pages.histogram import CHART_HEIGHT, histogram_bars
-from atlas.site.pages.icon import rendered_view, stand_in_of, where_maps
+from atlas.site.pages.icon import rendered_view, stand_in_of, unpictured, where_maps
 from atlas.site.pages.parts import Link, common, feature_link, pictures_of
 from atlas.site.text import clean, figure, percent
 
@@ -33,7 +33,7 @@ def row_of_images(book: Book, chapter: Chapter, feature: int) -> list[int | None
     row: list[int | None] = []
     for held, most in ((chapter.top, TOP_SHOWN), (chapter.film, FILM_SHOWN), (chapter.near, NEAR_SHOWN)):  # fmt: skip
         images = [image for _, image, _, _, sensitive in held.get(feature, []) if not sensitive]
-        row += images
+        row += [image if image in book.shown else None for image in images]
         row += [None] * (most - len(images))
     return row
 
@@ -76,6 +76,7 @@ def feature_view(
         "withheld": hidden,
         "withheld_images": sum(bool(r[4]) for r in chapter.top.get(feature, [])),
         "icon": stand_in_of(book, chapter, feature),
+        "unpictured": None if hidden else unpictured(book, chapter, feature),
         "rendered": None if hidden else rendered_view(book, chapter, feature),
         "figures": [
             ("density", percent(row.density), f"fires on {row.count:,} images"),
@@ -88,7 +89,7 @@ def feature_view(
         "weakest": figure(chapter.histogram[feature][0][1]) if bars.path else "",
         "strongest": figure(row.max),
         "top": pictures_of(top, book),
-        "where": [] if hidden else where_maps(chapter, feature),
+        "where": [] if hidden else where_maps(book, chapter, feature),
         "film": [] if hidden else pictures_of(chapter.film.get(feature, []), book),
         "near": [] if hidden else near_pictures(book, chapter, feature),
         "near_line": "" if hidden else near_line(chapter, feature),

@@ -49,7 +49,7 @@ def game_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
         ).fetchall()
     )
     order = hash_order(features, "round")[: ROUNDS + 1]
-    shown = _strongest(db, order)
+    shown = _strongest(db, book, order)
     rounds = [
         Round(
             [links.thumbnail(image) for image in shown[feature]],
@@ -66,12 +66,15 @@ def game_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
     return {"rounds": rounds, "judge": _judge(book)} if rounds else None
 
 
-def _strongest(db: DuckDBPyConnection, features: Sequence[int]) -> dict[int, list[int]]:
-    """Return the strongest images of each feature that may be shown, strongest first."""
+def _strongest(db: DuckDBPyConnection, book: Book, features: Sequence[int]) -> dict[int, list[int]]:
+    """Return the strongest images of each feature whose thumbnails may be shown."""
     query = f"""SELECT feature, image FROM {distinct_tops("feature IN (SELECT unnest(?))")}
                 JOIN images USING (image) WHERE NOT sensitive ORDER BY feature, rank"""
     rows = read_groups(db, query, [list(features)])
-    return {feature: [image for (image,) in rows[feature]] for feature in features}
+    return {
+        feature: [image for (image,) in rows[feature] if image in book.shown]
+        for feature in features
+    }
 
 
 def _judge(book: Book) -> str:

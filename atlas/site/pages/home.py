@@ -34,15 +34,15 @@ def home_view(book: Book, sections: Mapping[str, Any]) -> dict[str, Any]:
 
 def home_wall(book: Book) -> list[int]:
     """Return the features of the home page's wall: the best-named one of each part of the map."""
-    shown = [f for f in book.order if f in book.icons]
+    shown = [f for f in book.order if f in book.icons] or list(book.order)
     if not shown:
         return []
     seen: set[str] = set()
     worth = np.zeros(len(shown))
     for i in sorted(range(len(shown)), key=lambda i: (-book.live[shown[i]].max, shown[i])):
-        image = book.icons[shown[i]]
-        fresh = image not in seen
-        seen.add(image)
+        look = book.icons.get(shown[i]) or book.names.get(shown[i], "")
+        fresh = look not in seen
+        seen.add(look)
         worth[i] = (book.sure.get(shown[i], 0.0) + 0.01) * (1.0 if fresh else 0.01)
     rows = [book.live[f] for f in shown]
     x = np.array([r.map_x for r in rows], np.float32)

@@ -20,6 +20,12 @@ def stand_in_of(book: Book, chapter: Chapter, feature: int) -> Picture | None:
     return pictures_of(rows, book)[0]._replace(thumb=book.icons[feature])
 
 
+def unpictured(book: Book, chapter: Chapter, feature: int) -> Picture | None:
+    """Return the image that would stand in for an icon had it a thumbnail; None if it has one."""
+    shown = pictures_of(chapter.icon.get(feature, []), book)
+    return shown[0] if shown and not shown[0].thumb else None
+
+
 def round_trip_record(chapter: Chapter, feature: int) -> dict[str, Any] | None:
     """Return the round trip of a rendered icon by column; None if none was rendered."""
     rows = chapter.trip.get(feature)
@@ -63,10 +69,11 @@ VEILS = 4
 """Steps of opacity up to 0.8."""
 
 
-def where_maps(chapter: Chapter, feature: int) -> list[WhereMap]:
+def where_maps(book: Book, chapter: Chapter, feature: int) -> list[WhereMap]:
     """Return the maps of where a feature looks; none for a sensitive image.
 
     Args:
+        book: The atlas.
         chapter: Rows of the feature, among others.
         feature: A live feature; only a sample has maps.
     """
@@ -79,7 +86,7 @@ def where_maps(chapter: Chapter, feature: int) -> list[WhereMap]:
             "" if null is None else percent(max(null, 0.0)),
         )
         for _, image, _, _, lost, gray, null, caption, sensitive in chapter.where.get(feature, [])
-        if not sensitive
+        if not sensitive and image in book.shown
     ]
 
 

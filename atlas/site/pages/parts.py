@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from atlas.site import links
 from atlas.site.book import Book, name_of
@@ -23,8 +24,18 @@ class Picture(NamedTuple):
     value: str
     """The figure below it; may be empty."""
     thumb: str
+    """Empty if it has none: its caption is shown instead."""
     page: str
     """Empty if the image has no page."""
+    url: str = ""
+    """Where it was found; empty where the site shows no links."""
+    remote: bool = False
+    """Whether the page loads it from there."""
+
+    @property
+    def host(self) -> str:
+        """The host of the url, as a link names it."""
+        return urlsplit(self.url).netloc.removeprefix("www.")
 
 
 class Link(NamedTuple):
@@ -44,7 +55,10 @@ class Link(NamedTuple):
 def picture(image: int, value: str, caption: str, book: Book) -> Picture:
     """Return an image as pages show it."""
     page = links.image_page(image) if image in book.has_page else ""
-    return Picture(image, clean(caption), value, links.thumbnail(image), page)
+    thumb = links.thumbnail(image) if image in book.shown else ""
+    url = book.urls.get(image, "")
+    remote = book.shown.remote and url.startswith("https:")
+    return Picture(image, clean(caption), value, thumb, page, url, remote)
 
 
 def pictures_of(rows: Iterable[tuple[Any, ...]], book: Book) -> list[Picture]:
@@ -88,6 +102,8 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "synthetic": facts["synthetic"] == "true",
         "atlas_id": facts["id"],
         "joined": book.joined,
+        "remote": book.shown.remote,
+        "linked": book.shown.mode == "links",
         "media": book.media,
         "owner_url": links.outward(facts["owner_url"]),
         "n_live": f"{len(book.live):,}",
