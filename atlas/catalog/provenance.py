@@ -48,4 +48,6 @@ def insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
         "tables": tables_digest(),
         "made_with": f"feature-atlas {__version__}",
     }
+    if embeddings.ground:
+        facts["ground"] = embeddings.ground
     db.executemany("INSERT INTO provenance VALUES (?, ?)", sorted(facts.items()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from pathlib import Path
 
 from atlas.base.errors import ConfigError
 from atlas.base.files import digest_file, draft
@@ -12,7 +14,7 @@ from atlas.inputs.embeddings import check_vectors
 from atlas.inputs.image_table import write_image_table
 from atlas.inputs.ingest import gather
 from atlas.inputs.outside_vectors import outside_vectors
-from atlas.inputs.picture_parts import IngestedShard, skipped_rows, used_rows
+from atlas.inputs.picture_parts import IngestedShard, count_notes, skipped_rows, used_rows
 from atlas.inputs.picture_sets import Skipped, is_picture_set
 from atlas.inputs.shard_index import (
     IMAGE_COLUMNS,
@@ -47,6 +49,7 @@ def run(job: Job) -> None:
     twins = find_twins(embedding_set(found.shards), found.hashes, settings.duplicate_cosine)
     write_image_table(job.out_dir / "images.parquet", number_images(found, settings, twins))
     report_skipped(job, found.skipped)
+    report_notes(job, found.hashes)
     report_twins(job, twins)
     if settings.pictures is not None and not found.hashes:
         make_thumbnails(job, found.shards)
@@ -85,6 +88,13 @@ def report_skipped(job: Job, skipped: list[Skipped]) -> None:
         )
     if len(skipped) > SKIPPED_SHOWN:
         job.progress.say(f"embed: skipped {len(skipped):,} in all; embed/{SKIPPED} names each")
+
+
+def report_notes(job: Job, rows: tuple[Path, ...]) -> None:
+    """Say how many pictures were used although their files are odd, by what is odd."""
+    notes: Counter[str] = sum(map(count_notes, rows), Counter())
+    for note, count in sorted(notes.items(), key=lambda one: (-one[1], one[0])):
+        job.progress.say(f"embed: {count:,} pictures: {note}")
 
 
 def report_twins(job: Job, twins: Twins) -> None:

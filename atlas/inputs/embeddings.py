@@ -43,6 +43,8 @@ class EmbeddingSet:
     normalized: bool
     """True where every row has unit length; the length is lost then."""
     shards: tuple[Shard, ...]
+    ground: str = ""
+    """What transparent pictures were laid on, #rrggbb; empty where the vectors came from outside."""
 
     def read_shard(self, shard: Shard) -> NDArray[np.floating[Any]]:
         """Return a shard's (row, dimension) embeddings, float16 or float32, mapped not loaded.
@@ -132,6 +134,7 @@ def read_embeddings(folder: Path) -> EmbeddingSet:
             encoder=dict(raw["encoder"]),
             normalized=bool(raw["normalized"]),
             shards=shards,
+            ground=str(raw.get("ground", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} lacks or garbles {error}; build the embed stage again") from error

@@ -36,11 +36,13 @@ from atlas.inputs.picture_parts import (
     write_vectors,
 )
 from atlas.inputs.picture_sets import (
+    PICTURE_SUFFIXES,
     Captions,
     Found,
     PictureShard,
     Skipped,
     containers,
+    loose_files,
     loose_pictures,
     read_shard,
 )
@@ -64,6 +66,7 @@ class _Look:
     fit: Fit
     thumbnail_px: int
     quality: int
+    ground: str
 
 
 def gather(job: Job) -> list[IngestedShard]:
@@ -101,9 +104,11 @@ def list_shards(root: Path, files: tuple[Path, ...], job: Job) -> list[PictureSh
     boxes = containers(files)
     if boxes:
         return [PictureShard(f"{n:05d}", (box,), digests[box]) for n, box in enumerate(boxes)]
-    pictures = loose_pictures(files)
-    if not pictures:
-        raise InputError(f"{root} holds no picture: no .jpg, .png, .webp, .tar, .parquet or .arrow")
+    pictures = loose_files(files)
+    if not loose_pictures(pictures):
+        raise InputError(
+            f"{root} holds no picture: no {', '.join(PICTURE_SUFFIXES)}, .tar, .parquet or .arrow"
+        )
     beside = [path for path in files if path.suffix.lower() in (".txt", ".json")]
     notes = {path.with_suffix("").as_posix(): "" for path in beside}
     for path in beside:
@@ -153,6 +158,7 @@ class _Looker:
             "encoder": job.digests["encoder"],
             "px": settings.thumbnail_px,
             "quality": settings.thumbnail_quality,
+            "ground": settings.ground,
         }
         seen: list[Path] = []
 
@@ -193,7 +199,8 @@ class _Looker:
         assert settings.encoder is not None
         cpu = self._job.runtime.device == "cpu"
         encoder = self._open_encoder(settings.encoder)
-        look = _Look(fit_of(encoder), settings.thumbnail_px, settings.thumbnail_quality)
+        px, quality = settings.thumbnail_px, settings.thumbnail_quality
+        look = _Look(fit_of(encoder), px, quality, settings.ground)
         devices = devices_of(self._job.runtime.model_copy(update={"device": "cpu"}))
         take = partial(_take_tools, look, settings.encoder if cpu else None)
         skipped: list[Skipped] = []
@@ -255,10 +262,10 @@ def _decode(look: _Look, found: Found) -> SeenPicture | Skipped:
     least = DETAIL * max(look.fit.width, look.fit.height, look.thumbnail_px)
     try:
         data = found.read()
-        picture = decode_picture(data, least_px=least)
+        decoded = decode_picture(data, least_px=least, ground=look.ground)
     except (InputError, OSError) as error:
         return Skipped(found.path.name, found.name, str(error))
-    px = look.thumbnail_px
+    picture, px = decoded.picture, look.thumbnail_px
     small = ImageOps.fit(picture, (px, px), Image.Resampling.BICUBIC)
     # Without the encoded bytes, which need not come back from a worker process.
     light = replace(found, data=None)
@@ -269,6 +276,7 @@ def _decode(look: _Look, found: Found) -> SeenPicture | Skipped:
         encode_webp(small, look.quality),
         look.fit(picture),
         None,
+        "; ".join(decoded.notes),
     )
 
 

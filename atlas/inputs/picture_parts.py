@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class SeenPicture:
     webp: bytes
     levels: NDArray[np.uint8] | None
     vector: NDArray[np.float16] | None
+    note: str = ""
+    """What was odd about its file; empty where nothing was."""
 
 
 def write_seen(
@@ -84,6 +87,7 @@ def _seen_table(seen: list[SeenPicture]) -> pa.Table:
             "dhash": pa.array([one.dhash for one in seen], pa.int64()),
             "file": pa.array([one.found.path.name for one in seen], pa.string()),
             "why": pa.array([None] * len(seen), pa.string()),
+            "note": pa.array([one.note for one in seen], pa.string()),
             "webp": pa.array([one.webp for one in seen], pa.binary()),
             "vector": pa.array(vectors, pa.binary()),
         }
@@ -108,6 +112,7 @@ def _skipped_table(skipped: list[Skipped]) -> pa.Table:
             "dhash": pa.array([None] * n, pa.int64()),
             "file": pa.array([one.file for one in skipped], pa.string()),
             "why": pa.array([one.why for one in skipped], pa.string()),
+            "note": pa.array([""] * n, pa.string()),
             "webp": pa.array([None] * n, pa.binary()),
             "vector": pa.array([None] * n, pa.binary()),
         }
@@ -134,6 +139,14 @@ def skipped_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield file, name and why of what was skipped."""
     for table in batches_of(path, ["file", "name", "why"]):
         yield from table.filter(table["why"].is_valid()).to_pylist()
+
+
+def count_notes(rows: Path) -> Counter[str]:
+    """Return how many pictures have each oddity."""
+    found: Counter[str] = Counter()
+    for table in batches_of(rows, ["note"]):
+        found.update(one for one in table["note"].to_pylist() if one)
+    return found
 
 
 def count_rows(rows: Path) -> tuple[int, int]:

@@ -130,4 +130,6 @@ def write_index(job: Job, shards: list[ShardFile]) -> None:
         "normalized": bool(note.get("normalized", False)),
         "shards": listed,
     }
+    if job.settings.vectors is None:
+        value["ground"] = job.settings.ground
     write_json(job.out_dir / INDEX, value)

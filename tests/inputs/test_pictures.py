@@ -20,7 +20,7 @@ from atlas.base.files import digest_file, list_files, read_json
 from atlas.command.app import run
 from atlas.inputs import embed, ingest
 from atlas.inputs.encoder import embed_images, fetch_encoder, fit_of, load_encoder
-from atlas.inputs.picture import decode_picture
+from atlas.inputs.picture import KNOWN, decode_picture
 from atlas.inputs.picture_sets import count_pictures
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own
@@ -113,7 +113,7 @@ def test_a_folder_gives_every_picture_that_can_be_read_and_names_the_others(of_p
     (cut, name, why), *others = skipped(of_photos)
     assert (cut, name) == ("15-cut.jpg", "15-cut.jpg")
     assert why.startswith("image file is truncated")
-    no_picture = "it is no PNG, JPEG or WebP"
+    no_picture = f"it is no {KNOWN}"
     assert others == [(n, n, no_picture) for n in ("16-empty.jpg", "17-page.jpg")]
 
 
@@ -382,8 +382,8 @@ def test_a_picture_is_turned_as_its_note_says():
     exif = Image.Exif()
     exif[0x0112] = 6
     picture(1, (70, 50)).save(data, "JPEG", exif=exif)
-    assert decode_picture(data.getvalue()).size == (50, 70)
-    assert decode_picture(data.getvalue(), least_px=20).size == (25, 35)
+    assert decode_picture(data.getvalue()).picture.size == (50, 70)
+    assert decode_picture(data.getvalue(), least_px=20).picture.size == (25, 35)
 
 
 def test_a_set_without_a_usable_picture_is_refused(tmp_path, encoder_dir):
@@ -427,7 +427,7 @@ def test_a_folder_of_photos_becomes_a_published_atlas_in_one_command(
     command += ["--encoder", str(encoder_dir), "--sae", str(tmp_path / "sae")]
     assert run(command) == 0
     said = capsys.readouterr()
-    assert "embed: skipped 17-page.jpg: it is no PNG, JPEG or WebP" in said.err
+    assert f"embed: skipped 17-page.jpg: it is no {KNOWN}" in said.err
     assert "index.html" in said.out
     pages = (tmp_path / "atlas" / "site").rglob("*.html")
     assert any("a beach at noon" in page.read_text() for page in pages)
@@ -452,3 +452,25 @@ def test_the_rows_of_a_page_show_distinct_pictures(photos, encoder_dir, tmp_path
         )
         found = db.execute(f"SELECT image FROM {distinct_tops('feature = 7')} ORDER BY rank")
         assert found.fetchall() == [(1,), (2,)]
+
+
+def test_a_folder_of_every_ending_drops_nothing_in_silence(encoder_dir, tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for ending, kind in {"gif": "GIF", "tiff": "TIFF", "bmp": "BMP", "avif": "AVIF"}.items():
+        (root / f"a.{ending}").write_bytes(encoded(1, kind))
+    for ending in ("heic", "svg", "nef", "psd", "mp4"):
+        (root / f"b.{ending}").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    animation = [Image.new("RGB", (9, 9), (n, 0, 0)) for n in (10, 200)]
+    animation[0].save(root / "c.gif", save_all=True, append_images=animation[1:])
+    out = embedded(root, encoder_dir, tmp_path / "out")
+    reasons = {file: why for file, _, why in skipped(out)}
+    assert reasons == {
+        "b.heic": "it is HEIC; pip install 'feature-atlas[heic]' to read it",
+        "b.svg": "a drawing, not pixels; save it as PNG or JPEG",
+        "b.nef": "a camera's raw file; save it as PNG or JPEG",
+        "b.psd": "a kind of picture that is not read; save it as PNG or JPEG",
+        "b.mp4": "a film; save it as PNG or JPEG",
+    }
+    assert read_json(out / "embeddings.json")["rows"] == 5
+    assert read_json(out / "embeddings.json")["ground"] == "#ffffff"
