@@ -84,9 +84,21 @@ def build(
         print(f"built {', '.join(built)} in {out_dir}")
     else:
         print(f"{out_dir} is up to date: nothing to do")
+    why_unfit = _why_unfit(loaded.out_dir)
+    if why_unfit:
+        print(f"WARNING: {why_unfit}", file=sys.stderr)
     page = loaded.out_dir / "site" / "index.html"
     if page.exists():
         print(f"open {short_path(page)}, or run: atlas serve --atlas {out_dir}")
+
+
+def _why_unfit(out_dir: Path) -> str:
+    """Return why the SAE does not fit the images, or nothing."""
+    from atlas.base.files import read_json
+    from atlas.sae.activations import SCAN
+
+    scan = out_dir / "scan" / SCAN
+    return str(read_json(scan).get("fit", {}).get("why", "")) if scan.exists() else ""
 
 
 @app.command()

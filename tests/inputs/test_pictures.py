@@ -413,28 +413,48 @@ def test_an_encoder_is_kept_from_its_name_and_from_a_checkpoint(tmp_path, encode
         fetch_encoder("no-such-model", "", tmp_path / "other")
 
 
-def test_a_folder_of_photos_becomes_a_published_atlas_in_one_command(
-    photos, encoder_dir, tmp_path, capsys
-):
+def random_sae(folder: Path, bias: float = 0.0) -> Path:
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(24, WIDTH)).astype(np.float32)
     zeros = np.zeros(WIDTH, np.float32)
-    write_own(
-        tmp_path / "sae",
-        SAE(W_enc=weights, b_enc=np.zeros(24, np.float32), W_dec=weights, b_dec=zeros, b_pre=zeros),
-    )
+    b_enc = np.full(24, bias, np.float32)
+    write_own(folder, SAE(W_enc=weights, b_enc=b_enc, W_dec=weights, b_dec=zeros, b_pre=zeros))
+    return folder
+
+
+def test_a_folder_of_photos_becomes_a_published_atlas_in_one_command(
+    photos, encoder_dir, tmp_path, capsys
+):
     command = ["build", "--pictures", str(photos), "--out", str(tmp_path / "atlas")]
-    command += ["--encoder", str(encoder_dir), "--sae", str(tmp_path / "sae")]
+    command += ["--encoder", str(encoder_dir), "--sae", str(random_sae(tmp_path / "sae"))]
     assert run(command) == 0
     said = capsys.readouterr()
     assert f"embed: skipped 17-page.jpg: it is no {KNOWN}" in said.err
     assert "index.html" in said.out
-    pages = (tmp_path / "atlas" / "site").rglob("*.html")
+    pages = list((tmp_path / "atlas" / "site").rglob("*.html"))
     assert any("a beach at noon" in page.read_text() for page in pages)
+    why = "the SAE does not fit these images: it explains -"
+    assert said.err.count(f"WARNING: {why}") == 2, "when the scan finds it, and at the end"
+    assert all(why in page.read_text() for page in pages)
+    assert run(["doctor", str(tmp_path / "atlas" / "atlas.toml")]) == 1
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"FAIL  SAE on this atlas's images: {why}")
+    assert "Is tiny-random the encoder that it was trained on?" in first
     assert run(command) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert run(["build", "--pictures", str(tmp_path), "--out", str(tmp_path / "atlas")]) == 1
     assert run(["build"]) == 1
+
+
+def test_an_sae_on_which_nothing_fires_gives_an_atlas_without_concepts_and_the_reason(
+    photos, encoder_dir, tmp_path, capsys
+):
+    command = ["build", "--pictures", str(photos), "--out", str(tmp_path / "atlas")]
+    command += ["--encoder", str(encoder_dir), "--sae", str(random_sae(tmp_path / "sae", -1e4))]
+    assert run(command) == 0
+    why = "no feature fires on any image, so there are no concepts. Is tiny-random the encoder"
+    assert why in capsys.readouterr().err
+    assert why in (tmp_path / "atlas" / "site" / "index.html").read_text()
 
 
 def test_the_rows_of_a_page_show_distinct_pictures(photos, encoder_dir, tmp_path):

@@ -86,6 +86,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "note": facts["note"],
         "credit": facts["credit"],
         "synthetic": facts["synthetic"] == "true",
+        "unfit": facts.get("unfit", ""),
         "atlas_id": facts["id"],
         "joined": book.joined,
         "media": book.media,
