@@ -14,7 +14,7 @@ from atlas.inputs.embeddings import check_vectors
 from atlas.inputs.image_table import write_image_table
 from atlas.inputs.ingest import gather
 from atlas.inputs.outside_vectors import outside_vectors
-from atlas.inputs.picture_parts import IngestedShard, count_notes, skipped_rows, used_rows
+from atlas.inputs.picture_parts import count_notes, skipped_rows, used_rows
 from atlas.inputs.picture_sets import Skipped, is_picture_set
 from atlas.inputs.shard_index import (
     IMAGE_COLUMNS,
@@ -45,7 +45,7 @@ def run(job: Job) -> None:
         found = embed_set(job)
     else:
         found = embed_drawn(job)
-    write_index(job, found.shards)
+    write_index(job, found.shards, list(found.crops))
     twins = find_twins(embedding_set(found.shards), found.hashes, settings.duplicate_cosine)
     write_image_table(job.out_dir / "images.parquet", number_images(found, settings, twins))
     report_skipped(job, found.skipped)
@@ -59,21 +59,20 @@ def embed_set(job: Job) -> Embedded:
     """Embed pictures as people keep them: a folder, archives, or tables that hold them."""
     gathered = gather(job)
     used = [one for one in gathered if one.n_images]
-    shards = [_gathered_shard(one) for one in used]
+    shards = [_shard_file(one.name, one.vectors, one.n_images) for one in used]
     skipped = [
         Skipped(row["file"], row["name"], row["why"])
         for one in gathered
         for row in skipped_rows(one.rows)
     ]
     tables = [used_rows(one.rows, IMAGE_COLUMNS) for one in used]
-    return Embedded(shards, tables, skipped, tuple(one.rows for one in used))
+    crops = tuple(_shard_file(one.name, one.crops) for one in used if one.crops is not None)
+    return Embedded(shards, tables, skipped, tuple(one.rows for one in used), crops)
 
 
-def _gathered_shard(one: IngestedShard) -> ShardFile:
-    vectors = check_vectors(one.vectors, rows=one.n_images)
-    return ShardFile(
-        one.name, one.vectors, len(vectors), vectors.shape[1], digest_file(one.vectors)
-    )
+def _shard_file(name: str, path: Path, rows: int | None = None) -> ShardFile:
+    vectors = check_vectors(path, rows=rows)
+    return ShardFile(name, path, len(vectors), vectors.shape[1], digest_file(path))
 
 
 def report_skipped(job: Job, skipped: list[Skipped]) -> None:

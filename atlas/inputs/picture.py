@@ -35,6 +35,9 @@ KNOWN = "PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF or HEIC"
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 WHITE = "#ffffff"
 NOTE_LETTERS = 80
+CROP_AREA = (1 / 3, 0.9)
+CROP_LOG_RATIO = (-0.3, 0.3)
+"""Log of by how much a crop is taller than its picture's own shape."""
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error)
 """What Pillow raises for files that are not what they say."""
 
@@ -326,6 +329,20 @@ def _kept_ratio(
     ratio = choose(picture.width / width, picture.height / height)
     wide, high = (max(1, round(side / ratio)) for side in picture.size)
     return _resized(picture, wide, high, how)
+
+
+def crops_of(picture: Image.Image, n: int, seed: int) -> Iterator[Image.Image]:
+    """Yield n crops of a picture for training: a third to nine tenths of its area, half of them mirrored."""
+    random = np.random.default_rng(seed)
+    width, height = picture.size
+    for _ in range(n):
+        share, tall = random.uniform(*CROP_AREA), random.uniform(*CROP_LOG_RATIO)
+        wide = min(width, max(1, round(width * np.sqrt(share * np.exp(-tall)))))
+        high = min(height, max(1, round(height * np.sqrt(share * np.exp(tall)))))
+        left, top = (int(random.integers(0, most + 1)) for most in (width - wide, height - high))
+        crop = picture.crop((left, top, left + wide, top + high))
+        mirrored = random.random() < 0.5
+        yield crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else crop
 
 
 def difference_hash(picture: Image.Image) -> int:

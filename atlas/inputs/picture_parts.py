@@ -32,6 +32,8 @@ class IngestedShard:
     """Table of the pictures: the columns of image_columns, sha256, dhash, file, and why, null where it was used."""
     n_images: int
     n_skipped: int
+    crops: Path | None = None
+    """(crop, d) vectors of all pictures' crops, picture after picture; None where none are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class SeenPicture:
     vector: NDArray[np.float16] | None
     note: str = ""
     """What was odd about its file; empty where nothing was."""
+    crops: tuple[NDArray[np.uint8], ...] = ()
+    """Levels of crops for training, of the encoder's size."""
+    crop_vectors: NDArray[np.float16] | None = None
+    """(crop, d)."""
 
 
 def write_seen(
@@ -90,6 +96,10 @@ def _seen_table(seen: list[SeenPicture]) -> pa.Table:
             "note": pa.array([one.note for one in seen], pa.string()),
             "webp": pa.array([one.webp for one in seen], pa.binary()),
             "vector": pa.array(vectors, pa.binary()),
+            "crops": pa.array(
+                [None if one.crop_vectors is None else one.crop_vectors.tobytes() for one in seen],
+                pa.binary(),
+            ),
         }
     )
 
@@ -115,6 +125,7 @@ def _skipped_table(skipped: list[Skipped]) -> pa.Table:
             "note": pa.array([""] * n, pa.string()),
             "webp": pa.array([None] * n, pa.binary()),
             "vector": pa.array([None] * n, pa.binary()),
+            "crops": pa.array([None] * n, pa.binary()),
         }
     )
 
@@ -160,17 +171,27 @@ def count_rows(rows: Path) -> tuple[int, int]:
 
 def write_rows(path: Path, seen: Path) -> None:
     """Write a shard's table of pictures without their bytes."""
-    write_image_table(path, (table.drop_columns(["webp", "vector"]) for table in batches_of(seen)))
+    write_image_table(
+        path, (table.drop_columns(["webp", "vector", "crops"]) for table in batches_of(seen))
+    )
 
 
-def write_vectors(path: Path, seen: Path, rows: int) -> None:
-    """Write the vectors of the pictures that were used, as .npy."""
+def write_vectors(path: Path, seen: Path, rows: int, column: str = "vector") -> None:
+    """Write the vectors of the pictures that were used, or their crops', as .npy.
+
+    Args:
+        path: Where to.
+        seen: The shard's table.
+        rows: Vectors of all pictures together.
+        column: vector or crops.
+    """
+    each = rows // sum(len(table) for table in used_rows(seen, ["name"]))
     with path.open("wb") as file:
         width = None
-        for table in used_rows(seen, ["vector"]):
-            data = b"".join(table["vector"].to_pylist())
+        for table in used_rows(seen, [column]):
+            data = b"".join(table[column].to_pylist())
             if width is None and data:
-                width = len(data) // len(table) // 2
+                width = len(data) // len(table) // each // 2
                 header = {"descr": "<f2", "fortran_order": False, "shape": (rows, width)}
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(data)
