@@ -41,7 +41,7 @@ MOST_CROPS = 15
 FIRINGS = 16
 """Pictures on which a feature fires on average: enough for nine top images and as many held out."""
 FEWEST_FEATURES, MOST_FEATURES = 32, 4096
-SIZES = ((2_000, 8, 800), (10_000, 16, 2000), (10**12, 32, 4000))
+SIZES = ((2_000, 4, 800), (10_000, 8, 2000), (10**12, 32, 4000))
 """Pictures at most, features that fire on an image, optimizer steps."""
 
 

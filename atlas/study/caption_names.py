@@ -21,12 +21,14 @@ from atlas.study.naming import Side, strongest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STRONG = 12
+STRONG = 8
 """Strongest images of one side from which a name is chosen, or on which it is judged."""
 FEWEST_STRONG = 4
 """With fewer there is no name, and no judgment."""
-LEAST_SHARE = 0.5
+LEAST_SHARE = 0.6
 """Of the strong images must hold a word that is to be the name."""
+HOLDS = 0.5
+"""Of the strong images of the other side must hold it for the name to hold."""
 WORDS_KEPT = 3
 
 
@@ -120,7 +122,7 @@ def _counts(held: list[frozenset[str]], images: NDArray[np.int64]) -> Counter[st
 def _best_words(
     strong: Counter[str], n_strong: int, usual: Counter[str], n_usual: int
 ) -> tuple[str, ...]:
-    """Return the words of at least half of the strong images, by share times log lift."""
+    """Return the words of enough of the strong images, by share times log lift."""
     scored = []
     for word, count in strong.items():
         share, lift = count / n_strong, (count / n_strong) / (usual[word] / n_usual)
@@ -171,8 +173,8 @@ def hold_figures(
     by_lot = []
     for name, other in zip(graded, dealt.tolist(), strict=True):
         strong = _strong(by_feature, name.feature, judge, own)[:STRONG].tolist()
-        by_lot.append(np.mean([graded[other].words[0] in held[i] for i in strong]) >= LEAST_SHARE)
-    good = sum((name.held or 0.0) >= LEAST_SHARE for name in graded)
+        by_lot.append(np.mean([graded[other].words[0] in held[i] for i in strong]) >= HOLDS)
+    good = sum((name.held or 0.0) >= HOLDS for name in graded)
     low, high = wilson(good, len(graded))
     return [
         NameFigure(
