@@ -65,8 +65,10 @@ def build(
     short = {"workers": workers, "engine": engine, "address": address}
     given = [f"runtime.{key}={value}" for key, value in short.items() if value is not None]
     if pictures is not None:
-        if config is not None or out is None:
+        if out is None or (config is not None and config.suffix == ".toml"):
             raise ConfigError("build takes CONFIG, or --pictures DIR and --out DIR")
+        if config is not None:  # then it is the first of the stages
+            stages = [str(config), *(stages or ())]
         config = _new_config(pictures, out, encoder, sae)
     if config is None:
         raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")

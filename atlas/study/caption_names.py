@@ -27,6 +27,8 @@ FEWEST_STRONG = 4
 """With fewer there is no name, and no judgment."""
 LEAST_SHARE = 0.6
 """Of the strong images must hold a word that is to be the name."""
+LEAST_LIFT = 2.0
+"""By how many times a name must be more common among them than among all images."""
 HOLDS = 0.5
 """Of the strong images of the other side must hold it for the name to hold."""
 WORDS_KEPT = 3
@@ -126,7 +128,7 @@ def _best_words(
     scored = []
     for word, count in strong.items():
         share, lift = count / n_strong, (count / n_strong) / (usual[word] / n_usual)
-        if share >= LEAST_SHARE and lift > 1:
+        if share >= LEAST_SHARE and lift >= LEAST_LIFT:
             scored.append((-share * float(np.log(lift)), word))
     found: list[str] = []
     for _, word in sorted(scored):
