@@ -53,12 +53,13 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
     """Return the stages that this configuration runs.
 
     Some stages need an input that not every configuration has: convert an SAE in another format,
-    train that no SAE is given, icons a decoder, names a vocabulary or a file of names.
+    train that no SAE is given, icons a decoder, names a vocabulary, a file of names or captions.
     """
     outside = outside_files(config)
     without = {
         "compare": config.compare.other is None,
-        "names": not {"vocabulary", "imported", "kept_names"} & outside.keys(),
+        "names": not config.names.captions
+        and not {"vocabulary", "imported", "kept_names"} & outside.keys(),
         "convert": not needs_conversion(config),
         "train": sae_path(config) is not None,
         "icons": config.icons.decoder is None,

@@ -10,6 +10,7 @@ from atlas.base.tables import tables_digest
 from atlas.base.version import __version__
 from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
+from atlas.sae.activations import SCAN
 from atlas.sae.model import SAE
 
 if TYPE_CHECKING:
@@ -48,4 +49,9 @@ def insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
         "tables": tables_digest(),
         "made_with": f"feature-atlas {__version__}",
     }
+    why_unfit = read_json(job.inputs["scan"] / SCAN)["fit"]["why"]
+    if why_unfit:
+        facts["unfit"] = why_unfit
+    if embeddings.ground:
+        facts["ground"] = embeddings.ground
     db.executemany("INSERT INTO provenance VALUES (?, ?)", sorted(facts.items()))

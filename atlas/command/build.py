@@ -44,28 +44,32 @@ def build(
     ] = None,
     encoder: Annotated[
         Path | None,
-        typer.Option("--encoder", help="With --pictures: the encoder; by default the demo's."),
+        typer.Option(
+            "--encoder",
+            help="With --pictures: the encoder; by default one for photographs or one for drawings, as they look.",
+        ),
     ] = None,
     sae: Annotated[
         Path | None,
         typer.Option(
             "--sae",
-            help="With --pictures: the SAE; by default the demo's if the encoder is the demo's, otherwise one is trained.",
+            help="With --pictures: the SAE; by default one is trained on the pictures.",
         ),
     ] = None,
 ) -> None:
     """Build the stale stages of an atlas; resume an interrupted build."""
     from atlas.base.progress import Progress
     from atlas.pipeline import build_atlas, help_build
-    from atlas.prepare.new_atlas import write_config
     from atlas.settings.load import load_config
 
     short = {"workers": workers, "engine": engine, "address": address}
     given = [f"runtime.{key}={value}" for key, value in short.items() if value is not None]
     if pictures is not None:
-        if config is not None or out is None:
+        if out is None or (config is not None and config.suffix == ".toml"):
             raise ConfigError("build takes CONFIG, or --pictures DIR and --out DIR")
-        config = write_config(pictures, out, encoder=encoder, sae=sae)
+        if config is not None:  # then it is the first of the stages
+            stages = [str(config), *(stages or ())]
+        config = _new_config(pictures, out, encoder, sae)
     if config is None:
         raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")
     loaded = load_config(config, [*(changes or []), *given])
@@ -84,9 +88,31 @@ def build(
         print(f"built {', '.join(built)} in {out_dir}")
     else:
         print(f"{out_dir} is up to date: nothing to do")
+    why_unfit = _why_unfit(loaded.out_dir)
+    if why_unfit:
+        print(f"WARNING: {why_unfit}", file=sys.stderr)
     page = loaded.out_dir / "site" / "index.html"
     if page.exists():
         print(f"open {short_path(page)}, or run: atlas serve --atlas {out_dir}")
+
+
+def _new_config(pictures: Path, out: Path, encoder: Path | None, sae: Path | None) -> Path:
+    """Write the configuration of a new atlas, say what was chosen, and return its path."""
+    from atlas.prepare.new_atlas import write_config
+
+    new = write_config(pictures, out, encoder=encoder, sae=sae)
+    for line in new.said:
+        print(line, file=sys.stderr)
+    return new.path
+
+
+def _why_unfit(out_dir: Path) -> str:
+    """Return why the SAE does not fit the images, or nothing."""
+    from atlas.base.files import read_json
+    from atlas.sae.activations import SCAN
+
+    scan = out_dir / "scan" / SCAN
+    return str(read_json(scan).get("fit", {}).get("why", "")) if scan.exists() else ""
 
 
 @app.command()

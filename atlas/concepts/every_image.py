@@ -18,6 +18,8 @@ from atlas.sae.model import SAE
 from atlas.settings.icons import ConceptsSettings
 
 TAUS = ("coarse", "fine")
+NEVER = 1e30
+"""A mass that no image has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,11 @@ def scale_taus(settings: ConceptsSettings, mass_median: float) -> Taus:
 
     Args:
         settings: With the seed's thresholds and the image mass that they are meant for.
-        mass_median: Median mass of the scanned images.
+        mass_median: Median mass of the scanned images; where it is 0, nothing weighs enough for a
+            concept.
     """
+    if settings.reference_mass and not mass_median:
+        return Taus(0.0, NEVER, NEVER)
     scale = mass_median / settings.reference_mass if settings.reference_mass else 1.0
     return Taus(scale, settings.tau_coarse * scale, settings.tau_fine * scale)
 

@@ -92,6 +92,8 @@ def sweep(
         restarts: Runs with each k.
         seed: Of the features that the runs begin from.
     """
+    if most < 1 or not len(weights):
+        return []
     rows = directions.astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     # k-means on the sphere needs only cosines: a center is a weighted sum of the rows themselves.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from pathlib import Path
 
 from atlas.base.errors import ConfigError
 from atlas.base.files import digest_file, draft
@@ -12,7 +14,7 @@ from atlas.inputs.embeddings import check_vectors
 from atlas.inputs.image_table import write_image_table
 from atlas.inputs.ingest import gather
 from atlas.inputs.outside_vectors import outside_vectors
-from atlas.inputs.picture_parts import IngestedShard, skipped_rows, used_rows
+from atlas.inputs.picture_parts import count_notes, skipped_rows, used_rows
 from atlas.inputs.picture_sets import Skipped, is_picture_set
 from atlas.inputs.shard_index import (
     IMAGE_COLUMNS,
@@ -43,10 +45,11 @@ def run(job: Job) -> None:
         found = embed_set(job)
     else:
         found = embed_drawn(job)
-    write_index(job, found.shards)
+    write_index(job, found.shards, list(found.crops))
     twins = find_twins(embedding_set(found.shards), found.hashes, settings.duplicate_cosine)
     write_image_table(job.out_dir / "images.parquet", number_images(found, settings, twins))
     report_skipped(job, found.skipped)
+    report_notes(job, found.hashes)
     report_twins(job, twins)
     if settings.pictures is not None and not found.hashes:
         make_thumbnails(job, found.shards)
@@ -56,21 +59,20 @@ def embed_set(job: Job) -> Embedded:
     """Embed pictures as people keep them: a folder, archives, or tables that hold them."""
     gathered = gather(job)
     used = [one for one in gathered if one.n_images]
-    shards = [_gathered_shard(one) for one in used]
+    shards = [_shard_file(one.name, one.vectors, one.n_images) for one in used]
     skipped = [
         Skipped(row["file"], row["name"], row["why"])
         for one in gathered
         for row in skipped_rows(one.rows)
     ]
     tables = [used_rows(one.rows, IMAGE_COLUMNS) for one in used]
-    return Embedded(shards, tables, skipped, tuple(one.rows for one in used))
+    crops = tuple(_shard_file(one.name, one.crops) for one in used if one.crops is not None)
+    return Embedded(shards, tables, skipped, tuple(one.rows for one in used), crops)
 
 
-def _gathered_shard(one: IngestedShard) -> ShardFile:
-    vectors = check_vectors(one.vectors, rows=one.n_images)
-    return ShardFile(
-        one.name, one.vectors, len(vectors), vectors.shape[1], digest_file(one.vectors)
-    )
+def _shard_file(name: str, path: Path, rows: int | None = None) -> ShardFile:
+    vectors = check_vectors(path, rows=rows)
+    return ShardFile(name, path, len(vectors), vectors.shape[1], digest_file(path))
 
 
 def report_skipped(job: Job, skipped: list[Skipped]) -> None:
@@ -85,6 +87,13 @@ def report_skipped(job: Job, skipped: list[Skipped]) -> None:
         )
     if len(skipped) > SKIPPED_SHOWN:
         job.progress.say(f"embed: skipped {len(skipped):,} in all; embed/{SKIPPED} names each")
+
+
+def report_notes(job: Job, rows: tuple[Path, ...]) -> None:
+    """Say how many pictures were used although their files are odd, by what is odd."""
+    notes: Counter[str] = sum(map(count_notes, rows), Counter())
+    for note, count in sorted(notes.items(), key=lambda one: (-one[1], one[0])):
+        job.progress.say(f"embed: {count:,} pictures: {note}")
 
 
 def report_twins(job: Job, twins: Twins) -> None:

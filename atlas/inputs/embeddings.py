@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +43,10 @@ class EmbeddingSet:
     normalized: bool
     """True where every row has unit length; the length is lost then."""
     shards: tuple[Shard, ...]
+    ground: str = ""
+    """What transparent pictures were laid on, #rrggbb; empty where the vectors came from outside."""
+    crops: tuple[Shard, ...] = ()
+    """Of each shard the embeddings of its pictures' crops, picture after picture; for training alone."""
 
     def read_shard(self, shard: Shard) -> NDArray[np.floating[Any]]:
         """Return a shard's (row, dimension) embeddings, float16 or float32, mapped not loaded.
@@ -103,6 +107,25 @@ class EmbeddingSet:
         return everything
 
 
+def with_crops(
+    embeddings: EmbeddingSet, chosen: NDArray[np.bool_]
+) -> tuple[EmbeddingSet, NDArray[np.bool_]]:
+    """Return a set with its pictures' crops behind its images, and which rows are of chosen images.
+
+    Args:
+        embeddings: The images.
+        chosen: (image,) which of them.
+    """
+    shards, masks = list(embeddings.shards), [chosen]
+    rows = embeddings.rows
+    for whole, crops in zip(embeddings.shards, embeddings.crops, strict=False):
+        mine = chosen[whole.first_image : whole.first_image + whole.rows]
+        masks.append(np.repeat(mine, crops.rows // whole.rows))
+        shards.append(replace(crops, name=f"crops-{crops.name}", first_image=rows))
+        rows += crops.rows
+    return replace(embeddings, rows=rows, shards=tuple(shards)), np.concatenate(masks)
+
+
 def read_embeddings(folder: Path) -> EmbeddingSet:
     """Read the index that the embed stage wrote.
 
@@ -116,15 +139,18 @@ def read_embeddings(folder: Path) -> EmbeddingSet:
     path = folder / INDEX
     raw = read_json(path)
     try:
-        shards = tuple(
-            Shard(
-                name=str(item["name"]),
-                path=folder / item["path"],
-                rows=int(item["rows"]),
-                first_image=int(item["first_image"]),
-                sha256=str(item["sha256"]),
+        shards, crops = (
+            tuple(
+                Shard(
+                    name=str(item["name"]),
+                    path=folder / item["path"],
+                    rows=int(item["rows"]),
+                    first_image=int(item["first_image"]),
+                    sha256=str(item["sha256"]),
+                )
+                for item in items
             )
-            for item in raw["shards"]
+            for items in (raw["shards"], raw.get("crops", []))
         )
         found = EmbeddingSet(
             width=int(raw["width"]),
@@ -132,6 +158,8 @@ def read_embeddings(folder: Path) -> EmbeddingSet:
             encoder=dict(raw["encoder"]),
             normalized=bool(raw["normalized"]),
             shards=shards,
+            ground=str(raw.get("ground", "")),
+            crops=crops,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} lacks or garbles {error}; build the embed stage again") from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atlas.base.errors import InputError, MissingError
 from atlas.base.files import draft, read_json, write_json
-from atlas.inputs.picture import Fit
+from atlas.inputs.picture import Fit, to_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -251,7 +251,7 @@ def _see(
     with torch.no_grad():
         for start in range(0, len(images), IMAGES_PER_BATCH):
             batch = images[start : start + IMAGES_PER_BATCH]
-            pixels = torch.stack([encoder.preprocess(image.convert("RGB")) for image in batch])
+            pixels = torch.stack([encoder.preprocess(to_rgb(image)) for image in batch])
             dtype = next(encoder.model.parameters()).dtype
             pixels = pixels.to(encoder.device, dtype, memory_format=torch.channels_last)
             found.append(look(pixels).float().cpu().numpy())

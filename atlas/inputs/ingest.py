@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from atlas.base.errors import InputError
 from atlas.base.files import digest_json
 from atlas.inputs.encoder import Encoder, embed_levels, fit_of, load_encoder
-from atlas.inputs.picture import Fit, decode_picture, difference_hash, encode_webp
+from atlas.inputs.picture import Fit, crops_of, decode_picture, difference_hash, encode_webp
 from atlas.inputs.picture_parts import (
     SEEN_SUFFIX,
     VECTORS_SUFFIX,
@@ -36,11 +36,13 @@ from atlas.inputs.picture_parts import (
     write_vectors,
 )
 from atlas.inputs.picture_sets import (
+    PICTURE_SUFFIXES,
     Captions,
     Found,
     PictureShard,
     Skipped,
     containers,
+    loose_files,
     loose_pictures,
     read_shard,
 )
@@ -64,6 +66,8 @@ class _Look:
     fit: Fit
     thumbnail_px: int
     quality: int
+    ground: str
+    crops: int
 
 
 def gather(job: Job) -> list[IngestedShard]:
@@ -101,9 +105,11 @@ def list_shards(root: Path, files: tuple[Path, ...], job: Job) -> list[PictureSh
     boxes = containers(files)
     if boxes:
         return [PictureShard(f"{n:05d}", (box,), digests[box]) for n, box in enumerate(boxes)]
-    pictures = loose_pictures(files)
-    if not pictures:
-        raise InputError(f"{root} holds no picture: no .jpg, .png, .webp, .tar, .parquet or .arrow")
+    pictures = loose_files(files)
+    if not loose_pictures(pictures):
+        raise InputError(
+            f"{root} holds no picture: no {', '.join(PICTURE_SUFFIXES)}, .tar, .parquet or .arrow"
+        )
     beside = [path for path in files if path.suffix.lower() in (".txt", ".json")]
     notes = {path.with_suffix("").as_posix(): "" for path in beside}
     for path in beside:
@@ -153,6 +159,8 @@ class _Looker:
             "encoder": job.digests["encoder"],
             "px": settings.thumbnail_px,
             "quality": settings.thumbnail_quality,
+            "ground": settings.ground,
+            "crops": settings.crops,
         }
         seen: list[Path] = []
 
@@ -184,16 +192,26 @@ class _Looker:
                 key | {"first": first},
                 lambda to: write_thumbnails(to, again(), first),
             )
+        crops = None
+        if n_images and settings.crops:
+            rows_of_crops = n_images * settings.crops
+            crops = job.part(
+                f"crops-{shard.name}",
+                VECTORS_SUFFIX,
+                key,
+                lambda to: write_vectors(to, again(), rows_of_crops, "crops"),
+            )
         for path in seen:
             path.unlink()
-        return IngestedShard(shard.name, vectors, rows, n_images, n_skipped)
+        return IngestedShard(shard.name, vectors, rows, n_images, n_skipped, crops)
 
     def _look(self, path: Path, read: partial[Iterator[Found | Skipped]]) -> None:
         settings: EmbedSettings = self._job.settings
         assert settings.encoder is not None
         cpu = self._job.runtime.device == "cpu"
         encoder = self._open_encoder(settings.encoder)
-        look = _Look(fit_of(encoder), settings.thumbnail_px, settings.thumbnail_quality)
+        px, quality = settings.thumbnail_px, settings.thumbnail_quality
+        look = _Look(fit_of(encoder), px, quality, settings.ground, settings.crops)
         devices = devices_of(self._job.runtime.model_copy(update={"device": "cpu"}))
         take = partial(_take_tools, look, settings.encoder if cpu else None)
         skipped: list[Skipped] = []
@@ -255,38 +273,48 @@ def _decode(look: _Look, found: Found) -> SeenPicture | Skipped:
     least = DETAIL * max(look.fit.width, look.fit.height, look.thumbnail_px)
     try:
         data = found.read()
-        picture = decode_picture(data, least_px=least)
+        decoded = decode_picture(data, least_px=least, ground=look.ground)
     except (InputError, OSError) as error:
         return Skipped(found.path.name, found.name, str(error))
-    px = look.thumbnail_px
+    picture, px = decoded.picture, look.thumbnail_px
     small = ImageOps.fit(picture, (px, px), Image.Resampling.BICUBIC)
     # Without the encoded bytes, which need not come back from a worker process.
-    light = replace(found, data=None)
+    light, digest = replace(found, data=None), hashlib.sha256(data).hexdigest()
+    crops = crops_of(picture, look.crops, int(digest[:16], 16))
     return SeenPicture(
         light,
-        hashlib.sha256(data).hexdigest(),
+        digest,
         difference_hash(picture),
         encode_webp(small, look.quality),
         look.fit(picture),
         None,
+        "; ".join(decoded.notes),
+        tuple(look.fit(crop) for crop in crops),
     )
 
 
 def _embed(seen: list[SeenPicture | Skipped], encoder: Encoder) -> list[SeenPicture | Skipped]:
     """Embed decoded pictures as one batch; one whose embedding is no number or zero is skipped."""
-    levels = [one.levels for one in seen if isinstance(one, SeenPicture) and one.levels is not None]
-    if not levels:
+    used = [one for one in seen if isinstance(one, SeenPicture) and one.levels is not None]
+    if not used:
         return seen
+    whole = [one.levels for one in used if one.levels is not None]
     with one_thread() if encoder.device == "cpu" else nullcontext():
-        vectors = iter(embed_levels(encoder, np.stack(levels)).astype(np.float16))
+        vectors = iter(embed_levels(encoder, np.stack(whole)).astype(np.float16))
+        # One crop of each at a time: batches stay as large as for whole pictures.
+        cut = [
+            embed_levels(encoder, np.stack(levels)).astype(np.float16)
+            for levels in zip(*(one.crops for one in used), strict=True)
+        ]
+    crops = iter(np.stack(cut, axis=1) if cut else [None] * len(used))
     found: list[SeenPicture | Skipped] = []
     for one in seen:
         if isinstance(one, Skipped):
             found.append(one)
             continue
-        vector = next(vectors)
+        vector, around = next(vectors), next(crops)
         if np.isfinite(vector).all() and vector.any():
-            found.append(replace(one, levels=None, vector=vector))
+            found.append(replace(one, levels=None, vector=vector, crops=(), crop_vectors=around))
         else:
             why = "the encoder gives it an embedding that is not finite, or zero"
             found.append(Skipped(one.found.path.name, one.found.name, why))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class IngestedShard:
     """Table of the pictures: the columns of image_columns, sha256, dhash, file, and why, null where it was used."""
     n_images: int
     n_skipped: int
+    crops: Path | None = None
+    """(crop, d) vectors of all pictures' crops, picture after picture; None where none are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ class SeenPicture:
     webp: bytes
     levels: NDArray[np.uint8] | None
     vector: NDArray[np.float16] | None
+    note: str = ""
+    """What was odd about its file; empty where nothing was."""
+    crops: tuple[NDArray[np.uint8], ...] = ()
+    """Levels of crops for training, of the encoder's size."""
+    crop_vectors: NDArray[np.float16] | None = None
+    """(crop, d)."""
 
 
 def write_seen(
@@ -84,8 +93,13 @@ def _seen_table(seen: list[SeenPicture]) -> pa.Table:
             "dhash": pa.array([one.dhash for one in seen], pa.int64()),
             "file": pa.array([one.found.path.name for one in seen], pa.string()),
             "why": pa.array([None] * len(seen), pa.string()),
+            "note": pa.array([one.note for one in seen], pa.string()),
             "webp": pa.array([one.webp for one in seen], pa.binary()),
             "vector": pa.array(vectors, pa.binary()),
+            "crops": pa.array(
+                [None if one.crop_vectors is None else one.crop_vectors.tobytes() for one in seen],
+                pa.binary(),
+            ),
         }
     )
 
@@ -108,8 +122,10 @@ def _skipped_table(skipped: list[Skipped]) -> pa.Table:
             "dhash": pa.array([None] * n, pa.int64()),
             "file": pa.array([one.file for one in skipped], pa.string()),
             "why": pa.array([one.why for one in skipped], pa.string()),
+            "note": pa.array([""] * n, pa.string()),
             "webp": pa.array([None] * n, pa.binary()),
             "vector": pa.array([None] * n, pa.binary()),
+            "crops": pa.array([None] * n, pa.binary()),
         }
     )
 
@@ -136,6 +152,14 @@ def skipped_rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from table.filter(table["why"].is_valid()).to_pylist()
 
 
+def count_notes(rows: Path) -> Counter[str]:
+    """Return how many pictures have each oddity."""
+    found: Counter[str] = Counter()
+    for table in batches_of(rows, ["note"]):
+        found.update(one for one in table["note"].to_pylist() if one)
+    return found
+
+
 def count_rows(rows: Path) -> tuple[int, int]:
     """Return how many pictures were used, and how many skipped."""
     skipped = total = 0
@@ -147,17 +171,27 @@ def count_rows(rows: Path) -> tuple[int, int]:
 
 def write_rows(path: Path, seen: Path) -> None:
     """Write a shard's table of pictures without their bytes."""
-    write_image_table(path, (table.drop_columns(["webp", "vector"]) for table in batches_of(seen)))
+    write_image_table(
+        path, (table.drop_columns(["webp", "vector", "crops"]) for table in batches_of(seen))
+    )
 
 
-def write_vectors(path: Path, seen: Path, rows: int) -> None:
-    """Write the vectors of the pictures that were used, as .npy."""
+def write_vectors(path: Path, seen: Path, rows: int, column: str = "vector") -> None:
+    """Write the vectors of the pictures that were used, or their crops', as .npy.
+
+    Args:
+        path: Where to.
+        seen: The shard's table.
+        rows: Vectors of all pictures together.
+        column: vector or crops.
+    """
+    each = rows // sum(len(table) for table in used_rows(seen, ["name"]))
     with path.open("wb") as file:
         width = None
-        for table in used_rows(seen, ["vector"]):
-            data = b"".join(table["vector"].to_pylist())
+        for table in used_rows(seen, [column]):
+            data = b"".join(table[column].to_pylist())
             if width is None and data:
-                width = len(data) // len(table) // 2
+                width = len(data) // len(table) // each // 2
                 header = {"descr": "<f2", "fortran_order": False, "shape": (rows, width)}
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(data)

@@ -31,7 +31,22 @@ from atlas.inputs.image_table import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"),
+    *(".avif", ".heic", ".heif"),
+)
+OTHER_PICTURES = {
+    **dict.fromkeys((".svg", ".svgz", ".eps", ".ai", ".pdf"), "a drawing, not pixels"),
+    **dict.fromkeys(
+        (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), "a camera's raw file"
+    ),
+    **dict.fromkeys(
+        (".psd", ".xcf", ".jxl", ".jp2", ".ico", ".tga", ".ppm", ".pgm", ".exr", ".hdr"),
+        "a kind of picture that is not read",
+    ),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".webm", ".mkv"), "a film"),
+}
+"""Endings that are no mistake in a folder of pictures, and why they are skipped."""
 CAPTION_TABLES = ("metadata", "captions")
 """Names, without ending, of a table in a folder of pictures that holds their captions."""
 PICTURE_COLUMNS = ("image", "webp", "jpg", "jpeg", "png", "image_bytes", "bytes", "picture", "img")
@@ -114,6 +129,12 @@ def loose_pictures(files: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
 
 
+def loose_files(files: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the files that are pictures by their ending, and those that have to be skipped aloud."""
+    known = (*PICTURE_SUFFIXES, *OTHER_PICTURES)
+    return tuple(path for path in files if path.suffix.lower() in known)
+
+
 def count_pictures(files: Sequence[Path]) -> int:
     """Return about how many pictures a set holds, from names, headers and notes alone.
 
@@ -159,6 +180,8 @@ def _told_count(path: Path) -> int | None:
 def read_shard(root: Path, shard: PictureShard, captions: Captions) -> Iterator[Found | Skipped]:
     """Yield the pictures of a shard, and what of it is skipped, in a fixed order.
 
+    What people keep among pictures that is none that can be read is skipped, with its reason.
+
     Args:
         root: The folder that names count from.
         shard: Which files.
@@ -169,6 +192,11 @@ def read_shard(root: Path, shard: PictureShard, captions: Captions) -> Iterator[
             yield from _read_tar(root, path)
         elif path.suffix.lower() in (".parquet", ".arrow"):
             yield from _read_table(root, path)
+        elif path.suffix.lower() in OTHER_PICTURES:
+            name = _name_below(root, path)
+            yield Skipped(
+                name, "", f"{OTHER_PICTURES[path.suffix.lower()]}; save it as PNG or JPEG"
+            )
         else:
             name = _name_below(root, path)
             yield Found(name, captions.of(path), None, path)

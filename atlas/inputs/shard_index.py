@@ -45,6 +45,8 @@ class Embedded:
     skipped: list[Skipped]
     hashes: tuple[Path, ...] = ()
     """Tables with sha256 and dhash of each image; none where the pictures were not seen."""
+    crops: tuple[ShardFile, ...] = ()
+    """Of each shard its pictures' crops, where some are made."""
 
 
 def number_images(found: Embedded, settings: Any, twins: Twins) -> Iterator[pa.Table]:
@@ -104,8 +106,27 @@ def embedding_set(files: list[ShardFile]) -> EmbeddingSet:
     return EmbeddingSet(files[0].width, int(firsts[-1]), {}, False, shards)
 
 
-def write_index(job: Job, shards: list[ShardFile]) -> None:
+def write_index(job: Job, shards: list[ShardFile], crops: list[ShardFile]) -> None:
     """Write embeddings.json; paths count from the published folder."""
+    listed, first = _listed(job, shards)
+    encoder = job.settings.encoder
+    note = {} if encoder is None else read_encoder_note(encoder)
+    value = {
+        "width": shards[0].width,
+        "rows": first,
+        "encoder": note,
+        "normalized": bool(note.get("normalized", False)),
+        "shards": listed,
+    }
+    if job.settings.vectors is None:
+        value["ground"] = job.settings.ground
+    if crops:
+        value["crops"] = _listed(job, crops)[0]
+    write_json(job.out_dir / INDEX, value)
+
+
+def _listed(job: Job, shards: list[ShardFile]) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows of the index for some shards, and how many images they hold."""
     first = 0
     listed = []
     for shard in shards:
@@ -121,13 +142,4 @@ def write_index(job: Job, shards: list[ShardFile]) -> None:
             }
         )
         first += shard.rows
-    encoder = job.settings.encoder
-    note = {} if encoder is None else read_encoder_note(encoder)
-    value = {
-        "width": shards[0].width,
-        "rows": first,
-        "encoder": note,
-        "normalized": bool(note.get("normalized", False)),
-        "shards": listed,
-    }
-    write_json(job.out_dir / INDEX, value)
+    return listed, first

@@ -33,11 +33,11 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
 
     from atlas.concepts.grouping import groups_of, keep, sweep
     from atlas.inputs.encoder import embed_images, load_encoder
-    from atlas.inputs.picture import read_picture
+    from atlas.inputs.picture import WHITE, read_picture
     from atlas.sae.checkpoints import load_sae
     from atlas.sae.encoding import make_encoder
 
-    image = read_picture(path)
+    image = read_picture(path, catalog.provenance.get("ground", WHITE))
     sae = load_sae(sae_dir)
     if sae.digest() != catalog.provenance["sae_digest"]:
         raise InputError(

@@ -23,7 +23,7 @@ from atlas.icons.drawing import DrawingModels, Sheet, draw, load_models
 from atlas.icons.template import dense
 from atlas.inputs.embeddings import read_embeddings
 from atlas.inputs.encoder import embed_images
-from atlas.inputs.picture import read_picture
+from atlas.inputs.picture import WHITE, read_picture
 from atlas.run.workers import one_thread
 from atlas.sae.encoding import make_encoder
 from atlas.sae.model import SAE
@@ -176,12 +176,12 @@ def export_directions(sae: SAE, features: Sequence[int], path: Path, *, unit: bo
 
 def embedding_of(config: Config, models: DrawingModels, picture: str) -> NDArray[np.float32]:
     """Return the raw embedding (d,) of an image of the atlas, by number, or of a file."""
+    embeddings = read_embeddings(config.out_dir / "embed")
     if not picture.isdigit():
-        opened = read_picture(Path(picture))
+        opened = read_picture(Path(picture), embeddings.ground or WHITE)
         with one_thread():
             found: NDArray[np.float32] = embed_images(models.encoder, [opened])[0]
         return found
-    embeddings = read_embeddings(config.out_dir / "embed")
     image = int(picture)
     if image >= embeddings.rows:
         raise MissingError(

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import AtlasError
+from atlas.base.files import read_json
 from atlas.prepare.selfcheck import Finding, check_science
+from atlas.sae.activations import SCAN
 from atlas.sae.fetch import hub_command
 from atlas.settings.load import load_config
 from atlas.settings.outside import outside_files
@@ -40,7 +42,8 @@ PLANTED_SHAPE = (2048, 4096, 256)
 
 def examine(config: Path | None, device: str) -> list[Finding]:
     """Look at Python, the packages, the device, and a configuration's inputs if one is named."""
-    findings = [_python(), *(_package(name, "") for name in CORE)]
+    findings = [] if config is None else _built_fit(config)
+    findings += [_python(), *(_package(name, "") for name in CORE)]
     findings += [_package(name, extra) for name, extra in EXTRAS.items()]
     findings.append(_one_faiss())
     findings += [_device(device, screen) for screen in screens_of(device)]
@@ -52,6 +55,20 @@ def examine(config: Path | None, device: str) -> list[Finding]:
 def screens_of(device: str) -> tuple[ScreenKind, ...]:
     """Return the screens to try: the one that a scan would take, on a card each that runs there."""
     return ("auto",) if device.startswith("cpu") else ("bf16", "float32")
+
+
+def _built_fit(path: Path) -> list[Finding]:
+    """Return how the SAE fits the images of an atlas that is built; nothing where none is."""
+    try:
+        scan = read_json(load_config(path).out_dir / "scan" / SCAN)
+        why, explained = str(scan["fit"]["why"]), scan["explained_variance"]
+    except (AtlasError, KeyError):
+        return []  # not built, or by an older version; a broken configuration is reported below
+    said = f"L0 {scan['l0_mean']:.1f}, explained variance " + (
+        "unknown, all images being equal" if explained is None else f"{explained:.2f}"
+    )
+    what, _, mend = why.partition(". ")
+    return [Finding("SAE on this atlas's images", not why, what or said, mend.rstrip("."))]
 
 
 def _python() -> Finding:

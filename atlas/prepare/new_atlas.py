@@ -4,59 +4,128 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.base.errors import ConfigError, MissingError
 from atlas.base.files import write_text
+from atlas.prepare.own_pictures import Looked, chosen_crops, chosen_training, look_at, write_trunk
+from atlas.settings.outside import files_of
+from atlas.settings.paths import demo_root
 
-DEMO_DATA = Path("data/demo")
-"""Where the demo's encoder, SAE and vocabulary are in a checkout."""
 FILE = "atlas.toml"
+DEMO_ICONS = {
+    "px": 64,
+    "steps": 5,
+    "guidance": 3.0,
+    "strength": 3.0,
+    "strength_unit": "natural",
+}
+"""How the demo's decoder draws; as in data/demo/atlas.toml."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewAtlas:
+    """A configuration that was written, or kept."""
+
+    path: Path
+    said: tuple[str, ...]
+    """What was chosen, in lines for the screen; none where it was there already."""
 
 
 def write_config(
     pictures: Path, out: Path, *, encoder: Path | None = None, sae: Path | None = None
-) -> Path:
-    """Write the configuration of an atlas of some pictures, and return its path.
+) -> NewAtlas:
+    """Write the configuration of an atlas of some pictures.
 
     An existing configuration is kept, so that it can be edited; it must be for the same pictures.
 
     Args:
         pictures: A folder of pictures, or of archives or tables that hold them.
         out: Folder of the atlas.
-        encoder: Folder of the encoder; the demo's where none is named.
-        sae: Checkpoint; the demo's with the demo's encoder, else one is trained on the pictures.
+        encoder: Folder of the encoder. Without one, photographs are embedded by the photographic
+            network below the demo's encoder, which is written into out, and drawings by the demo's.
+        sae: Checkpoint; without one, an SAE is trained on the pictures.
 
     Raises:
         MissingError: Something is not there.
         ConfigError: The folder holds another atlas's configuration.
     """
-    if encoder is None:
-        encoder = DEMO_DATA / "encoder"
-        sae = sae or DEMO_DATA / "sae"
     for what, path in (("pictures", pictures), ("encoder", encoder), ("SAE", sae)):
         if path is not None and not path.exists():
             raise MissingError(f"no {what} at {path}; name where it is with --{what.lower()}")
+    path, line = out / FILE, f"pictures = {_from(out, pictures)}"
+    if path.exists():
+        if line not in path.read_text(encoding="utf-8").splitlines():
+            raise ConfigError(f"{path} is of other pictures; name another --out, or build {path}")
+        return NewAtlas(path, ())
+    looked = look_at(pictures, files_of(pictures))
     lines = [
         "# An atlas of the pictures named below. Every setting: docs/settings.md.",
         'out_dir = "."',
         "",
         "[embed]",
-        f"pictures = {_from(out, pictures)}",
-        f"encoder = {_from(out, encoder)}",
+        line,
     ]
-    if sae is not None:
-        lines += ["", "[sae]", f"path = {_from(out, sae)}"]
+    said: list[str] = []
+    if encoder is None:
+        encoder, why = _choose_encoder(out, looked, sae)
+        said.append(why)
+    lines.append(f"encoder = {_from(out, encoder)}")
+    lines += _sae_lines(out, sae, looked, said)
     lines += ["", "[catalog]", f"title = {json.dumps(f'Atlas of {pictures.resolve().name}')}"]
-    vocabulary = encoder.parent / "vocabulary"
-    if encoder.resolve() == (DEMO_DATA / "encoder").resolve() and vocabulary.exists():
-        lines.append(f"vocabulary = {_from(out, vocabulary)}")
-    text, path = "\n".join(lines) + "\n", out / FILE
-    if not path.exists():
-        write_text(path, text)
-    elif lines[4] not in path.read_text(encoding="utf-8").splitlines():
-        raise ConfigError(f"{path} is of other pictures; name another --out, or build {path}")
-    return path
+    lines += _demo_lines(out, encoder)
+    if looked.captioned:
+        lines += ["", "[names]", "captions = true"]
+    write_text(path, "\n".join(lines) + "\n")
+    return NewAtlas(path, tuple(said))
+
+
+def _choose_encoder(out: Path, looked: Looked, sae: Path | None) -> tuple[Path, str]:
+    """Return the encoder for some pictures, and a line that says why."""
+    demo = demo_root() / "encoder"
+    if sae is not None:
+        return demo, "encoder: the demo's, since an SAE is named; --encoder names another"
+    seen = f"{100 * looked.equal_share:.0f} % of neighboring pixels are equal"
+    if looked.drawn:
+        return demo, f"encoder: the demo's, for drawings ({seen}); --encoder names another"
+    folder = out / "encoder"
+    write_trunk(demo, folder)
+    return folder, (
+        f"encoder: the photographic network before the demo's head, for photographs ({seen}); "
+        "--encoder names another"
+    )
+
+
+def _sae_lines(out: Path, sae: Path | None, looked: Looked, said: list[str]) -> list[str]:
+    """Return the lines of the SAE: where it is, or how one is trained; in the section [embed] at first."""
+    if sae is not None:
+        return ["", "[sae]", f"path = {_from(out, sae)}"]
+    crops = chosen_crops(looked.n_pictures)
+    settings = chosen_training(looked.n_pictures)
+    said.append(
+        f"SAE: trained on {looked.n_pictures:,} pictures and {crops} crops of each: "
+        f"{settings['n_features']} features, {settings['k']} on an image"
+    )
+    lines = [f"crops = {crops}"] if crops else []
+    return [*lines, "", "[train]", *(f"{key} = {json.dumps(one)}" for key, one in settings.items())]
+
+
+def _demo_lines(out: Path, encoder: Path) -> list[str]:
+    """Return the lines of the demo's vocabulary and decoder, where the encoder is the demo's."""
+    try:
+        demo = demo_root()
+    except MissingError:
+        return []
+    if encoder.resolve() != (demo / "encoder").resolve():
+        return []
+    lines = []
+    if (demo / "vocabulary").exists():
+        lines.append(f"vocabulary = {_from(out, demo / 'vocabulary')}")
+    if (demo / "decoder").exists():
+        lines += ["", "[icons]", f"decoder = {_from(out, demo / 'decoder')}"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in DEMO_ICONS.items()]
+    return lines
 
 
 def _from(out: Path, path: Path) -> str:

@@ -22,6 +22,7 @@ from atlas.sae.model import SAE, decoder_norms
 from atlas.scan.by_feature import write_by_feature
 from atlas.scan.figures import heldout_images, scan_figures
 from atlas.scan.fit import check_fit
+from atlas.scan.own_figures import judge_fit, own_figures
 from atlas.scan.parts import SUFFIX, Part, image_columns, list_parts, merge_parts, parts_json
 from atlas.scan.scanner import Scanner, open_scanner, scanner_of_process
 from atlas.scan.tables import feature_table, histogram_table, image_table, top_table
@@ -151,4 +152,8 @@ def _finish(
     if heldout.any():
         found = scan_figures(sae, embeddings, images, heldout)
         figures |= {f"heldout_{name}": value for name, value in found.items()}
-    write_json(job.out_dir / SCAN, figures)
+    own = own_figures(sae, job.inputs["sae"], settings.own_l0)
+    fit = judge_fit(sae, embeddings, own, figures)
+    if fit["why"]:
+        job.progress.say(f"WARNING: {fit['why']}")
+    write_json(job.out_dir / SCAN, figures | {"fit": fit})

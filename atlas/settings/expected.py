@@ -10,7 +10,7 @@ from atlas.settings.section import Section
 
 
 class ExpectedSettings(Section):
-    """Sizes and figures of inputs known in advance. Nothing here changes a byte of the output."""
+    """Sizes and figures of inputs known in advance. Only l0 goes into the output: a warning rests on it."""
 
     images: int = Field(
         default=0,
@@ -35,7 +35,7 @@ class ExpectedSettings(Section):
     l0: float | None = Field(
         default=None,
         gt=0,
-        description="Mean number of features that fire on an image, as published by the author of the SAE; checked by atlas doctor.",
+        description="Mean number of features that fire on an image, as published by the author of the SAE; checked by atlas doctor, and by the scan (scan.own_l0).",
     )
     explained_percent: float | None = Field(
         default=None,

@@ -38,6 +38,17 @@ class EmbedSettings(Section):
     thumbnail_quality: int = Field(
         default=80, ge=1, le=100, description="WebP quality of the thumbnails, 1 to 100."
     )
+    ground: str = Field(
+        default="#ffffff",
+        pattern="^#[0-9a-f]{6}$",
+        description="Color behind transparent pictures, as #rrggbb; recorded with the embeddings. White, as img2dataset lays them; open_clip drops the transparency and shows the color below, often black, so an SAE trained through open_clip alone may expect #000000.",
+    )
+    crops: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Seeded crops of each picture that are embedded beside it, for training an SAE alone; they are no images of the atlas. For sets of pictures that are few.",
+    )
     images_per_shard: int = Field(
         default=8192,
         ge=1,

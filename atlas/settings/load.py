@@ -68,6 +68,8 @@ def settings_of(config: Config, stage: str) -> Section:
     """Return all settings that the output of a stage depends on."""
     if stage == "concepts":
         return DrawnConcepts(concepts=config.concepts, icons=config.icons)
+    if stage == "scan":
+        return config.scan.model_copy(update={"own_l0": config.scan.own_l0 or config.expected.l0})
     section: Section = config.sae if stage == "convert" else getattr(config, stage)
     return section
 

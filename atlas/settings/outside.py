@@ -43,7 +43,7 @@ def outside_files(config: Config) -> Files:
         for name, text in globs.items()
         if text is not None
     }
-    found |= {name: (path, _below(path)) for name, path in paths.items() if path is not None}
+    found |= {name: (path, files_of(path)) for name, path in paths.items() if path is not None}
     return found | _lists_of_files(config)
 
 
@@ -72,7 +72,7 @@ def _receipts(atlas_dir: Path) -> tuple[Path, ...]:
     return tuple(path for path in found if path.exists()) if found[0].exists() else ()
 
 
-def _below(path: Path) -> tuple[Path, ...]:
+def files_of(path: Path) -> tuple[Path, ...]:
     """Return a file, the files below a folder without hidden ones, or the matches of a glob."""
     if path.is_dir():
         files = (file for file in path.rglob("*") if file.is_file())

@@ -45,3 +45,17 @@ def template_root() -> Path:
         if (folder / "base.html.jinja").exists():
             return folder
     raise MissingError("the templates are missing; install again: pip install feature-atlas")
+
+
+def demo_root() -> Path:
+    """Return the folder of the demo's encoder, vocabulary and decoder: in the package, else in the checkout.
+
+    Raises:
+        MissingError: The installation lacks it.
+    """
+    for folder in (PACKAGE / "_demo", PACKAGE.parent / "data" / "demo"):
+        if (folder / "encoder" / "encoder.json").exists():
+            return folder
+    raise MissingError(
+        "the demo's encoder is missing; install again: pip install feature-atlas, or name another with --encoder"
+    )

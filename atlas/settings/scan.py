@@ -23,3 +23,8 @@ class ScanSettings(Section):
         default=8, ge=0, description="Images picked at random from each quantile, at most."
     )
     seed: int = Field(default=0, ge=0, description="Seed of these picks.")
+    own_l0: float | None = Field(
+        default=None,
+        gt=0,
+        description="Mean number of features that fire on an image of the kind that the SAE was trained on; if unset, expected.l0, or what its training measured. At more than 1.5 times of it the atlas warns that the SAE does not fit.",
+    )

@@ -115,6 +115,10 @@ class CompareSettings(Section):
 class NamesSettings(Section):
     """Names of features; used if there is a vocabulary or a file of names."""
 
+    captions: bool = Field(
+        default=False,
+        description="Choose names among the words of the captions and tags, where three of five of a feature's strong images share one; the vocabulary, if there is one, names the rest.",
+    )
     images: int = Field(
         default=256,
         ge=1,

@@ -59,9 +59,10 @@ def read_naming_inputs(job: Job, by_feature: FeatureActivations) -> NamingInputs
     met = captions.counts(choose, len(vocabulary.words))
     rows = np.flatnonzero(met >= settings.fewest_captions)
     if not len(rows):
-        raise InputError(
-            f"no word of {job.inputs['vocabulary']} is in {settings.fewest_captions} captions; lower names.fewest_captions, 0 lets every word be a name"
+        job.progress.say(
+            f"names: no word of the vocabulary is in {settings.fewest_captions} captions, so every word may be a name"
         )
+        rows = np.arange(len(vocabulary.words))
     words = np.asarray(vocabulary.vectors[rows], np.float32)
     lexicon = naming.make_lexicon(
         words, vectors[choose.images], settings.temperature, settings.seed

@@ -25,12 +25,13 @@ def given_rows(given: Sequence[GivenName]) -> list[Row]:
     for name in given:
         rank = ranks.get(name.feature, 0)
         ranks[name.feature] = rank + 1
-        rows.append({**_row(name.feature, rank, name.label, "imported"),
+        rows.append({**empty_row(name.feature, rank, name.label, "imported"),
                      "author": name.author, "score": name.score})  # fmt: skip
     return rows
 
 
-def _row(feature: int, rank: int, label: str, source: str) -> Row:
+def empty_row(feature: int, rank: int, label: str, source: str) -> Row:
+    """Return a row of the table without scores."""
     empty = ("score", "null_score", "cosine", "auroc", "auroc_low", "auroc_high")
     row: Row = dict.fromkeys(empty)
     return {"feature": feature, "rank": rank, "label": label, "source": source, "author": "", **row}
@@ -47,7 +48,7 @@ def all_rows(inputs: NamingInputs, named: Named, given: Sequence[GivenName]) -> 
             if word >= 0:
                 rank = before.get(feature, 0) + place
                 label = inputs.vocabulary.words[int(inputs.rows[word])]
-                rows.append(_word_row(named, at, place, _row(feature, rank, label, "images")))
+                rows.append(_word_row(named, at, place, empty_row(feature, rank, label, "images")))
     return sorted(rows, key=lambda row: (row["feature"], row["rank"]))
 
 

@@ -24,7 +24,7 @@ from atlas.base.files import (
     write_parquet,
 )
 from atlas.base.float64 import squared_lengths
-from atlas.inputs.embeddings import read_embeddings
+from atlas.inputs.embeddings import EmbeddingSet, read_embeddings, with_crops
 from atlas.prepare.curves import Table, draw_line, write_curves
 from atlas.run.stage import PARTS, Job
 from atlas.sae.activations import write_tensors
@@ -84,9 +84,10 @@ def run(job: Job) -> None:
             f"{table} has no image of split 'train'; mark some, or name a trained SAE in [sae] path"
         )
     embeddings = read_embeddings(job.inputs["embed"])
+    cropped, rows = with_crops(embeddings, chosen)
     images = Shuffled(
-        embeddings,
-        chosen,
+        cropped,
+        rows,
         settings.buffer_images,
         seed=settings.seed,
         device=job.runtime.device,
@@ -97,7 +98,7 @@ def run(job: Job) -> None:
         state = _train(job, images)
     finally:
         torch.set_num_threads(threads)
-    trained = _record(state, settings, images, embeddings.encoder.get("id"))
+    trained = _record(state, settings, images, embeddings)
     sae = write_own(job.out_dir, trained, settings.storage)
     write_saelens(job.out_dir / SAELENS, sae)
     write_parquet(job.out_dir / "curve.parquet", _curve_table(state))
@@ -172,8 +173,11 @@ def _mean(images: Shuffled) -> NDArray[np.float64]:
     return total / images.n_images
 
 
-def _record(state: State, settings: TrainSettings, images: Shuffled, encoder_id: str | None) -> SAE:
+def _record(
+    state: State, settings: TrainSettings, images: Shuffled, embeddings: EmbeddingSet
+) -> SAE:
     """Return the trained SAE with its provenance."""
+    ground = {"ground": embeddings.ground} if embeddings.ground else {}
     arrays = {name: value.detach().cpu().numpy() for name, value in state.parameters.items()}
     threshold = np.full(settings.n_features, state.threshold, np.float32)
     activation = {
@@ -195,8 +199,9 @@ def _record(state: State, settings: TrainSettings, images: Shuffled, encoder_id:
             "recipe": RECIPES[settings.activation],
             "settings": settings.model_dump(mode="json"),
             "images": images.n_images,
-            "encoder_id": encoder_id,
+            "encoder_id": embeddings.encoder.get("id"),
             "median_norm": float(np.median(np.concatenate(lengths))),
+            **ground,
         },
     )
 

@@ -20,7 +20,7 @@ from atlas.base.files import digest_file, list_files, read_json
 from atlas.command.app import run
 from atlas.inputs import embed, ingest
 from atlas.inputs.encoder import embed_images, fetch_encoder, fit_of, load_encoder
-from atlas.inputs.picture import decode_picture
+from atlas.inputs.picture import KNOWN, decode_picture
 from atlas.inputs.picture_sets import count_pictures
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own
@@ -113,7 +113,7 @@ def test_a_folder_gives_every_picture_that_can_be_read_and_names_the_others(of_p
     (cut, name, why), *others = skipped(of_photos)
     assert (cut, name) == ("15-cut.jpg", "15-cut.jpg")
     assert why.startswith("image file is truncated")
-    no_picture = "it is no PNG, JPEG or WebP"
+    no_picture = f"it is no {KNOWN}"
     assert others == [(n, n, no_picture) for n in ("16-empty.jpg", "17-page.jpg")]
 
 
@@ -382,8 +382,8 @@ def test_a_picture_is_turned_as_its_note_says():
     exif = Image.Exif()
     exif[0x0112] = 6
     picture(1, (70, 50)).save(data, "JPEG", exif=exif)
-    assert decode_picture(data.getvalue()).size == (50, 70)
-    assert decode_picture(data.getvalue(), least_px=20).size == (25, 35)
+    assert decode_picture(data.getvalue()).picture.size == (50, 70)
+    assert decode_picture(data.getvalue(), least_px=20).picture.size == (25, 35)
 
 
 def test_a_set_without_a_usable_picture_is_refused(tmp_path, encoder_dir):
@@ -413,28 +413,48 @@ def test_an_encoder_is_kept_from_its_name_and_from_a_checkpoint(tmp_path, encode
         fetch_encoder("no-such-model", "", tmp_path / "other")
 
 
-def test_a_folder_of_photos_becomes_a_published_atlas_in_one_command(
-    photos, encoder_dir, tmp_path, capsys
-):
+def random_sae(folder: Path, bias: float = 0.0) -> Path:
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(24, WIDTH)).astype(np.float32)
     zeros = np.zeros(WIDTH, np.float32)
-    write_own(
-        tmp_path / "sae",
-        SAE(W_enc=weights, b_enc=np.zeros(24, np.float32), W_dec=weights, b_dec=zeros, b_pre=zeros),
-    )
+    b_enc = np.full(24, bias, np.float32)
+    write_own(folder, SAE(W_enc=weights, b_enc=b_enc, W_dec=weights, b_dec=zeros, b_pre=zeros))
+    return folder
+
+
+def test_a_folder_of_photos_becomes_a_published_atlas_in_one_command(
+    photos, encoder_dir, tmp_path, capsys
+):
     command = ["build", "--pictures", str(photos), "--out", str(tmp_path / "atlas")]
-    command += ["--encoder", str(encoder_dir), "--sae", str(tmp_path / "sae")]
+    command += ["--encoder", str(encoder_dir), "--sae", str(random_sae(tmp_path / "sae"))]
     assert run(command) == 0
     said = capsys.readouterr()
-    assert "embed: skipped 17-page.jpg: it is no PNG, JPEG or WebP" in said.err
+    assert f"embed: skipped 17-page.jpg: it is no {KNOWN}" in said.err
     assert "index.html" in said.out
-    pages = (tmp_path / "atlas" / "site").rglob("*.html")
+    pages = list((tmp_path / "atlas" / "site").rglob("*.html"))
     assert any("a beach at noon" in page.read_text() for page in pages)
+    why = "the SAE does not fit these images: it explains -"
+    assert said.err.count(f"WARNING: {why}") == 2, "when the scan finds it, and at the end"
+    assert all(why in page.read_text() for page in pages)
+    assert run(["doctor", str(tmp_path / "atlas" / "atlas.toml")]) == 1
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"FAIL  SAE on this atlas's images: {why}")
+    assert "Is tiny-random the encoder that it was trained on?" in first
     assert run(command) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert run(["build", "--pictures", str(tmp_path), "--out", str(tmp_path / "atlas")]) == 1
     assert run(["build"]) == 1
+
+
+def test_an_sae_on_which_nothing_fires_gives_an_atlas_without_concepts_and_the_reason(
+    photos, encoder_dir, tmp_path, capsys
+):
+    command = ["build", "--pictures", str(photos), "--out", str(tmp_path / "atlas")]
+    command += ["--encoder", str(encoder_dir), "--sae", str(random_sae(tmp_path / "sae", -1e4))]
+    assert run(command) == 0
+    why = "no feature fires on any image, so there are no concepts. Is tiny-random the encoder"
+    assert why in capsys.readouterr().err
+    assert why in (tmp_path / "atlas" / "site" / "index.html").read_text()
 
 
 def test_the_rows_of_a_page_show_distinct_pictures(photos, encoder_dir, tmp_path):
@@ -452,3 +472,25 @@ def test_the_rows_of_a_page_show_distinct_pictures(photos, encoder_dir, tmp_path
         )
         found = db.execute(f"SELECT image FROM {distinct_tops('feature = 7')} ORDER BY rank")
         assert found.fetchall() == [(1,), (2,)]
+
+
+def test_a_folder_of_every_ending_drops_nothing_in_silence(encoder_dir, tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for ending, kind in {"gif": "GIF", "tiff": "TIFF", "bmp": "BMP", "avif": "AVIF"}.items():
+        (root / f"a.{ending}").write_bytes(encoded(1, kind))
+    for ending in ("heic", "svg", "nef", "psd", "mp4"):
+        (root / f"b.{ending}").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    animation = [Image.new("RGB", (9, 9), (n, 0, 0)) for n in (10, 200)]
+    animation[0].save(root / "c.gif", save_all=True, append_images=animation[1:])
+    out = embedded(root, encoder_dir, tmp_path / "out")
+    reasons = {file: why for file, _, why in skipped(out)}
+    assert reasons == {
+        "b.heic": "it is HEIC; pip install 'feature-atlas[heic]' to read it",
+        "b.svg": "a drawing, not pixels; save it as PNG or JPEG",
+        "b.nef": "a camera's raw file; save it as PNG or JPEG",
+        "b.psd": "a kind of picture that is not read; save it as PNG or JPEG",
+        "b.mp4": "a film; save it as PNG or JPEG",
+    }
+    assert read_json(out / "embeddings.json")["rows"] == 5
+    assert read_json(out / "embeddings.json")["ground"] == "#ffffff"

@@ -100,6 +100,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "note": facts["note"],
         "credit": facts["credit"],
         "synthetic": facts["synthetic"] == "true",
+        "unfit": facts.get("unfit", ""),
         "atlas_id": facts["id"],
         "joined": book.joined,
         "remote": book.shown.remote,
