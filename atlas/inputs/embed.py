@@ -8,6 +8,7 @@ from pathlib import Path
 
 from atlas.base.errors import ConfigError
 from atlas.base.files import digest_file, draft
+from atlas.inputs.beside import lie_beside, thumbnails_beside
 from atlas.inputs.drawn import embed_drawn, make_thumbnails
 from atlas.inputs.duplicates import Twins, find_twins
 from atlas.inputs.embeddings import check_vectors
@@ -51,7 +52,11 @@ def run(job: Job) -> None:
     report_skipped(job, found.skipped)
     report_notes(job, found.hashes)
     report_twins(job, twins)
-    if settings.pictures is not None and not found.hashes:
+    if settings.pictures is None or found.hashes:
+        return
+    if lie_beside(settings, sum(shard.rows for shard in found.shards)):
+        thumbnails_beside(job)
+    else:
         make_thumbnails(job, found.shards)
 
 

@@ -148,7 +148,7 @@ def read_book(
         order=order,
         layout=site.layout,
         shown=shown,
-        urls=read_urls(db, LISTED) if shown.mode == "links" else {},
+        urls=read_urls(db, LISTED) if shown.linked else {},
         joined=site.pictures == "sheets",
         media=site.media_base_url,
     )

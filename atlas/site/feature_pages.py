@@ -176,9 +176,7 @@ def render_blocks(renderer: Renderer, blocks: list[int]) -> list[RenderedBlock]:
     """Render consecutive blocks, whose rows are read together."""
     with gc_paused():
         first, last = blocks[0] * FEATURES_A_BLOCK, (blocks[-1] + 1) * FEATURES_A_BLOCK
-        chapter = read_chapter(
-            renderer.db, first, last, with_urls=renderer.book.shown.mode == "links"
-        )
+        chapter = read_chapter(renderer.db, first, last, with_urls=renderer.book.shown.linked)
         return [render_block(renderer, chapter, live_in(renderer.book, block)) for block in blocks]
 
 

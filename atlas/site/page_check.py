@@ -63,8 +63,6 @@ class _Tag(NamedTuple):
     """Addresses within the site that it links to."""
     pictures: tuple[tuple[str, str], ...]
     """(address, path below the site's folder) of pictures published elsewhere or named by a style sheet."""
-    remote: bool
-    """Whether it is a picture that the page loads from where it was found."""
 
 
 REMOTE = {"class": "remote", "loading": "lazy", "referrerpolicy": "no-referrer"}
@@ -100,23 +98,30 @@ def _read_tag(name: str, attributes: str, media: str) -> _Tag:
         problems.append(f"a picture without alt, width or height: {found.get('src')}")
     targets: list[str] = []
     pictures: list[tuple[str, str]] = []
-    remote = False
     for address in _addresses(name, found):
         parts = _split(address)
         if place := _elsewhere(address, media) if name == "img" else "":
             pictures.append((address, place))
-        elif name == "img" and parts.scheme == "https" and REMOTE.items() <= found.items():
-            remote = True
         elif parts.scheme or parts.netloc:
-            rels = set(found.get("rel", "").split())
-            if name != "a" or parts.scheme not in ("http", "https") or not rels >= SAFE_RELS:
+            if not _may_lead_out(name, parts.scheme, found):
                 problems.append(f"<{name}> leads out to {address}")
         else:
             targets.append(address)
     if name == "i" and (cell := CELL.match(found.get("class", ""))):
         sheet = links.icon_sheet(int(cell[1]))
         pictures.append((f"class s{cell[1]}", links.stored(sheet, media)))
-    return _Tag(name, found, tuple(problems), tuple(targets), tuple(pictures), remote)
+    return _Tag(name, found, tuple(problems), tuple(targets), tuple(pictures))
+
+
+def _may_lead_out(name: str, scheme: str, found: Mapping[str, str]) -> bool:
+    """Return whether a tag may have an address outside the site: a safe link, a remote picture."""
+    if name == "img":
+        return scheme == "https" and REMOTE.items() <= found.items()
+    return (
+        name == "a"
+        and scheme in ("http", "https")
+        and set(found.get("rel", "").split()) >= SAFE_RELS
+    )
 
 
 def _addresses(name: str, found: Mapping[str, str]) -> list[str]:
@@ -154,7 +159,6 @@ def read_page(name: str, text: str, files: Container[str], media: str) -> Checke
     page = CheckedPage(root=missing[1] if missing and missing[1] != "." else None)
     counts: Counter[str] = Counter()
     policy = language = ""
-    remote = False
     for tag_name, attributes, stray in TAG.findall(text):
         if stray:
             page.problems.append("a < that begins no tag")
@@ -165,7 +169,6 @@ def read_page(name: str, text: str, files: Container[str], media: str) -> Checke
             continue
         tag = _read_tag(tag_name, attributes, media)
         page.problems += tag.problems
-        remote |= tag.remote
         if "id" in tag.found:
             if tag.found["id"] in page.anchors:
                 page.problems.append(f"id {tag.found['id']} is there twice")
@@ -177,9 +180,8 @@ def read_page(name: str, text: str, files: Container[str], media: str) -> Checke
         if tag.targets or tag.pictures:
             page.links += len(tag.targets) + len(tag.pictures)
             _add_links(page, name, tag, files)
-    own = policy == policy_of(media) or policy == policy_of(media, remote=True)
-    if remote and policy == policy_of(media):
-        page.problems.append("a picture is loaded from elsewhere, which the policy forbids")
+    remote = f'class="{REMOTE["class"]}"' in text
+    own = policy in {policy_of(media, remote=True), policy_of(media, remote=remote)}
     page.problems += _page_problems(text, own, language, counts)
     return page
 

@@ -54,7 +54,7 @@ def digest_blocks(
     )
     at_once = FEATURES_A_BLOCK * BLOCKS_AT_ONCE
     for start in range(0, book.n_features, at_once):
-        tables = _read(db, start, start + at_once, with_urls=book.shown.mode == "links")
+        tables = _read(db, start, start + at_once, with_urls=book.shown.linked)
         for first in range(start, min(start + at_once, book.n_features), FEATURES_A_BLOCK):
             live = [f for f in range(first, first + FEATURES_A_BLOCK) if f in book.live]
             if live:

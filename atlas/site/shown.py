@@ -30,6 +30,11 @@ class Shown:
     remote: bool
     """Whether pages load pictures from their urls."""
 
+    @property
+    def linked(self) -> bool:
+        """Whether images without a thumbnail are shown with a link to where they were found."""
+        return self.mode == "links" or (self.mode == "thumbnails" and not self.thumbnails.all())
+
     def __contains__(self, image: int) -> bool:
         """Return whether an image's thumbnail is shown."""
         return bool(self.thumbnails[image])

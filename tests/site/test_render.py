@@ -42,5 +42,7 @@ def test_templates_never_switch_escaping_off_or_leave_attributes_unquoted(path):
 
 def test_every_page_begins_with_the_policy():
     source = (template_root() / "base.html.jinja").read_text()
-    pictures = "'self'{% if media %} {{ links.origin(media) }}{% endif %}"
+    pictures = (
+        "'self'{% if media %} {{ links.origin(media) }}{% endif %}{% if remote %} https:{% endif %}"
+    )
     assert f'content="{POLICY.format(pictures)}"' in source

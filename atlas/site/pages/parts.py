@@ -56,7 +56,7 @@ def picture(image: int, value: str, caption: str, book: Book) -> Picture:
     """Return an image as pages show it."""
     page = links.image_page(image) if image in book.has_page else ""
     thumb = links.thumbnail(image) if image in book.shown else ""
-    url = book.urls.get(image, "")
+    url = "" if thumb else book.urls.get(image, "")
     remote = book.shown.remote and url.startswith("https:")
     return Picture(image, clean(caption), value, thumb, page, url, remote)
 
@@ -104,7 +104,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "atlas_id": facts["id"],
         "joined": book.joined,
         "remote": book.shown.remote,
-        "linked": book.shown.mode == "links",
+        "linked": book.shown.linked,
         "media": book.media,
         "owner_url": links.outward(facts["owner_url"]),
         "n_live": f"{len(book.live):,}",
