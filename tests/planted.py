@@ -10,7 +10,7 @@ nearest. Everything says that it is synthetic.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,12 @@ from PIL import Image, ImageDraw
 
 from atlas.base.files import digest_file, write_json
 from atlas.base.progress import Progress
+from atlas.inputs import embed
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE, Activation
+from atlas.settings.load import load_config
+from atlas.settings.outside import outside_files
 from atlas.settings.runtime import Runtime
 from atlas.settings.sae import TrainSettings
 
@@ -296,6 +299,19 @@ def make_job(
         published_home=out_dir,
         progress=Progress(silent=True),
     )
+
+
+def run_embed(root: Path, out: Path, **settings: object) -> Path:
+    """Run the embed stage on what a configuration in root names; return its folder."""
+    lines = [f'{key} = "{value}"' for key, value in settings.items()]
+    (root / "atlas.toml").write_text("[embed]\n" + "\n".join(lines) + "\n")
+    config = load_config(root / "atlas.toml")
+    named = {key: value for key, value in outside_files(config).items() if key != "templates"}
+    job = make_job("embed", config.embed, {name: place for name, (place, _) in named.items()}, out)
+    files = {name: found for name, (_, found) in named.items()}
+    digests = {name: tuple(digest_file(p) for p in paths) for name, paths in files.items()}
+    embed.run(replace(job, files=files, file_digests=digests))
+    return out
 
 
 def exact_sae(rng: np.random.Generator, kind: str, n_features: int = 7, width: int = 4) -> SAE:

@@ -42,6 +42,8 @@ def site_tally(
     opened: int,
     alive_share: float = ALIVE_SHARE,
     source_px: tuple[int, int] = (0, 0),
+    *,
+    pictured: bool = True,
 ) -> Tally:
     """Predict the bytes and files that a site's host gets, before anything is rendered.
 
@@ -51,6 +53,7 @@ def site_tally(
         opened: Images that get a page.
         alive_share: Of the features, 0 to 1.
         source_px: Side of the icons, and of the thumbnails, that sheets are made of.
+        pictured: Whether images are shown by thumbnails, not by links or captions.
     """
     live = int(size.features * alive_share)
     grouped = site.layout == "groups"
@@ -58,11 +61,16 @@ def site_tally(
     shards = -(-size.features // 64)
     # Features share pictures: the expected number of distinct ones if each chose at random.
     wanted = round(size.images * -math.expm1(-live * SMALL_PICTURES / max(size.images, 1)))
-    single = opened if site.pictures == "sheets" else wanted + live
+    icons_drawn = live if pictured or source_px[0] else 0
+    single = icons_drawn + (wanted if pictured else 0)
+    if site.pictures == "sheets":
+        single = opened if pictured else 0
     a_sheet = FEATURES_A_GROUP if grouped else FEATURES_A_SHEET
     sheets, cells = 0, 0.0
     if site.pictures == "sheets":
         icons, thumbnails = site.icon_sides(source_px[0]), site.thumbnail_sides(source_px[1])
+        icons = icons if icons_drawn else ()
+        thumbnails = thumbnails if pictured else ()
         sheets = len(thumbnails) * -(-size.features // a_sheet)
         sheets += len(icons) * -(-live // ICON_COLUMNS**2)
         pixels = sum(px**2 for px in icons) + SMALL_PICTURES * sum(px**2 for px in thumbnails)
@@ -96,4 +104,5 @@ def tally_of(size: Size, config: Config, site: SiteSettings) -> Tally:
     thumbnails = config.embed.thumbnail_px
     drawn = config.icons.px if config.icons.decoder else thumbnails
     opened = config.catalog.decomposed_images
-    return site_tally(size, site, opened, source_px=(drawn, thumbnails))
+    pictured = config.embed.pictures is not None and site.images in ("auto", "thumbnails")
+    return site_tally(size, site, opened, source_px=(drawn, thumbnails), pictured=pictured)

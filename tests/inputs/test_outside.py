@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planted import make_job
+from planted import run_embed
 
 from atlas.base.errors import ConfigError, InputError
-from atlas.base.files import digest_file
-from atlas.inputs import embed
 from atlas.inputs.embeddings import check_vectors, read_blocks
 from atlas.inputs.image_table import read_tables, write_image_table
 from atlas.inputs.outside_vectors import pair_by_number
-from atlas.settings.load import load_config
-from atlas.settings.outside import outside_files
 
 RNG = np.random.default_rng(0)
 
@@ -47,20 +42,6 @@ def clip_retrieval(root: Path, shards: dict[int, int], *, suffix: str = "parquet
             ]
             path.write_text("".join(json.dumps(row) + "\n" for row in rows_))
     return root
-
-
-def run_embed(root: Path, out: Path, **settings: object) -> Path:
-    """Run the stage on what a configuration in root names."""
-    lines = [f'{key} = "{value}"' for key, value in settings.items()]
-    (root / "atlas.toml").write_text("[embed]\n" + "\n".join(lines) + "\n")
-    config = load_config(root / "atlas.toml")
-    files = {
-        name: found for name, (_, found) in outside_files(config).items() if name != "templates"
-    }
-    job = make_job("embed", config.embed, {}, out)
-    digests = {name: tuple(digest_file(p) for p in paths) for name, paths in files.items()}
-    embed.run(replace(job, files=files, file_digests=digests))
-    return out
 
 
 def captions(out: Path) -> list[str]:
