@@ -101,8 +101,8 @@ def whole_site(size: Size, config: Config) -> Tally:
 
 def tally_of(size: Size, config: Config, site: SiteSettings) -> Tally:
     """Predict the bytes and files of the site that a configuration describes."""
-    thumbnails = config.embed.thumbnail_px
+    pictured = config.embed.pictures is not None and site.images in ("auto", "thumbnails")
+    thumbnails = config.embed.thumbnail_px if pictured else 0
     drawn = config.icons.px if config.icons.decoder else thumbnails
     opened = config.catalog.decomposed_images
-    pictured = config.embed.pictures is not None and site.images in ("auto", "thumbnails")
     return site_tally(size, site, opened, source_px=(drawn, thumbnails), pictured=pictured)
