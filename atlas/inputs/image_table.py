@@ -6,23 +6,28 @@ img2dataset's and clip-retrieval's metadata, Hugging Face datasets.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError
 from atlas.base.files import draft
+from atlas.base.text import clean_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_PER_BATCH = 8192
+TEXT_LOOKED_AT = 1 << 20
+"""Bytes of a text file that tell its encoding."""
 ROWS_PER_GROUP = 131_072
 """Rows of a Parquet row group; at most so many are held in memory."""
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
@@ -42,11 +47,14 @@ ID_COLUMNS = ("key", "uid", "sample_id", "id")
 """Columns that name each image once; other names may repeat, as those of files in folders do."""
 CAPTION_COLUMNS = ("caption", "text", "title", "alt_text", "description", "prompt")
 URL_COLUMNS = ("url", "image_url", "source_url")
-SENSITIVE_COLUMNS = ("sensitive", "nsfw", "punsafe")
-NSFW_WORDS = {"nsfw", "unsure", "true"}
-"""Values of LAION's column NSFW that withhold a picture; the third is UNLIKELY."""
+SENSITIVE_COLUMNS = ("sensitive", "nsfw", "is_nsfw", "punsafe", "unsafe")
+"""A row is withheld if any of these says so."""
+NSFW_WORDS = frozenset(
+    "nsfw unsure true yes y t likely very_likely possible unsafe porn hentai sexy explicit sensitive".split()
+)
+"""Words that withhold a picture; LAION's third is UNLIKELY, which does not."""
 UNSAFE = 0.5
-"""LAION's punsafe from which on a picture is withheld."""
+"""A probability, as LAION's punsafe, from which on a picture is withheld."""
 
 
 def read_tables(path: Path) -> Iterator[pa.Table]:
@@ -69,7 +77,7 @@ def read_tables(path: Path) -> Iterator[pa.Table]:
 
 
 def _texts(batch: pa.Table, column: str) -> list[str | None]:
-    return [None if one is None else str(one) for one in batch[column].to_pylist()]
+    return [clean_text(one) or None for one in _cells(batch[column])]
 
 
 def _check_ids(path: Path, column: str, hashes: NDArray[np.int64]) -> None:
@@ -135,24 +143,53 @@ def _parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.T
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 raise InputError(f"{path}: line {number} is not JSON ({error}); mend it") from error
             if not isinstance(row, dict):
                 raise InputError(f"{path}: line {number} is no JSON object; mend it")
-            yield row
+            yield {clean_text(name): _without_nan(value) for name, value in row.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a cell that Arrow can hold: text cleaned, and nothing for NaN."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a text file as an editor may have written it; see decode_text."""
+    with path.open("rb") as file:
+        start = file.read(TEXT_LOOKED_AT)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    else:
+        try:
+            # A character may be cut at the end of what is looked at.
+            codecs.getincrementaldecoder("utf-8")().decode(start, final=False)
+            encoding = "utf-8-sig"
+        except UnicodeDecodeError:
+            encoding = "cp1252"
+    return path.open(encoding=encoding, errors="replace", newline="")
 
 
 def _csv_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with open_text(path) as file:
         try:
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            for row in csv.DictReader(file, delimiter=delimiter):
+            header = file.readline()
+            file.seek(0)
+            # Spreadsheets of many countries write semicolons.
+            delimiter = max(",;\t", key=header.count)
+            lines = (clean_text(line.replace("\0", "")) for line in file)
+            for row in csv.DictReader(lines, delimiter=delimiter):
                 yield {str(key): value for key, value in row.items() if key is not None}
         except csv.Error as error:
             raise InputError(f"{path} is not CSV ({error}); mend it") from error
@@ -164,8 +201,8 @@ def _text_or_values(values: list[Any]) -> pa.Array:
 
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([clean_text(value) or None for value in values], pa.string())
 
 
 def find_column(names: Sequence[str], wanted: Sequence[str]) -> str | None:
@@ -202,52 +239,78 @@ def image_columns(table: pa.Table, path: Path, first: int) -> pa.Table:
 def _known_columns(table: pa.Table, first: int) -> pa.Table:
     import pyarrow as pa
 
-    n, names, texts = len(table), table.column_names, pa.list_(pa.string())
+    n, names = len(table), table.column_names
 
-    def column(wanted: Sequence[str], kind: pa.DataType, default: Any) -> Any:
+    def texts(wanted: Sequence[str]) -> list[str] | None:
         found = find_column(names, wanted)
-        return pa.array([default] * n, kind) if found is None else table[found].cast(kind)
+        return None if found is None else [clean_text(cell) for cell in _cells(table[found])]
 
-    caption = column(CAPTION_COLUMNS, pa.string(), "").fill_null("")
-    named = find_column(names, (*NAME_COLUMNS, *URL_COLUMNS))
-    name = (
-        pa.array([f"{first + row}" for row in range(n)])
-        if named is None
-        else table[named].cast(pa.string()).fill_null("")
-    )
-    terms = (
-        column(("terms",), texts, [])
-        if "terms" in names
-        else pa.array([[text] if text else [] for text in caption.to_pylist()], texts)
-    )
-    tags = find_column(names, ("tags",))
-    listed = tags is not None and pa.types.is_list(table[tags].type)
+    def lists(wanted: str) -> list[list[str]] | None:
+        found = find_column(names, (wanted,))
+        if found is None or not _is_list(table[found].type):
+            return None
+        cells = _cells(table[found])
+        return [list(filter(None, map(clean_text, cell or []))) for cell in cells]
+
+    caption = texts(CAPTION_COLUMNS) or [""] * n
+    terms = lists("terms")
+    name = texts((*NAME_COLUMNS, *URL_COLUMNS)) or [f"{first + row}" for row in range(n)]
+    listed = pa.list_(pa.string())
     return pa.table(
         {
-            "name": name,
-            "caption": caption,
-            "url": column(URL_COLUMNS, pa.string(), None),
-            "tags": table[tags].cast(texts) if listed else pa.array([[]] * n, texts),
-            "terms": terms,
-            "split": column(("split",), pa.string(), "").fill_null(""),
+            "name": pa.array(name, pa.string()),
+            "caption": pa.array(caption, pa.string()),
+            "url": pa.array([one or None for one in texts(URL_COLUMNS) or [""] * n], pa.string()),
+            "tags": pa.array(lists("tags") or [[]] * n, listed),
+            "terms": pa.array(
+                [[text] if text else [] for text in caption] if terms is None else terms, listed
+            ),
+            "split": pa.array(texts(("split",)) or [""] * n, pa.string()),
             "sensitive": pa.array(_sensitive(table), pa.bool_()),
         }
     )
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _cells(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's cells, text as bytes: what is no UTF-8 can't be read as text."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column = column.cast(pa.large_binary())
+    elif _is_list(kind) and pa.types.is_string(kind.value_type):
+        column = column.cast(pa.large_list(pa.large_binary()))
+    cells: list[Any] = column.to_pylist()
+    return cells
+
+
 def _sensitive(table: pa.Table) -> list[bool]:
-    """Return which rows are to be withheld, by whichever column says so."""
-    found = find_column(table.column_names, SENSITIVE_COLUMNS)
-    if found is None:
-        return [False] * len(table)
-    return [is_sensitive(value) for value in table[found].to_pylist()]
+    """Return which rows are to be withheld: those of which any column says so."""
+    withheld = [False] * len(table)
+    for name in table.column_names:
+        if name.lower() in SENSITIVE_COLUMNS:
+            cells = table[name].to_pylist()
+            withheld = [a or is_sensitive(cell) for a, cell in zip(withheld, cells, strict=True)]
+    return withheld
 
 
 def is_sensitive(value: Any) -> bool:
     """Return whether a cell of such a column withholds its picture: a word, a bool, or a probability."""
     if isinstance(value, str):
-        return value.strip().lower() in NSFW_WORDS
-    return bool(value) if isinstance(value, bool) else (value or 0) >= UNSAFE
+        word = value.strip().lower()
+        try:
+            value = float(word.replace(",", "."))
+        except ValueError:
+            return word in NSFW_WORDS
+    return bool(value is True or (value or 0) >= UNSAFE)
 
 
 def write_image_table(path: Path, tables: Iterable[pa.Table]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.base.errors import ConfigError
+from atlas.base.text import in_order
 from atlas.settings.paths import FETCHED, IMPORTED, template_root
 
 if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
@@ -76,12 +77,12 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """Return a file, the files below a folder without hidden ones, or the matches of a glob."""
     if path.is_dir():
         files = (file for file in path.rglob("*") if file.is_file())
-        return tuple(sorted(file for file in files if not _is_hidden(file.relative_to(path))))
+        return in_order(file for file in files if not _is_hidden(file.relative_to(path)))
     return (path,) if path.exists() else _matches(str(path))
 
 
 def _matches(pattern: str) -> tuple[Path, ...]:
-    return tuple(Path(path) for path in sorted(glob.glob(pattern)))  # noqa: PTH207 - an absolute pattern
+    return in_order(Path(path) for path in glob.glob(pattern))  # noqa: PTH207 - an absolute pattern
 
 
 def _is_hidden(path: Path) -> bool:

@@ -1,0 +1,73 @@
+"""Text from outside, made fit for every file, terminal and table; and files in the order of their numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+REPLACED = "\ufffd"
+"""Stands for what was no character."""
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+"""Sequences that a terminal obeys (ECMA-48)."""
+UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Controls, but for tab and line ends."""
+LONE = re.compile("[\ud800-\udfff]")
+"""Halves of a character, which UTF-8 can't hold."""
+
+
+def clean_text(value: Any) -> str:
+    """Return a cell as text: no half characters, no controls, no terminal escapes.
+
+    Nothing and NaN are empty; of a list, the first text counts; bytes are read as UTF-8.
+    """
+    if isinstance(value, str):
+        text = value
+    elif value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    elif isinstance(value, bytes):
+        text = value.decode("utf-8", errors="replace")
+    elif isinstance(value, (list, tuple)):
+        return next(filter(None, map(clean_text, value)), "")
+    else:
+        text = str(value)
+    if text.isascii() and text.isprintable():  # the fast path: most texts are
+        return text
+    return LONE.sub(REPLACED, UNFIT.sub("", ESCAPES.sub("", text)))
+
+
+def decode_text(data: bytes) -> str:
+    """Return the text of a file as editors write it: UTF-8, UTF-16 with a mark, else Windows-1252.
+
+    What even that can't read becomes U+FFFD.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
+    """Return by what paths are ordered: digits by their number, so that 2 comes before 10."""
+    pieces = re.split(r"(\d+)", path.as_posix())
+    key = [(1, int(p), p) if i % 2 else (0, 0, p) for i, p in enumerate(pieces)]
+    return tuple(key)
+
+
+def in_order(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return paths in the order of their numbers."""
+    return tuple(sorted(paths, key=natural_key))
+
+
+def same_name(name: str) -> str:
+    """Return a file name in one form, whatever the system that wrote it.
+
+    Composed Unicode, slashes, one case, without a leading "./".
+    """
+    plain = unicodedata.normalize("NFC", name).replace("\\", "/").casefold()
+    return re.sub(r"^(\./)+|/+(?=/)", "", plain)
