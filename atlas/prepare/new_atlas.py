@@ -9,7 +9,15 @@ from pathlib import Path
 
 from atlas.base.errors import ConfigError, MissingError
 from atlas.base.files import write_text
-from atlas.prepare.own_pictures import Looked, chosen_crops, chosen_training, look_at, write_trunk
+from atlas.inputs.encoder import read_encoder_note
+from atlas.prepare.own_pictures import (
+    TRUNK_ID,
+    Looked,
+    chosen_crops,
+    chosen_training,
+    look_at,
+    write_trunk,
+)
 from atlas.settings.outside import files_of
 from atlas.settings.paths import demo_root
 
@@ -112,20 +120,18 @@ def _sae_lines(out: Path, sae: Path | None, looked: Looked, said: list[str]) -> 
 
 
 def _demo_lines(out: Path, encoder: Path) -> list[str]:
-    """Return the lines of the demo's vocabulary and decoder, where the encoder is the demo's."""
+    """Return the lines of the words and the decoder that go with one of the demo's two encoders."""
     try:
         demo = demo_root()
     except MissingError:
         return []
+    if read_encoder_note(encoder).get("id") == TRUNK_ID:
+        return [f"vocabulary = {_from(out, demo / 'classes')}"]
     if encoder.resolve() != (demo / "encoder").resolve():
         return []
-    lines = []
-    if (demo / "vocabulary").exists():
-        lines.append(f"vocabulary = {_from(out, demo / 'vocabulary')}")
-    if (demo / "decoder").exists():
-        lines += ["", "[icons]", f"decoder = {_from(out, demo / 'decoder')}"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in DEMO_ICONS.items()]
-    return lines
+    lines = [f"vocabulary = {_from(out, demo / 'vocabulary')}", "", "[icons]"]
+    lines.append(f"decoder = {_from(out, demo / 'decoder')}")
+    return lines + [f"{key} = {json.dumps(value)}" for key, value in DEMO_ICONS.items()]
 
 
 def _from(out: Path, path: Path) -> str:

@@ -92,6 +92,9 @@ def test_a_configuration_says_what_was_chosen(sets, tmp_path, monkeypatch, name)
         assert encoder == (folder / "encoder").resolve()
         assert "for photographs (" in new.said[0]
         assert made["names"] == {"captions": True}
+        words = (folder / made["catalog"]["vocabulary"] / "words.txt").read_text().splitlines()
+        assert len(words) == 997
+        assert words[1] == "goldfish"
         assert "icons" not in made, "the demo's decoder reads the demo's embeddings"
     else:
         assert encoder == demo_root() / "encoder"
