@@ -82,9 +82,10 @@ def write_config(
     lines.append(f"encoder = {_from(out, encoder)}")
     lines += _sae_lines(out, sae, looked, said)
     lines += ["", "[catalog]", f"title = {json.dumps(f'Atlas of {pictures.resolve().name}')}"]
-    lines += _demo_lines(out, encoder)
-    if looked.captioned:
-        lines += ["", "[names]", "captions = true"]
+    words, icons = _demo_lines(out, encoder)
+    # Words that stand in no caption of a set with captions name it worse than no name.
+    lines += ["", "[names]", "captions = true"] if looked.captioned else words
+    lines += icons
     write_text(path, "\n".join(lines) + "\n")
     return NewAtlas(path, tuple(said))
 
@@ -119,19 +120,19 @@ def _sae_lines(out: Path, sae: Path | None, looked: Looked, said: list[str]) -> 
     return [*lines, "", "[train]", *(f"{key} = {json.dumps(one)}" for key, one in settings.items())]
 
 
-def _demo_lines(out: Path, encoder: Path) -> list[str]:
-    """Return the lines of the words and the decoder that go with one of the demo's two encoders."""
+def _demo_lines(out: Path, encoder: Path) -> tuple[list[str], list[str]]:
+    """Return the lines of the words, and of the decoder, that go with one of the demo's two encoders."""
     try:
         demo = demo_root()
     except MissingError:
-        return []
+        return [], []
     if read_encoder_note(encoder).get("id") == TRUNK_ID:
-        return [f"vocabulary = {_from(out, demo / 'classes')}"]
+        return [f"vocabulary = {_from(out, demo / 'classes')}"], []
     if encoder.resolve() != (demo / "encoder").resolve():
-        return []
-    lines = [f"vocabulary = {_from(out, demo / 'vocabulary')}", "", "[icons]"]
-    lines.append(f"decoder = {_from(out, demo / 'decoder')}")
-    return lines + [f"{key} = {json.dumps(value)}" for key, value in DEMO_ICONS.items()]
+        return [], []
+    icons = [f"{key} = {json.dumps(value)}" for key, value in DEMO_ICONS.items()]
+    decoder = ["", "[icons]", f"decoder = {_from(out, demo / 'decoder')}"]
+    return [f"vocabulary = {_from(out, demo / 'vocabulary')}"], decoder + icons
 
 
 def _from(out: Path, path: Path) -> str:
