@@ -26,10 +26,10 @@ DEMO_ICONS = {
     "px": 64,
     "steps": 5,
     "guidance": 3.0,
-    "strength": 3.0,
+    "strength": 1.0,
     "strength_unit": "natural",
 }
-"""How the demo's decoder draws; as in data/demo/atlas.toml."""
+"""How the demo's decoder draws; as in data/demo/atlas.toml but weaker: TopK with few features has large activations."""
 
 
 @dataclass(frozen=True, slots=True)
