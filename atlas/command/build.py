@@ -65,11 +65,9 @@ def build(
     short = {"workers": workers, "engine": engine, "address": address}
     given = [f"runtime.{key}={value}" for key, value in short.items() if value is not None]
     if pictures is not None:
-        if out is None or (config is not None and config.suffix == ".toml"):
-            raise ConfigError("build takes CONFIG, or --pictures DIR and --out DIR")
-        if config is not None:  # then it is the first of the stages
-            stages = [str(config), *(stages or ())]
-        config = _new_config(pictures, out, encoder, sae)
+        # What stands first is then a stage.
+        stages = [*([str(config)] if config else []), *(stages or ())]
+        config = _new_config(pictures, out, encoder, sae, stages)
     if config is None:
         raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")
     loaded = load_config(config, [*(changes or []), *given])
@@ -96,9 +94,14 @@ def build(
         print(f"open {short_path(page)}, or run: atlas serve --atlas {out_dir}")
 
 
-def _new_config(pictures: Path, out: Path, encoder: Path | None, sae: Path | None) -> Path:
+def _new_config(
+    pictures: Path, out: Path | None, encoder: Path | None, sae: Path | None, stages: list[str]
+) -> Path:
     """Write the configuration of a new atlas, say what was chosen, and return its path."""
     from atlas.prepare.new_atlas import write_config
+
+    if out is None or any(stage.endswith(".toml") for stage in stages):
+        raise ConfigError("build takes CONFIG, or --pictures DIR and --out DIR")
 
     new = write_config(pictures, out, encoder=encoder, sae=sae)
     for line in new.said:

@@ -88,7 +88,9 @@ def neighbors(
 
 @app.command()
 def image(
-    file: Annotated[Path, typer.Argument(help="Any PNG, JPEG or WebP.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="Any picture: PNG, JPEG, WebP and others.", metavar="FILE")
+    ],
     atlas: AtlasOpt = DEMO,
     tau: Annotated[
         str, typer.Option("--tau", help="coarse, fine, or the least mass of a concept.")

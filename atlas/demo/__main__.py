@@ -16,6 +16,7 @@ STEPS = (
     "softened",
     "head",
     "vectors",
+    "classes",
     "second",
     "sae",
     "evaluate",

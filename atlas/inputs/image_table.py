@@ -50,7 +50,10 @@ URL_COLUMNS = ("url", "image_url", "source_url")
 SENSITIVE_COLUMNS = ("sensitive", "nsfw", "is_nsfw", "punsafe", "unsafe")
 """A row is withheld if any of these says so."""
 NSFW_WORDS = frozenset(
-    "nsfw unsure true yes y t likely very_likely possible unsafe porn hentai sexy explicit sensitive".split()
+    [
+        *("nsfw", "unsure", "true", "yes", "y", "t", "likely", "very_likely", "possible"),
+        *("unsafe", "porn", "hentai", "sexy", "explicit", "sensitive"),
+    ]
 )
 """Words that withhold a picture; LAION's third is UNLIKELY, which does not."""
 UNSAFE = 0.5
@@ -310,7 +313,7 @@ def is_sensitive(value: Any) -> bool:
             value = float(word.replace(",", "."))
         except ValueError:
             return word in NSFW_WORDS
-    return bool(value is True or (value or 0) >= UNSAFE)
+    return value is True or bool((value or 0) >= UNSAFE)
 
 
 def write_image_table(path: Path, tables: Iterable[pa.Table]) -> int:

@@ -85,7 +85,7 @@ class Atlas(Catalog):
         """Open any picture: the features that fire on it, in concepts. Loads torch.
 
         Args:
-            picture: A PNG, JPEG or WebP file; it need not be in the atlas.
+            picture: A picture file (PNG, JPEG, WebP and others); it need not be in the atlas.
             tau: coarse, fine, or the least mass of a concept in this SAE's activations.
 
         Raises:

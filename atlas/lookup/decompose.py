@@ -19,7 +19,7 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
 
     Args:
         catalog: Of the atlas.
-        picture: A PNG, JPEG or WebP file; it need not be in the atlas.
+        picture: A picture file (PNG, JPEG, WebP and others); it need not be in the atlas.
         tau: coarse, fine, or the least mass of a concept in this SAE's activations.
 
     Raises:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from atlas.base.errors import ConfigError, MissingError
 from atlas.base.files import write_text
-from atlas.prepare.own_pictures import Looked, chosen_crops, chosen_training, look_at, write_trunk
+from atlas.inputs.encoder import read_encoder_note
+from atlas.prepare.own_pictures import (
+    TRUNK_ID,
+    Looked,
+    chosen_crops,
+    chosen_training,
+    look_at,
+    write_trunk,
+)
 from atlas.settings.outside import files_of
 from atlas.settings.paths import demo_root
 
@@ -18,10 +26,10 @@ DEMO_ICONS = {
     "px": 64,
     "steps": 5,
     "guidance": 3.0,
-    "strength": 3.0,
+    "strength": 1.0,
     "strength_unit": "natural",
 }
-"""How the demo's decoder draws; as in data/demo/atlas.toml."""
+"""How the demo's decoder draws; as in data/demo/atlas.toml but weaker: TopK with few features has large activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +82,10 @@ def write_config(
     lines.append(f"encoder = {_from(out, encoder)}")
     lines += _sae_lines(out, sae, looked, said)
     lines += ["", "[catalog]", f"title = {json.dumps(f'Atlas of {pictures.resolve().name}')}"]
-    lines += _demo_lines(out, encoder)
-    if looked.captioned:
-        lines += ["", "[names]", "captions = true"]
+    words, icons = _demo_lines(out, encoder)
+    # Words that stand in no caption of a set with captions name it worse than no name.
+    lines += ["", "[names]", "captions = true"] if looked.captioned else words
+    lines += icons
     write_text(path, "\n".join(lines) + "\n")
     return NewAtlas(path, tuple(said))
 
@@ -111,21 +120,19 @@ def _sae_lines(out: Path, sae: Path | None, looked: Looked, said: list[str]) -> 
     return [*lines, "", "[train]", *(f"{key} = {json.dumps(one)}" for key, one in settings.items())]
 
 
-def _demo_lines(out: Path, encoder: Path) -> list[str]:
-    """Return the lines of the demo's vocabulary and decoder, where the encoder is the demo's."""
+def _demo_lines(out: Path, encoder: Path) -> tuple[list[str], list[str]]:
+    """Return the lines of the words, and of the decoder, that go with one of the demo's two encoders."""
     try:
         demo = demo_root()
     except MissingError:
-        return []
+        return [], []
+    if read_encoder_note(encoder).get("id") == TRUNK_ID:
+        return [f"vocabulary = {_from(out, demo / 'classes')}"], []
     if encoder.resolve() != (demo / "encoder").resolve():
-        return []
-    lines = []
-    if (demo / "vocabulary").exists():
-        lines.append(f"vocabulary = {_from(out, demo / 'vocabulary')}")
-    if (demo / "decoder").exists():
-        lines += ["", "[icons]", f"decoder = {_from(out, demo / 'decoder')}"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in DEMO_ICONS.items()]
-    return lines
+        return [], []
+    icons = [f"{key} = {json.dumps(value)}" for key, value in DEMO_ICONS.items()]
+    decoder = ["", "[icons]", f"decoder = {_from(out, demo / 'decoder')}"]
+    return [f"vocabulary = {_from(out, demo / 'vocabulary')}"], decoder + icons
 
 
 def _from(out: Path, path: Path) -> str:

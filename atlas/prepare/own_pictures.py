@@ -35,6 +35,7 @@ DRAWN_SHARE = 0.1
 """Share of equal neighboring pixels, white ones left out, from which on pictures count as drawn. Measured
 medians: photographs 0.03, photographs cut out 0.01, rendered emoji 0.17, clip art 0.64."""
 TRUNK_WIDTH = 1280
+TRUNK_ID = "efficientnet-lite0-trunk"
 TRAINING_IMAGES = 4096
 """Pictures and crops together that an SAE is trained on, where pictures are fewer."""
 MOST_CROPS = 15
@@ -134,7 +135,7 @@ def write_trunk(demo_encoder: Path, folder: Path) -> None:
     write_json(
         folder / "encoder.json",
         {
-            "id": "efficientnet-lite0-trunk",
+            "id": TRUNK_ID,
             "width": TRUNK_WIDTH,
             "normalized": False,
             **{key: note[key] for key in ("library", "image_px", "tower", "license")},

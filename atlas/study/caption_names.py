@@ -21,7 +21,7 @@ from atlas.study.naming import Side, strongest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STRONG = 8
+STRONG = 10
 """Strongest images of one side from which a name is chosen, or on which it is judged."""
 FEWEST_STRONG = 4
 """With fewer there is no name, and no judgment."""

@@ -25,6 +25,7 @@ from atlas.concepts.recurring import (
     match,
     nearest_elsewhere,
 )
+from atlas.inputs.picture import KNOWN
 from atlas.pipeline import build_atlas
 from atlas.settings.load import load_config
 
@@ -152,11 +153,10 @@ def test_what_can_not_be_opened_is_one_line(opening, planted_atlas, tmp_path, ca
 
     broken, none = tmp_path / "broken.png", tmp_path / "none.png"
     assert said(str(broken), "--atlas", where) == (
-        f"atlas: cannot read the picture {broken}: it is no PNG, JPEG or WebP; "
-        "name a PNG, JPEG or WebP file"
+        f"atlas: cannot read the picture {broken}: it is no {KNOWN}; name a {KNOWN} file"
     )
     assert said(str(none), "--atlas", where) == (
-        f"atlas: no picture at {none}; name a PNG, JPEG or WebP file"
+        f"atlas: no picture at {none}; name a {KNOWN} file"
     )
     assert said(photo, "--atlas", where, "--tau", "rough") == (
         "atlas: tau is coarse, fine or a number above 0, not rough"

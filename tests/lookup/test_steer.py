@@ -8,6 +8,7 @@ from PIL import Image
 
 from atlas.base.errors import ConfigError
 from atlas.command.app import run
+from atlas.inputs.picture import KNOWN
 from atlas.lookup.steer import Turn, read_turn, steer
 from atlas.sae.checkpoints import load_sae
 from atlas.settings.load import saved_config
@@ -95,7 +96,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(atlas_dir, tmp_path, capsys):
     told = wrong(atlas_dir, capsys, "steer", "99999", *end)
     assert told.startswith("atlas: no image 99999; this atlas has images 0 to")
     told = wrong(atlas_dir, capsys, "steer", str(tmp_path / "no.jpg"), *end)
-    assert told == f"atlas: no picture at {tmp_path / 'no.jpg'}; name a PNG, JPEG or WebP file\n"
+    assert told == f"atlas: no picture at {tmp_path / 'no.jpg'}; name a {KNOWN} file\n"
     told = wrong(atlas_dir, capsys, "steer", "5", "--concept", "40=2", *end)
     assert "no concept 40; this picture has concepts 0 to" in told
     told = wrong(atlas_dir, capsys, "steer", "5", "--feature", "99999=2", *end)

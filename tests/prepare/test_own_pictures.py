@@ -92,6 +92,7 @@ def test_a_configuration_says_what_was_chosen(sets, tmp_path, monkeypatch, name)
         assert encoder == (folder / "encoder").resolve()
         assert "for photographs (" in new.said[0]
         assert made["names"] == {"captions": True}
+        assert "vocabulary" not in made["catalog"]
         assert "icons" not in made, "the demo's decoder reads the demo's embeddings"
     else:
         assert encoder == demo_root() / "encoder"
@@ -100,6 +101,16 @@ def test_a_configuration_says_what_was_chosen(sets, tmp_path, monkeypatch, name)
         assert (folder / made["catalog"]["vocabulary"] / "words.txt").exists()
         assert (folder / made["icons"]["decoder"] / "decoder.json").exists()
     assert write_config(sets / name, tmp_path / "out").said == (), "kept as it was left"
+
+
+def test_photographs_without_captions_are_named_by_imagenets_classes(sets, tmp_path):
+    for path in (sets / "photos").glob("*.jpg"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    new = write_config(tmp_path, tmp_path / "out")
+    made = tomllib.loads(new.path.read_text())
+    words = (tmp_path / "out" / made["catalog"]["vocabulary"] / "words.txt").read_text()
+    assert words.splitlines()[:2] == ["tench", "goldfish"]
+    assert "names" not in made
 
 
 def test_what_is_not_there_is_named(tmp_path):
