@@ -20,9 +20,11 @@ from PIL import Image, ImageOps
 
 from atlas.base.errors import InputError
 from atlas.base.files import digest_file
+from atlas.inputs.captions import Captions
+from atlas.inputs.found import Found, Skipped
 from atlas.inputs.ingest import DETAIL, list_shards
 from atlas.inputs.picture import decode_picture, encode_webp
-from atlas.inputs.picture_sets import Captions, Found, PictureShard, Skipped, containers, read_shard
+from atlas.inputs.picture_sets import PictureShard, containers, read_shard
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers
 from atlas.settings.inputs import EmbedSettings

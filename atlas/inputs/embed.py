@@ -7,16 +7,18 @@ from collections import Counter
 from pathlib import Path
 
 from atlas.base.errors import ConfigError
-from atlas.base.files import digest_file, draft
+from atlas.base.files import digest_file, draft, read_parquet
+from atlas.base.text import REPLACED, clean_text
 from atlas.inputs.beside import lie_beside, thumbnails_beside
 from atlas.inputs.drawn import embed_drawn, make_thumbnails
 from atlas.inputs.duplicates import Twins, find_twins
 from atlas.inputs.embeddings import check_vectors
+from atlas.inputs.found import Skipped
 from atlas.inputs.image_table import write_image_table
 from atlas.inputs.ingest import gather
 from atlas.inputs.outside_vectors import outside_vectors
 from atlas.inputs.picture_parts import count_notes, skipped_rows, used_rows
-from atlas.inputs.picture_sets import Skipped, is_picture_set
+from atlas.inputs.picture_sets import is_picture_set
 from atlas.inputs.shard_index import (
     IMAGE_COLUMNS,
     Embedded,
@@ -28,6 +30,7 @@ from atlas.inputs.shard_index import (
 from atlas.run.stage import Job
 
 SKIPPED = "skipped.jsonl"
+EXAMPLES_SHOWN = 3
 SKIPPED_SHOWN = 5
 """Skipped files printed on the screen; the others are in skipped.jsonl."""
 
@@ -51,6 +54,7 @@ def run(job: Job) -> None:
     write_image_table(job.out_dir / "images.parquet", number_images(found, settings, twins))
     report_skipped(job, found.skipped)
     report_notes(job, found.hashes)
+    report_captions(job, job.out_dir / "images.parquet")
     report_twins(job, twins)
     if settings.pictures is None or found.hashes:
         return
@@ -82,7 +86,10 @@ def _shard_file(name: str, path: Path, rows: int | None = None) -> ShardFile:
 
 def report_skipped(job: Job, skipped: list[Skipped]) -> None:
     """Write what was skipped and why, and say it."""
-    with draft(job.out_dir / SKIPPED) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+    with (
+        draft(job.out_dir / SKIPPED) as unfinished,
+        unfinished.open("w", encoding="utf-8", errors="replace") as file,
+    ):
         for one in skipped:
             row = {"file": one.file, "name": one.name, "why": one.why}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -99,6 +106,24 @@ def report_notes(job: Job, rows: tuple[Path, ...]) -> None:
     notes: Counter[str] = sum(map(count_notes, rows), Counter())
     for note, count in sorted(notes.items(), key=lambda one: (-one[1], one[0])):
         job.progress.say(f"embed: {count:,} pictures: {note}")
+
+
+def report_captions(job: Job, table: Path) -> None:
+    """Say how many images have no caption, and how many have one that could not be read whole."""
+    import pyarrow.compute as pc
+
+    rows = read_parquet(table, ["name", "caption"])
+    without = rows.filter(pc.equal(rows["caption"], ""))["name"]
+    if len(without):
+        job.progress.say(
+            f"embed: {len(without):,} of {len(rows):,} images have no caption, for instance "
+            + ", ".join(clean_text(name) for name in without[:EXAMPLES_SHOWN].to_pylist())
+        )
+    broken = pc.sum(pc.match_substring(rows["caption"], REPLACED)).as_py() or 0
+    if broken:
+        job.progress.say(
+            f"embed: captions that hold what is no character, shown as {REPLACED}: {broken:,}"
+        )
 
 
 def report_twins(job: Job, twins: Twins) -> None:

@@ -277,7 +277,7 @@ def _known_columns(table: pa.Table, first: int) -> pa.Table:
 def _is_list(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _cells(column: pa.ChunkedArray) -> list[Any]:
@@ -310,10 +310,10 @@ def is_sensitive(value: Any) -> bool:
     if isinstance(value, str):
         word = value.strip().lower()
         try:
-            value = float(word.replace(",", "."))
+            return float(word.replace(",", ".")) >= UNSAFE
         except ValueError:
             return word in NSFW_WORDS
-    return value is True or bool((value or 0) >= UNSAFE)
+    return isinstance(value, (bool, int, float)) and float(value) >= UNSAFE
 
 
 def write_image_table(path: Path, tables: Iterable[pa.Table]) -> int:

@@ -21,7 +21,9 @@ from PIL import Image, ImageOps
 
 from atlas.base.errors import InputError
 from atlas.base.files import digest_json
+from atlas.inputs.captions import Captions
 from atlas.inputs.encoder import Encoder, embed_levels, fit_of, load_encoder
+from atlas.inputs.found import PICTURE_SUFFIXES, Found, Skipped
 from atlas.inputs.picture import Fit, crops_of, decode_picture, difference_hash, encode_webp
 from atlas.inputs.picture_parts import (
     SEEN_SUFFIX,
@@ -36,11 +38,7 @@ from atlas.inputs.picture_parts import (
     write_vectors,
 )
 from atlas.inputs.picture_sets import (
-    PICTURE_SUFFIXES,
-    Captions,
-    Found,
     PictureShard,
-    Skipped,
     containers,
     loose_files,
     loose_pictures,
@@ -80,6 +78,11 @@ def gather(job: Job) -> list[IngestedShard]:
     root = root if root.is_dir() else root.parent
     shards = list_shards(root, files, job)
     captions = Captions(root, () if containers(files) else files)
+    if captions.unmatched:
+        job.progress.say(
+            f"embed: {len(captions.unmatched):,} rows of captions are of no picture, for instance "
+            + ", ".join(captions.unmatched[:3])
+        )
     look = _Looker(job)
     job.progress.start("embed", total=len(shards), unit="shards")
     gathered: list[IngestedShard] = []

@@ -12,8 +12,8 @@ import numpy as np
 from atlas.base.errors import ConfigError, InputError
 from atlas.base.files import digest_file
 from atlas.inputs.embeddings import check_vectors
+from atlas.inputs.found import Skipped
 from atlas.inputs.image_table import find_column, raw_batches, read_tables
-from atlas.inputs.picture_sets import Skipped
 from atlas.inputs.shard_index import Embedded, ShardFile
 from atlas.run.stage import Job
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.inputs.found import Found, Skipped
 from atlas.inputs.image_table import write_image_table
-from atlas.inputs.picture_sets import Found, Skipped, facts_table
+from atlas.inputs.picture_sets import facts_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

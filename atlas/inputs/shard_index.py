@@ -15,7 +15,7 @@ from atlas.base.files import write_json
 from atlas.inputs.duplicates import Twins
 from atlas.inputs.embeddings import INDEX, EmbeddingSet, Shard
 from atlas.inputs.encoder import read_encoder_note
-from atlas.inputs.picture_sets import Skipped
+from atlas.inputs.found import Skipped
 from atlas.run.stage import Job
 
 if TYPE_CHECKING:

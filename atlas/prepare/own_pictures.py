@@ -12,10 +12,10 @@ import numpy as np
 
 from atlas.base.errors import InputError
 from atlas.base.files import draft, read_json, write_json
+from atlas.inputs.captions import Captions
+from atlas.inputs.found import Found
 from atlas.inputs.picture import decode_picture
 from atlas.inputs.picture_sets import (
-    Captions,
-    Found,
     PictureShard,
     containers,
     count_pictures,
