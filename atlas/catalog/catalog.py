@@ -16,7 +16,14 @@ from atlas.base.files import read_parquet, write_parquet
 from atlas.base.tables import TABLES, create_sql
 from atlas.catalog.decompositions import insert_decompositions
 from atlas.catalog.figures import insert_metrics
-from atlas.catalog.insert import icons_query, insert, insert_concepts, insert_drawn, insert_tables
+from atlas.catalog.insert import (
+    icons_query,
+    in_sql,
+    insert,
+    insert_concepts,
+    insert_drawn,
+    insert_tables,
+)
 from atlas.catalog.labels import insert_families, insert_labels
 from atlas.catalog.map import map_figure, map_key, write_map
 from atlas.catalog.provenance import insert_provenance
@@ -43,7 +50,9 @@ def run(job: Job) -> None:
     )
     database = job.out_dir / DATABASE
     with duckdb.connect() as db:
-        db.execute(f"ATTACH '{database}' AS atlas (STORAGE_VERSION '{STORAGE_VERSION}')")
+        db.execute(
+            f"ATTACH '{in_sql(database, as_glob=False)}' AS atlas (STORAGE_VERSION '{STORAGE_VERSION}')"
+        )
         db.execute("USE atlas")
         for table in TABLES:
             db.execute(create_sql(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,17 @@ STAND_IN_SHARE = 0.3
 """Share of its largest activation that a feature needs on an image of one thing for it to stand in as icon."""
 
 
+def in_sql(path: Path, *, as_glob: bool = True) -> str:
+    """Return a path as it stands between the quotes of an SQL text.
+
+    Args:
+        path: Whatever it is called.
+        as_glob: Whether DuckDB would take [, * and ? in it for a pattern, as it does for tables.
+    """
+    text = str(path)
+    return (escape(text) if as_glob else text).replace("'", "''")
+
+
 def insert(db: DuckDBPyConnection, table: str, select: str) -> None:
     """Fill a table from a query that yields its columns by name, in its documented order."""
     # The complete order makes the Parquet export byte-identical; DuckDB's own order varies by thread.
@@ -26,7 +38,7 @@ def insert(db: DuckDBPyConnection, table: str, select: str) -> None:
 
 def insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
     """Fill the tables of images, features and neighbors."""
-    scan, neighbors, embed = job.inputs["scan"], job.inputs["neighbors"], job.inputs["embed"]
+    scan, neighbors, embed = (in_sql(job.inputs[name]) for name in ("scan", "neighbors", "embed"))
     insert(
         db,
         "images",
@@ -41,8 +53,8 @@ def insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
         "features",
         f"""SELECT f.*, monosemanticity, m.map_x, m.map_y, coalesce(s.sensitive, false) AS sensitive
             FROM '{scan}/features.parquet' f
-            LEFT JOIN '{job.inputs["families"]}/monosemanticity.parquet' USING (feature)
-            LEFT JOIN '{map_file}' m USING (feature) LEFT JOIN ({sensitive}) s USING (feature)""",
+            LEFT JOIN '{in_sql(job.inputs["families"])}/monosemanticity.parquet' USING (feature)
+            LEFT JOIN '{in_sql(map_file)}' m USING (feature) LEFT JOIN ({sensitive}) s USING (feature)""",
     )
     for table in ("quantile_images", "activation_histogram"):
         insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
@@ -54,13 +66,13 @@ def insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
 def _insert_named(db: DuckDBPyConnection, job: Job) -> None:
     """Fill what the names stage judged; its columns are null where it did not run."""
     if "names" in job.inputs and "vocabulary" in job.inputs:
-        names = job.inputs["names"]
+        names = in_sql(job.inputs["names"])
         insert(db, "near_misses", f"SELECT * FROM '{names}/near_misses.parquet'")
         insert(db, "name_reliability", f"SELECT * FROM '{names}/reliability.parquet'")
         return
     nothing = "NULL AS name_score, NULL AS verdict, NULL AS sibling"
     misses = job.inputs["neighbors"] / "near_misses.parquet"
-    insert(db, "near_misses", f"SELECT *, {nothing} FROM '{misses}'")
+    insert(db, "near_misses", f"SELECT *, {nothing} FROM '{in_sql(misses)}'")
 
 
 ROUND_TRIP = "strength, moved, on_template, on_intended, on_icon, percentile, icon_rank, p, passes, seeds, verdict"
@@ -77,7 +89,7 @@ def icons_query(job: Job) -> str:
         SELECT s.feature, CASE WHEN r.feature IS NULL THEN s.image END AS image,
                CASE WHEN r.feature IS NULL THEN s.source ELSE 'rendered' END AS source, {ROUND_TRIP}
         FROM ({stand}) s
-        LEFT JOIN (SELECT feature, {ROUND_TRIP} FROM '{job.inputs["icons"]}/icons.parquet') r USING (feature)"""
+        LEFT JOIN (SELECT feature, {ROUND_TRIP} FROM '{in_sql(job.inputs["icons"])}/icons.parquet') r USING (feature)"""
 
 
 DRAWN = {
@@ -106,16 +118,16 @@ def insert_drawn(db: DuckDBPyConnection, job: Job) -> None:
     """Fill the tables of pictures that were drawn, as far as there are any."""
     for table, (stage, file) in DRAWN.items():
         if stage in job.inputs and (job.inputs[stage] / f"{file}.parquet").exists():
-            insert(db, table, f"SELECT * FROM '{job.inputs[stage]}/{file}.parquet'")
+            insert(db, table, f"SELECT * FROM '{in_sql(job.inputs[stage])}/{file}.parquet'")
 
 
 def insert_concepts(db: DuckDBPyConnection, job: Job) -> None:
     """Fill the tables of concepts."""
-    folder = job.inputs["concepts"]
+    folder = in_sql(job.inputs["concepts"])
     for table in GROUPED:
         insert(db, table, f"SELECT * FROM '{folder}/{table}.parquet'")
     icons = f"""(SELECT image, tau, concept, mass_on_icon FROM '{folder}/concept_icons.parquet')"""
-    if not (folder / "concept_icons.parquet").exists():
+    if not (job.inputs["concepts"] / "concept_icons.parquet").exists():
         icons = "(SELECT 0 AS image, '' AS tau, 0 AS concept, 0.0 AS mass_on_icon)"
     insert(
         db,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from atlas.catalog.insert import insert
+from atlas.catalog.insert import in_sql, insert
 from atlas.run.stage import Job
 from atlas.study.clusters import label_words, name_cluster
 
@@ -19,7 +19,7 @@ FEWEST_IMAGES_FOR_A_LABEL = 3
 
 def insert_families(db: DuckDBPyConnection, job: Job) -> None:
     """Fill the tables of relatives and clusters; labels and places must be there."""
-    folder = job.inputs["families"]
+    folder = in_sql(job.inputs["families"])
     insert(db, "relatives", f"SELECT * FROM '{folder}/relatives.parquet'")
     insert(db, "cluster_features", f"SELECT * FROM '{folder}/cluster_features.parquet'")
     named = cluster_names(db)
@@ -69,7 +69,7 @@ def cluster_names(db: DuckDBPyConnection) -> Any:
 def insert_labels(db: DuckDBPyConnection, job: Job) -> None:
     """Take the labels of the names stage; without a vocabulary, the terms of captions for the rest."""
     if "names" in job.inputs:
-        insert(db, "labels", f"SELECT * FROM '{job.inputs['names']}/labels.parquet'")
+        insert(db, "labels", f"SELECT * FROM '{in_sql(job.inputs['names'])}/labels.parquet'")
     if "names" not in job.inputs or "vocabulary" not in job.inputs:
         _insert_caption_terms(db)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,13 @@ PATIENCE_S = 2.0
 """Seconds before a stopped command is ended by force. Nothing is lost then either."""
 
 
+def _print_anything() -> None:
+    """Have what the screen's encoding lacks replaced: a file name need not be text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line.
 
@@ -29,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         0 done; 1 an error that the user can fix, printed in one line; 2 wrong usage;
         130 or 143 ended by a signal.
     """
+    _print_anything()
     signals: list[int] = []
     deadlines: list[threading.Timer] = []
 

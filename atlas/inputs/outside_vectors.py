@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from atlas.inputs.found import Skipped
 from atlas.inputs.image_table import find_column, raw_batches, read_tables
 from atlas.inputs.shard_index import Embedded, ShardFile
 from atlas.run.stage import Job
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VECTOR_COLUMNS = (
     *("embedding", "embeddings", "image_embedding", "image_embeddings", "img_emb"),
@@ -80,20 +84,63 @@ def _unpack(source: Path, path: Path) -> None:
         )
     rows, width = pq.read_metadata(source).num_rows, 0
     with path.open("wb") as file:
+        first = 0
         for batch in raw_batches(source, [column]):
-            lists = batch[column].combine_chunks()
+            lists = _as_lists(source, batch[column].combine_chunks(), first)
             flat = lists.flatten().to_numpy(zero_copy_only=False)
             block = flat.astype(np.float16 if flat.dtype == np.float16 else np.float32)
+            lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
             if not width:
-                width = len(flat) // len(batch)
+                width = int(lengths[0])
                 shape = {"descr": block.dtype.str, "fortran_order": False, "shape": (rows, width)}
                 np.lib.format.write_array_header_1_0(file, shape)
-            lengths = set(lists.value_lengths().to_pylist()) if lists.type.num_fields else {width}
-            if lengths != {width} or len(flat) != len(batch) * width:
+            odd = np.flatnonzero(lengths != width)
+            if len(odd):
                 raise InputError(
-                    f"{source}: the embeddings have several lengths; drop the odd ones"
+                    f"{source}: row {first + odd[0]} has an embedding of {lengths[odd[0]]} numbers, "
+                    f"row 0 one of {width}; drop the odd ones"
                 )
             file.write(block.tobytes())
+            first += len(batch)
+    if not rows:
+        raise InputError(f"{source} has no rows; drop it")
+
+
+def _as_lists(source: Path, column: pa.Array, first: int) -> pa.ListArray:
+    """Return a column of embeddings as lists of numbers, unwrapped where each is a list of one list.
+
+    Raises:
+        InputError: A cell is empty, or something else.
+    """
+    import pyarrow as pa
+
+    if column.null_count:
+        row = first + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError(f"{source}: row {row} has no embedding; drop it")
+    kind = column.type
+    if pa.types.is_fixed_size_list(kind):
+        column = column.cast(pa.list_(kind.value_type))
+        kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        raise InputError(
+            f"{source}: embeddings are stored as {kind}, expected lists of numbers; "
+            f"row {first} begins with {str(column[0])[:40]!r}; convert them"
+        )
+    if pa.types.is_list(kind.value_type) or pa.types.is_large_list(kind.value_type):
+        if set(column.value_lengths().to_pylist()) != {1}:
+            raise InputError(
+                f"{source}: row {first} holds several embeddings, expected one a row; convert them"
+            )
+        return _as_lists(source, column.flatten(), first)
+    if not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise InputError(
+            f"{source}: embeddings are lists of {kind.value_type}, expected numbers; convert them"
+        )
+    if column.flatten().null_count:
+        raise InputError(
+            f"{source}: an embedding from row {first} on holds an empty number; drop it"
+        )
+    return column
 
 
 def pair_by_number(

@@ -46,6 +46,11 @@ class Catalog:
             facts = self._db.execute("SELECT key, value FROM provenance").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
+            if "lock" in reason.lower():
+                raise InputError(
+                    f"the catalog of {self.path} is open for writing in another program ({reason}); "
+                    "close that program, or ask a copy of the file"
+                ) from error
             raise InputError(
                 f"cannot read the catalog of {self.path}: {reason}; build it again with: atlas build CONFIG catalog"
             ) from error

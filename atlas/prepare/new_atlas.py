@@ -81,7 +81,7 @@ def write_config(
         said.append(why)
     lines.append(f"encoder = {_from(out, encoder)}")
     lines += _sae_lines(out, sae, looked, said)
-    lines += ["", "[catalog]", f"title = {json.dumps(f'Atlas of {pictures.resolve().name}')}"]
+    lines += ["", "[catalog]", f"title = {toml_text(f'Atlas of {pictures.resolve().name}')}"]
     words, icons = _demo_lines(out, encoder)
     # Words that stand in no caption of a set with captions name it worse than no name.
     lines += ["", "[names]", "captions = true"] if looked.captioned else words
@@ -137,4 +137,18 @@ def _demo_lines(out: Path, encoder: Path) -> tuple[list[str], list[str]]:
 
 def _from(out: Path, path: Path) -> str:
     """Return a path as the configuration in out names it, in TOML."""
-    return json.dumps(Path(os.path.relpath(path.resolve(), out.resolve())).as_posix())
+    return toml_text(Path(os.path.relpath(path.resolve(), out.resolve())).as_posix())
+
+
+def toml_text(text: str) -> str:
+    """Return text as a basic string of TOML.
+
+    Raises:
+        ConfigError: It is no Unicode, as of a file that another system named.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{text!a} is no Unicode text; rename the folder") from error
+    # JSON's escapes are TOML's too, but for characters beyond U+FFFF and for DEL.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

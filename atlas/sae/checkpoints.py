@@ -26,7 +26,7 @@ from atlas.sae.formats import (
     sparsify,
 )
 from atlas.sae.formats.own import is_own, read_own
-from atlas.sae.formats.tensors import read_stored
+from atlas.sae.formats.tensors import read_sharded, read_stored, unwrapped
 from atlas.sae.formats.weights import Found
 from atlas.sae.model import SAE
 from atlas.settings.sae import SaeSettings
@@ -34,6 +34,8 @@ from atlas.settings.sae import SaeSettings
 ENDINGS = (".safetensors", ".pt", ".pth")
 SIDES = ("sparsity.safetensors", "optimizer.pt", "trainer_state.pt")
 """Files of weights that are no SAE."""
+INDEX = ".safetensors.index.json"
+"""End of the name of a file that lists which shard holds which tensor."""
 CONFIGS = ("cfg.json", "config.json")
 
 
@@ -104,7 +106,8 @@ def load_sae(path: Path, settings: SaeSettings | None = None) -> SAE:
     if is_own(path) or settings.format == "atlas":
         return read_own(path)
     weights, config = find_files(path, settings)
-    found = Found(read_stored(weights), _config(config), settings)
+    stored = read_sharded(weights) if weights.name.endswith(INDEX) else read_stored(weights)
+    found = Found(unwrapped(stored), _config(config), settings)
     try:
         return _format_of(found).read(found)
     except InputError as error:
@@ -124,7 +127,7 @@ def find_files(path: Path, settings: SaeSettings) -> tuple[Path, Path | None]:
     if not place.is_file() and not place.is_dir():
         raise InputError(f"{place} is neither a file nor a folder; name a checkpoint in [sae] path")
     weights = place if place.is_file() else _only_weights(place)
-    if weights.suffix not in ENDINGS:
+    if weights.suffix not in ENDINGS and not weights.name.endswith(INDEX):
         raise InputError(
             f"{weights} ends in {weights.suffix!r}; expected a folder, or a file ending in "
             f"{', '.join(ENDINGS)}"
@@ -141,6 +144,9 @@ def _only_weights(folder: Path) -> Path:
     )
     if len(names) == 1:
         return folder / names[0]
+    indexes = sorted(path for path in _walk(folder) if path.name.endswith(INDEX))
+    if len(indexes) == 1:
+        return indexes[0]
     if not names:
         held = ", ".join(sorted(item.name for item in folder.iterdir())[:3]) or "nothing"
         raise InputError(

@@ -186,6 +186,11 @@ def _resolve(config: Config, base: Path) -> Config:
         return value
 
     changed: dict[str, Any] = {"out_dir": absolute(config.out_dir)}
+    if os.sep == "/" and "\\" in str(changed["out_dir"]):
+        raise ConfigError(
+            f"out_dir {changed['out_dir']} has a backslash, which DuckDB takes for a folder; "
+            "name a folder without one"
+        )
     for name in Config.model_fields:
         section = getattr(config, name)
         if not isinstance(section, Section):

@@ -82,6 +82,10 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def _matches(pattern: str) -> tuple[Path, ...]:
+    """Return what a glob matches; folders that are there are taken as they are called."""
+    known = next((folder for folder in Path(pattern).parents if folder.is_dir()), None)
+    if known is not None:
+        pattern = str(Path(glob.escape(str(known))) / Path(pattern).relative_to(known))
     return in_order(Path(path) for path in glob.glob(pattern))  # noqa: PTH207 - an absolute pattern
 
 

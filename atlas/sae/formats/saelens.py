@@ -32,7 +32,7 @@ WRITTEN = {"relu": "standard", "topk": "topk", "batchtopk": "jumprelu", "jumprel
 """Our activations -> SAELens' architectures."""
 KINDS = ("standard", "topk", "jumprelu", "gated")
 READS = "standard, topk (rescaled by decoder norm or not), jumprelu (batchtopk and matryoshka are saved as it), gated; `apply_b_dec_to_input`; `normalize_activations` none, constant_norm_rescale, layer_norm (without the 1e-5 that is added to the deviation); expected_average_only_in with `sae.input_scale`"
-REFUSES = "transcoders, crosscoders, abstopk, matching pursuit, temporal; covariance_whitening that is not folded; hook_z; fine-tuning scale"
+REFUSES = "transcoders, crosscoders, abstopk, matching pursuit, temporal; covariance_whitening that is not folded; hook_z; a fine-tuning scale other than 1"
 
 
 def is_saelens(found: Found) -> bool:
@@ -73,7 +73,8 @@ def read_saelens(found: Found) -> SAE:
 def _check(found: Found) -> None:
     """Refuse what would be read wrongly without a word."""
     config = found.config
-    if config.get("finetuning_scaling_factor") or found.has("scaling_factor"):
+    ones = found.has("scaling_factor") and bool((found.take("scaling_factor") == 1).all())
+    if not ones and (config.get("finetuning_scaling_factor") or found.has("scaling_factor")):
         raise found.refuse(
             "it scales its decoder after fine-tuning", "fold the scale and save again"
         )

@@ -7,7 +7,7 @@ from atlas.sae.model import SAE, Activation
 
 WEIGHTS = "sae.safetensors"
 READS = "topk, with b_dec subtracted first; float16, bfloat16 or float32"
-REFUSES = "groupmax, transcoders, skip connections"
+REFUSES = "groupmax, `signed`, transcoders, skip connections"
 
 
 def is_sparsify(found: Found) -> bool:
@@ -25,6 +25,11 @@ def read_sparsify(found: Found) -> SAE:
     if config.get("activation", "topk") != "topk":
         name = str(config["activation"])[:40]
         raise found.refuse(f"activation {name!r} is not read", "use a topk checkpoint")
+    if config.get("signed"):
+        raise found.refuse(
+            "it chooses the k features of largest magnitude, negative ones too (signed)",
+            "only features that fire when positive are read; use another checkpoint",
+        )
     if config.get("transcode") or config.get("skip_connection") or found.has("W_skip"):
         raise found.refuse("it is a transcoder or has a skip connection", "use an SAE")
     weights = make_weights(

@@ -13,7 +13,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,17 @@ LARGEST_NAME = 200
 """Characters of a tensor's name, at most."""
 MOST_ITEMS = 10_000
 """Tensors and values in a file, at most: a small pickle can name one dictionary many times."""
-SAFE_DTYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8"}
-"""Names that safetensors gives to what we read -> how numpy reads the bytes."""
-TORCH_DTYPES = ("float16", "bfloat16", "float32", "float64", "int32", "int64")
+SAFE_DTYPES = {
+    **{"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1"},
+}
+"""Names that safetensors gives to what we read -> how numpy reads the bytes; weights are floats."""
+TORCH_DTYPES = (
+    *("float16", "bfloat16", "float32", "float64"),
+    *("int64", "int32", "int16", "int8", "uint8", "bool"),
+)
+WRAPPERS = ("_orig_mod.", "module.")
+"""What torch.compile and DistributedDataParallel put before every name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,37 @@ def read_stored(path: Path) -> Stored:
             "older pickles are not read: load it where you trust it, and save only its state dict again"
         )
     return _read_zip(path, path, {})
+
+
+def read_sharded(index: Path) -> Stored:
+    """Read safetensors shards by their index, as Hugging Face's libraries write it.
+
+    Raises:
+        InputError: The index or a shard is damaged, or a tensor is not where the index says.
+    """
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{index} is no index of shards; copy it again") from error
+    tensors: dict[str, NDArray[Any]] = {}
+    for name in files:
+        if Path(str(name)).name != name or not (index.parent / name).is_file():
+            raise InputError(f"{index} names {str(name)[:80]!r}, which is not beside it; copy it")
+        tensors |= _read_safetensors(index.parent / name)
+    missing = sorted(places.keys() - tensors.keys())
+    if missing:
+        raise InputError(f"{index}: no shard holds {missing[0][:80]}; copy them again")
+    return Stored(index, tensors, {}, {})
+
+
+def unwrapped(stored: Stored) -> Stored:
+    """Return what a file holds without the prefix that a wrapper gave every tensor."""
+    tensors = stored.tensors
+    for prefix in WRAPPERS:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
+    return replace(stored, tensors=tensors)
 
 
 def _header(path: Path, line: bytes) -> Mapping[str, Any]:
