@@ -79,7 +79,7 @@
         var name = Array.from(prefixOf(word), function (letter) {
           return /[a-z0-9]/.test(letter) ? letter : "_" + letter.codePointAt(0).toString(16);
         }).join("");
-        return name ? atlasLoad("assets/search/" + name + ".js") : Promise.resolve();
+        return name ? atlasLoad("assets/search/w" + name + ".js") : Promise.resolve();
       },
     });
     window.atlasRows = function (rows) {

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError, MissingError
+from atlas.base.text import clean_text
 
 WORDS, VECTORS = "words.txt", "vectors.npy"
 STOP_WORDS = frozenset(
@@ -115,7 +116,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         InputError: The two files disagree.
     """
     try:
-        words = tuple((folder / WORDS).read_text(encoding="utf-8").splitlines())
+        words = tuple(map(clean_text, (folder / WORDS).read_text(encoding="utf-8").splitlines()))
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise MissingError(f"no vocabulary at {folder}; it needs {WORDS} and {VECTORS}") from error

@@ -16,6 +16,7 @@ from atlas.run.workers import devices_of, in_workers
 from atlas.settings.runtime import Runtime
 from atlas.site import links
 from atlas.site.hosts import Tally, tally, why_over
+from atlas.site.names import name_problems
 from atlas.site.page_check import CheckedPage, read_page, read_style
 
 PROBLEMS_SHOWN = 3
@@ -87,7 +88,7 @@ def check_site(folder: Path, before: Path | None = None) -> CheckedSite:
             aims = {target for page in found.values() for _, target, _ in page.anchored}
             found |= _read_pages(folder, sorted(aims - found.keys()))
     styles = _read_styles(folder, sizes)
-    problems = _problems_of(found | styles)
+    problems = [*_problems_of(found | styles), *name_problems(sizes)]
     if problems:
         more = (
             f" and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""

@@ -9,6 +9,7 @@ from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.check import list_sizes
 from atlas.site.hosts import URLS_A_SITEMAP
+from atlas.site.names import NO_JEKYLL
 from atlas.site.output import Output
 
 
@@ -27,6 +28,7 @@ def write_host_files(out: Output, book: Book) -> None:
         for name, text in sitemaps(base, addresses).items():
             out.put(name, text)
     out.put("robots.txt", robots)
+    out.put(NO_JEKYLL, "")
     if out.job.settings.host.startswith("cloudflare"):
         out.put("_redirects", f"/f/* /{links.NOT_FOUND}?f=:splat 302\n")
 

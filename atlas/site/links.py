@@ -194,8 +194,11 @@ def pairs_json() -> str:
 
 
 def search_script(name: str) -> str:
-    """Return the script with the words of a prefix, by its search_index.file_name."""
-    return f"assets/search/{name}.js"
+    """Return the script with the words of a prefix, by its search_index.file_name.
+
+    The w keeps names from Windows, which has no con.js, and from Jekyll, which drops _.js.
+    """
+    return f"assets/search/w{name}.js"
 
 
 def rows_script(number: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from atlas.base.errors import InputError, MissingError
 from atlas.base.files import write_text
+from atlas.base.text import clean_text
 from atlas.settings.paths import IMPORTED
 
 LONGEST_NAME = 200
@@ -85,7 +86,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"{path}, line {number} is not JSON ({error}); mend it") from error
         for item in row if isinstance(row, list) else [row]:
             if not isinstance(item, dict):
@@ -110,12 +111,14 @@ def _name(row: Mapping[str, Any], path: Path, line: int) -> GivenName:
         raise InputError(
             f"{where}: feature is {found['feature']!r}; it must be a number"
         ) from error
-    label = " ".join(str(found["label"] or "").split())
+    label = " ".join(clean_text(found["label"] or "").split())
     if not label:
         raise InputError(f"{where}: feature {feature} has no label; give one or drop the row")
     if len(label) > LONGEST_NAME:
         label = label[: LONGEST_NAME - 1].rstrip() + "…"
-    return GivenName(feature, label, str(found["author"] or ""), _score(found["score"], where))
+    return GivenName(
+        feature, label, clean_text(found["author"] or ""), _score(found["score"], where)
+    )
 
 
 def _score(value: Any, where: str) -> float | None:
