@@ -8,8 +8,13 @@ from pathlib import Path
 from atlas.inputs.encoder import ensure_torchvision
 
 
-def save_tiny_encoder(folder: Path, width: int, seed: int = 0) -> Path:
-    """Write an encoder of pictures of 32 px whose embeddings have a width."""
+def save_tiny_encoder(
+    folder: Path, width: int, seed: int = 0, *, reads_words: bool = False
+) -> Path:
+    """Write an encoder of pictures of 32 px whose embeddings have a width.
+
+    Its text tower reads CLIP's own tokens only if asked: their table would make it large.
+    """
     ensure_torchvision()
     import open_clip
     import torch
@@ -25,7 +30,11 @@ def save_tiny_encoder(folder: Path, width: int, seed: int = 0) -> Path:
             "patch_size": 16,
             "head_width": 16,
         },
-        "text_cfg": {"context_length": 2, "vocab_size": 3, "width": 8, "heads": 1, "layers": 1},
+        "text_cfg": {
+            "context_length": 77 if reads_words else 2,
+            "vocab_size": 49408 if reads_words else 3,
+            **{"width": 8, "heads": 1, "layers": 1},
+        },
     }
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
     config = {"model_cfg": model, "preprocess_cfg": preprocess}

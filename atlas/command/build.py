@@ -183,6 +183,39 @@ def encoder(
 
 
 @app.command()
+def vocabulary(
+    words: Annotated[
+        Path, typer.Argument(help="Text file with one word or phrase per line.", metavar="WORDS")
+    ],
+    encoder: Annotated[
+        Path, typer.Option("--encoder", help="Folder of an encoder of images and text.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to save it to.")],
+    template: Annotated[
+        list[str] | None,
+        typer.Option("--template", help="Prompt with {} for the word; several are averaged."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Encode words with an encoder's text tower, for catalog.vocabulary: names, search, coverage."""
+    from atlas.base.errors import MissingError
+    from atlas.base.progress import Progress
+    from atlas.inputs.text_tower import TEMPLATES, make_vocabulary
+
+    if not words.is_file():
+        raise MissingError(f"no words at {words}; name a text file with one a line")
+    count = make_vocabulary(
+        words,
+        encoder,
+        out,
+        templates=template or TEMPLATES,
+        device=device,
+        progress=Progress(),
+    )
+    print(f"saved {count:,} words to {out}; set catalog.vocabulary to it")
+
+
+@app.command()
 def status(
     config: Annotated[
         Path, typer.Argument(help="TOML file of the atlas.", metavar="[CONFIG]")

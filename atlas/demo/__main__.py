@@ -27,6 +27,7 @@ STEPS = (
     "stability",
     "decoder",
     "judge",
+    "wordlist",
     "licenses",
     "manifest",
 )

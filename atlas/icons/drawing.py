@@ -26,7 +26,7 @@ from atlas.base.errors import ConfigError, InputError
 from atlas.base.files import read_parquet, write_parquet
 from atlas.icons.decoder import Renderer, open_renderer
 from atlas.icons.renderers.drawing import Drawing
-from atlas.icons.template import Template, make_template
+from atlas.icons.template import READY_SUFFIXES, Template, make_template, read_embedding
 from atlas.inputs.encoder import Encoder, embed_images, load_encoder, read_encoder_note
 from atlas.inputs.picture import read_picture
 from atlas.run.engines import Report, cores, help_until_done
@@ -111,10 +111,14 @@ def load_models(settings: IconsSettings, inputs: Mapping[str, Path], device: str
         compiled=settings.compiled,
     )
     plain, path = _plain(encoder, PLAIN), inputs.get("template")
+    ready = path is not None and path.suffix in READY_SUFFIXES
     with one_thread():
         neutral, gray = embed_images(
-            encoder, [plain if path is None else read_picture(path), _plain(encoder, GRAY)]
+            encoder,
+            [plain if path is None or ready else read_picture(path), _plain(encoder, GRAY)],
         )
+    if path is not None and ready:
+        neutral = read_embedding(path, sae.width)
     template = make_template(sae, neutral, settings.template_scale)
     drawing = Drawing(settings.px, settings.steps, settings.guidance, settings.seed)
     return DrawingModels(sae, neutral, template, gray, renderer, encoder, drawing, settings)

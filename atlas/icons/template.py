@@ -7,15 +7,20 @@ a real picture keeps the SAE's error: x + sum of (gain - 1) a_i d_i, which is x 
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.base.errors import InputError, MissingError
 from atlas.sae.encoding import Firings, make_encoder
 from atlas.sae.model import SAE
 
+READY_SUFFIXES = (".npy", ".pt", ".pth")
+"""Of a template that is given as its embedding."""
 StrengthUnit = Literal["activation", "norm", "natural"]
 
 
@@ -27,6 +32,41 @@ class Template:
     """(feature,) scale * t."""
     base: NDArray[np.float32]
     """(d,) W_dec codes + b_dec: the template without a feature set."""
+
+
+def read_embedding(path: Path, width: int) -> NDArray[np.float32]:
+    """Return a template that is given as its raw embedding (d,), as .npy or as torch.save wrote it.
+
+    Raises:
+        MissingError: There is no such file.
+        InputError: It is no embedding of that width.
+    """
+    if not path.exists():
+        raise MissingError(f"no template at {path}; change icons.template")
+    try:
+        if path.suffix == ".npy":
+            held = np.load(path, allow_pickle=False)
+        else:
+            import torch
+
+            held = torch.load(path, map_location="cpu", weights_only=True).float().numpy()
+        vector = np.asarray(held, np.float32).reshape(-1)
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        RuntimeError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise InputError(
+            f"{path} holds no embedding ({type(error).__name__}); save it again"
+        ) from error
+    if vector.shape != (width,) or not np.isfinite(vector).all() or not vector.any():
+        raise InputError(
+            f"{path} holds {vector.size} numbers, expected {width} finite ones that are not all 0"
+        )
+    return vector
 
 
 def make_template(sae: SAE, embedding: NDArray[np.float32], scale: float) -> Template:

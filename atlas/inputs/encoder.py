@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +80,39 @@ def _declare_operators() -> None:
         _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
+RANDOM = ("initialized randomly", "no CLIP weights", "No pretrained weights")
+"""Of what open_clip logs where it found no weights; it goes on with random ones."""
+
+
+class _Overheard(logging.Handler):
+    """Keeps what open_clip logs instead of showing it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@contextmanager
+def weights_wanted() -> Iterator[None]:
+    """Refuse a model for which open_clip found no weights, and keep its warnings off the screen.
+
+    Raises:
+        ValueError: It made random ones.
+    """
+    root, overheard = logging.getLogger(), _Overheard()
+    before = root.handlers[:]
+    root.handlers[:] = [overheard]
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+    if any(words in said for said in overheard.said for words in RANDOM):
+        raise ValueError("there are no weights for it")
+
+
 def read_encoder_note(folder: Path) -> dict[str, Any]:
     """Return what is recorded of an encoder: id, width, normalized, license and more.
 
@@ -117,12 +152,17 @@ def fetch_encoder(model: str, pretrained: str, folder: Path) -> dict[str, Any]:
 
     if (folder / MODEL).exists():
         raise InputError(f"{folder} holds an encoder already; name another folder")
+    if not pretrained and ":" not in model and not Path(model).is_dir():
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        known = f"its tags: {', '.join(tags)}" if tags else f"open_clip has none for {model}"
+        raise InputError(f"{model} needs weights: name --pretrained TAG; {known}")
     facts = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
     try:
         config = open_clip.get_model_config(model)
         if config and facts.get("quick_gelu") and not config.get("quick_gelu"):
             raise InputError(f"{model} {pretrained} wants QuickGELU; name {model}-quickgelu")
-        made = open_clip.create_model(model, pretrained=pretrained or None)
+        with weights_wanted():
+            made = open_clip.create_model(model, pretrained=pretrained or None)
     except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"cannot open the encoder {model} {pretrained}: {reason}") from error
@@ -163,9 +203,10 @@ def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:
     note = read_encoder_note(folder)
     precision = "fp16" if torch.device(device).type == "cuda" else "fp32"
     try:
-        model, _, preprocess = open_clip.create_model_and_transforms(
-            f"local-dir:{folder}", precision=precision, device=device
-        )
+        with weights_wanted():
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                f"local-dir:{folder}", precision=precision, device=device
+            )
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

@@ -18,6 +18,9 @@ from atlas.base.errors import InputError, MissingError
 from atlas.base.text import clean_text
 
 WORDS, VECTORS = "words.txt", "vectors.npy"
+CENTER = "center.npy"
+"""(d,) mean of the words' unit vectors, which was taken from them; only of a text tower's words."""
+FACTS = "vocabulary.json"
 STOP_WORDS = frozenset(
     [
         "a",
@@ -64,6 +67,10 @@ class Vocabulary:
         total = self.vectors[rows].astype(np.float32).sum(axis=0)
         found: NDArray[np.float32] = total / np.linalg.norm(total)
         return found
+
+    def knows(self, query: str) -> bool:
+        """Return whether a query is one of the words, as it stands."""
+        return " ".join(plain_words(query)) in self.place
 
     def split(self, query: str) -> tuple[list[int], list[str]]:
         """Return the rows of a query's words, pairs first, and the words that are unknown."""

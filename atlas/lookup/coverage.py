@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError
+from atlas.lookup.free_text import open_tower
 
 if TYPE_CHECKING:
     from atlas.inputs.vocabulary import Vocabulary
@@ -101,7 +102,7 @@ def _by_meaning(opened: Atlas, concepts: Sequence[str]) -> dict[str, Covered]:
     if search is None or not concepts:
         return {}
     numbers, prototypes, vocabulary = search
-    known, vectors = _encode(vocabulary, concepts)
+    known, vectors = _encode(opened, vocabulary, concepts)
     if not known:
         return {}
     scores = vectors @ prototypes.T
@@ -129,13 +130,18 @@ def _by_meaning(opened: Atlas, concepts: Sequence[str]) -> dict[str, Covered]:
 
 
 def _encode(
-    vocabulary: Vocabulary, concepts: Sequence[str]
+    opened: Atlas, vocabulary: Vocabulary, concepts: Sequence[str]
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """Return the concepts that have words in the vocabulary, and their (concept, d) vectors."""
+    """Return the concepts that can be encoded, and their (concept, d) vectors."""
     known, vectors = [], []
+    free = any(not vocabulary.knows(concept) for concept in concepts)
+    tower = open_tower(opened.path) if free else None
     for concept in concepts:
         try:
-            vectors.append(vocabulary.encode_text(concept))
+            if tower is None or vocabulary.knows(concept):
+                vectors.append(vocabulary.encode_text(concept))
+            else:
+                vectors.append(tower(concept))
         except InputError:
             continue  # reported as unknown
         known.append(concept)

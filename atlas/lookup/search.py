@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -95,13 +95,26 @@ class Search:
             raise InputError(f"no label, number or caption matches {text!r}; try another word")
         import numpy as np
 
-        query = self.vocabulary.encode_text(text)
+        query = self._encode(text)
         prototypes, numbers = self._prototypes
         scores = prototypes @ query
         wanted = min(2 * limit, len(scores))
         rough = np.argpartition(-scores, wanted - 1)[:wanted] if wanted else np.arange(0)
         best = rough[np.lexsort((numbers[rough], -scores[rough]))]
         return self._hits([(int(numbers[i]), float(scores[i])) for i in best], "meaning")
+
+    def _encode(self, text: str) -> NDArray[np.float32]:
+        """Return a unit vector (d,): of a word of the vocabulary, else by the encoder's text tower."""
+        if self.vocabulary.knows(text) or self._tower is None:
+            return self.vocabulary.encode_text(text)
+        return self._tower(text)
+
+    @cached_property
+    def _tower(self) -> Callable[[str], NDArray[np.float32]] | None:
+        """What encodes free text; None where the encoder has no text tower, or is not here."""
+        from atlas.lookup.free_text import open_tower
+
+        return open_tower(self._catalog.path)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

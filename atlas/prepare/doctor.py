@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from atlas.base.errors import AtlasError
 from atlas.base.files import read_json
+from atlas.inputs.text_tower import has_text_tower
 from atlas.prepare.selfcheck import Finding, check_science
 from atlas.sae.activations import SCAN
 from atlas.sae.fetch import hub_command
@@ -174,4 +175,14 @@ def _inputs(path: Path, device: str) -> list[Finding]:
     for name, (place, files) in outside_files(config).items():
         mend = commands.get(name, f"put {name} at {place}, or change the configuration")
         findings.append(Finding(name, bool(files), f"{len(files)} files at {place}", mend))
+    if config.catalog.vocabulary is None and config.embed.encoder is not None:
+        findings.append(Finding("vocabulary", True, _without_words(config.embed.encoder)))
     return findings + check_science(config, device)
+
+
+def _without_words(encoder: Path) -> str:
+    """Return what an atlas without a vocabulary lacks, and how to make one."""
+    lacks = "none is named: no names by meaning, and search finds captions only"
+    if not has_text_tower(encoder):
+        return f"{lacks}; this encoder has no text tower to make one with"
+    return f"{lacks}; make one with: atlas vocabulary WORDS --encoder {encoder} --out DIR"

@@ -23,7 +23,7 @@ class IconsSettings(Section):
     )
     template: Path | None = Field(
         default=None,
-        description="Neutral picture from whose scaled activations every icon starts. If unset, plain white.",
+        description="Neutral picture from whose scaled activations every icon starts, or its raw embedding as .npy or .pt. If unset, plain white.",
     )
     template_scale: float = Field(
         default=0.2,
