@@ -98,6 +98,11 @@ def inputs_of(atlas: Path) -> dict[str, Path]:
     return {name: atlas / name for name in ("embed", "concepts", "catalog")}
 
 
+def thumbnail_parts(atlas: Path) -> list[Path]:
+    """Return the files of an atlas's thumbnails."""
+    return sorted((atlas / "embed" / "parts").glob("thumbnails-*.parquet"))
+
+
 def names_of(folder: Path) -> dict[str, Path]:
     """Return the files below a folder, by their addresses."""
     return {path.relative_to(folder).as_posix(): path for path in list_files(folder)}

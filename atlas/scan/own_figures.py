@@ -73,19 +73,22 @@ def judge_fit(
 
 def _cause(sae: SAE, embeddings: EmbeddingSet) -> str:
     """Return the likeliest cause in a sentence, and what to do."""
-    trained, used = sae.provenance.get("encoder_id"), embeddings.encoder.get("id") or "unknown"
+    trained, used = (
+        sae.provenance.get("encoder_id"),
+        embeddings.encoder.get("id") or "the one of these embeddings",
+    )
     ground = sae.provenance.get("ground")
     if ground and embeddings.ground and ground != embeddings.ground:
         return (
-            f"Likeliest transparent pictures lie on another ground, {embeddings.ground}: set "
+            f"Most likely transparent pictures lie on another ground, {embeddings.ground}: set "
             f"embed.ground to {ground}, as in training."
         )
     if trained:
         return (
-            "Likeliest they are unlike those that it was trained on, as photographs and drawings "
-            "are: train one on these (leave out --sae, or sae.path)."
+            "Most likely they are unlike those that it was trained on, as photographs are unlike "
+            "drawings: train one on these (leave out --sae, or sae.path)."
         )
     return (
-        f"Is {used} the encoder that it was trained on? It does not say. Likeliest another encoder, "
-        "or embeddings of another length: ask atlas doctor CONFIG."
+        f"Is {used} the encoder that it was trained on, and are the embeddings of the same length? "
+        "It does not say: ask atlas doctor CONFIG."
     )

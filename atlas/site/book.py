@@ -99,20 +99,17 @@ class Book:
 ROW_FIELDS = tuple(field.name for field in fields(FeatureRow))
 
 
-def read_book(
-    db: DuckDBPyConnection, site: SiteSettings | None = None, thumbnails: Iterable[Path] = ()
-) -> Book:
+def read_book(db: DuckDBPyConnection, site: SiteSettings, thumbnails: Iterable[Path]) -> Book:
     """Read what every page may need.
 
     Args:
         db: The catalog.
-        site: Their defaults if None.
+        site: How it is laid out, and how it shows images.
         thumbnails: Parquet files of the images' thumbnails.
 
     Raises:
         ConfigError: site.images asks for what is not there.
     """
-    site = site or SiteSettings()
     shown = how_shown(db, site, thumbnails)
     rows = read_records(db, FeatureRow, "features WHERE alive ORDER BY feature")
     labels = db.execute(

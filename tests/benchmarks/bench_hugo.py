@@ -40,7 +40,7 @@ SETTINGS = SiteSettings(pictures="sheets", icon_px=24, thumbnail_px=24)
 
 def views(db: duckdb.DuckDBPyConnection) -> Any:
     """Yield the book, then the views of all live features, some at a time."""
-    book = read_book(db, SETTINGS)
+    book = read_book(db, SETTINGS, ())
     yield book
     turns = adjacent_in(list(book.live))
     for first in range(0, book.n_features, FEATURES_AT_ONCE):

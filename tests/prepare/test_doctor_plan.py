@@ -150,7 +150,7 @@ def test_a_preset_says_what_to_fetch_with_sizes_and_what_is_missing(path, nowher
 
 def test_the_presets_are_the_documented_ones():
     page = (Path(__file__).parents[2] / "docs" / "real-models.md").read_text()
-    assert len(PRESETS) == 4
+    assert len(PRESETS) == 5
     for path in PRESETS:
         assert f"data/presets/{path.name}" in page
 

@@ -50,7 +50,7 @@ def test_nothing_is_said_of_an_sae_that_fits(figures):
 def test_the_likeliest_cause_is_named():
     bad = {"explained_variance": -0.4}
     assert "unlike those that it was trained on" in why(bad)
-    assert "Is enc the encoder that it was trained on? It does not say." in why(bad, sae())
+    assert "Is enc the encoder that it was trained on, and" in why(bad, sae())
     other = sae(encoder_id="enc", ground="#000000")
     assert "set embed.ground to #000000, as in training" in why(bad, other)
 

@@ -2,7 +2,9 @@
 
 import duckdb
 import pytest
+from site_fixture import thumbnail_parts
 
+from atlas.settings.site import SiteSettings
 from atlas.site.book import read_book
 from atlas.site.hash_order import hash_order
 from atlas.site.pages.game import PICTURES_A_ROUND, game_section
@@ -13,7 +15,7 @@ from atlas.site.pages.one_word import flips, one_word_apart, one_word_section
 @pytest.fixture(scope="module")
 def drawn(drawn_atlas):
     with duckdb.connect(str(drawn_atlas / "build/catalog/atlas.duckdb"), read_only=True) as db:
-        yield db, read_book(db)
+        yield db, read_book(db, SiteSettings(), thumbnail_parts(drawn_atlas / "build"))
 
 
 def test_a_hash_order_is_the_same_on_any_machine():
@@ -70,7 +72,7 @@ def test_what_changed_lists_features_of_one_image_alone(drawn):
 
 def test_without_icons_the_home_page_has_no_game_and_no_knobs(planted_atlas):
     with duckdb.connect(str(planted_atlas / "catalog/atlas.duckdb"), read_only=True) as db:
-        rooms = choose_sections(db, read_book(db))
+        rooms = choose_sections(db, read_book(db, SiteSettings(), thumbnail_parts(planted_atlas)))
     assert rooms["game"] is None
     assert rooms["opened"]["knobs"] == []
     assert rooms["opened"]["features"]

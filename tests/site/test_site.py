@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import duckdb
 import pytest
-from site_fixture import column
+from site_fixture import column, thumbnail_parts
 
 from atlas.base.files import list_files
 from atlas.settings.load import load_config
 from atlas.settings.paths import DATABASE
 from atlas.settings.runtime import Runtime
+from atlas.settings.site import SiteSettings
 from atlas.site import links
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter
@@ -103,8 +104,8 @@ def test_every_page_names_the_atlas(site, db):
     assert all(name in path.read_text() for path in pages(site))
 
 
-def test_pages_of_features_leave_python_nothing_to_collect(db):
-    book = read_book(db)
+def test_pages_of_features_leave_python_nothing_to_collect(db, planted_atlas):
+    book = read_book(db, SiteSettings(), thumbnail_parts(planted_atlas))
     renderer = Renderer(db, open_templates(), book, adjacent_in(list(book.live)))
 
     def make_pages():
@@ -124,7 +125,7 @@ def test_worker_processes_render_the_same_pages(drawn_atlas, pictures):
     config = load_config(drawn_atlas / "atlas.toml", [f"site.pictures={pictures}"])
     catalog = drawn_atlas / "build" / "catalog"
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
-        book = read_book(db, config.site)
+        book = read_book(db, config.site, thumbnail_parts(drawn_atlas / "build"))
     sides = SimpleNamespace(thumbnail_sides=(64, 128))
     found = []
     for workers in (1, 2):
