@@ -79,9 +79,11 @@ def site_tally(
     if site.media_base_url:
         single, sheets, cells = 0, 0, 0.0
         page_bytes += PICTURES_NAMED * (len(site.media_base_url) - NEAR_ADDRESS)
+    rows = {"all": size.images, "shown": min(wanted + opened, size.images), "none": 0}[site.tables]
+    table_bytes = 0 if site.tables == "none" else PARQUET_BYTES
     total = (
-        live * (page_bytes + RECORD_BYTES + PARQUET_BYTES + LISTED_BYTES)
-        + size.images * IMAGE_ROW_BYTES
+        live * (page_bytes + RECORD_BYTES + table_bytes + LISTED_BYTES)
+        + rows * IMAGE_ROW_BYTES
         + single * THUMBNAIL_BYTES
         + opened * PAGE_BYTES
         + cells
@@ -89,7 +91,7 @@ def site_tally(
     )
     files = pages + shards + single + opened + sheets + FRONT_FILES
     fullest = pages if grouped else 1000
-    largest = max(live * PARQUET_BYTES / 3, size.images * IMAGE_ROW_BYTES / 2)
+    largest = max(live * table_bytes / 3, rows * IMAGE_ROW_BYTES / 2)
     return Tally(int(total), files, fullest, int(largest), largest="parquet/images.parquet")
 
 

@@ -67,6 +67,10 @@ class SiteSettings(Section):
         default="auto",
         description="How an image of the data is shown. thumbnails: by its thumbnail, or its caption if it has none. links: by its caption and a link to its url. none: by its caption alone. auto: thumbnails if there are any, else links if there are urls, else none.",
     )
+    tables: Literal["shown", "all", "none"] = Field(
+        default="shown",
+        description="Which Parquet tables can be downloaded from the site. shown: all, but of images and groupings only the rows of images that the pages show. all: all of them whole, withheld images' captions too. none: none.",
+    )
     load_images: bool = Field(
         default=False,
         description="With links: pages also load each picture from its https url, so every visit reaches the hosts that have them. Off, a page loads nothing from elsewhere.",

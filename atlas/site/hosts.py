@@ -103,9 +103,10 @@ def why_over(found: Tally, host: str) -> list[str]:
             f"{found.folder_entries:,} entries in {found.fullest or 'the fullest folder'}, and {host} takes "
             f"{limits.folder_entries:,}: set site.pictures=sheets, or another site.host"
         )
+    table = "site.tables=none, or " if found.largest.endswith(".parquet") else ""
     if limits.file_bytes is not None and found.file_bytes > limits.file_bytes:
         over.append(
             f"{found.file_bytes / MIB:,.1f} MiB in {found.largest or 'the largest file'}, and {host} takes "
-            f"{limits.file_bytes / MIB:,.0f} in one file: set another site.host"
+            f"{limits.file_bytes / MIB:,.0f} in one file: set {table}another site.host"
         )
     return over

@@ -105,7 +105,7 @@ def write_front(
             "report",
             report_view(book, charts(db), read_reliability(db)),
         ),
-        ("data", data_view(book)),
+        ("data", data_view(book, out.job.settings.tables)),
         ("about", common(book, links.ABOUT, "About", "about")),
         ("404", missing_view(book, out.job.settings.base_url)),
         *(("browse", view) for view in browse_views(book)),

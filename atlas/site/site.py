@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 
 from atlas.base.files import digest_file, digest_json
-from atlas.base.tables import TABLES
 from atlas.run.stage import Job
 from atlas.settings.paths import DATABASE
 from atlas.site import links
@@ -27,6 +26,7 @@ from atlas.site.picture_sheets import (
     write_icon_sheets,
 )
 from atlas.site.render import open_templates
+from atlas.site.tables import write_tables
 
 HASH_TABLES = ("top_images", "features", "images")
 """Tables that decide which pictures are hashed."""
@@ -66,9 +66,7 @@ def run(job: Job) -> None:
         sheets.close()
         write_strips(out, book)
         write_knobs(out, book)
-    for table in TABLES:
-        copy = (catalog / "parquet" / f"{table.name}.parquet").read_bytes()
-        out.put(links.parquet_file(table.name), copy)
+        write_tables(out, db)
     checked = check_site(job.out_dir, job.published_dir if out.same_program else None)
     check_host(checked.tally, job.settings.host)
     out.close()

@@ -53,6 +53,16 @@ def test_a_limit_itself_is_allowed(host):
     assert why_over(most, host) == []
 
 
+def test_without_tables_the_full_atlas_fits_a_free_host():
+    """81,920 features over five million images."""
+    settings = SiteSettings(layout="groups", pictures="sheets", tables="none")
+    assert why_over(site_tally(FULL, settings, 2000), "cloudflare-free") == []
+    shown = settings.model_copy(update={"tables": "shown"})
+    (said,) = why_over(site_tally(FULL, shown, 2000), "cloudflare-free")
+    assert "parquet/images.parquet" in said
+    assert "site.tables=none" in said
+
+
 def test_an_unknown_host_is_told_which_there_are():
     with pytest.raises(ConfigError, match="no host 'nowhere'; the hosts are github, cloudflare"):
         check_host(Tally(0, 0, 0, 0), "nowhere")
@@ -89,6 +99,7 @@ def test_the_plan_counts_the_files_of_two_sites_that_were_built(
 
 
 def test_the_plan_counts_the_rows_of_images():
-    few, many = (site_tally(Size(n, 8, 1_000, 1.0, 1.0), SETTINGS, 0) for n in (10**5, 10**6))
+    whole = SETTINGS.model_copy(update={"tables": "all"})
+    few, many = (site_tally(Size(n, 8, 1_000, 1.0, 1.0), whole, 0) for n in (10**5, 10**6))
     assert many.total_bytes - few.total_bytes == 900_000 * IMAGE_ROW_BYTES
     assert many.file_bytes == 10**6 * IMAGE_ROW_BYTES // 2

@@ -3,11 +3,16 @@
 import gc
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
-from site_fixture import column, thumbnail_parts
+from planted import make_job
+from site_fixture import column, inputs_of, thumbnail_parts
 
 from atlas.base.files import list_files
 from atlas.settings.load import load_config
@@ -15,6 +20,7 @@ from atlas.settings.paths import DATABASE
 from atlas.settings.runtime import Runtime
 from atlas.settings.site import SiteSettings
 from atlas.site import links
+from atlas.site import site as site_stage
 from atlas.site.book import read_book
 from atlas.site.chapter import read_chapter
 from atlas.site.feature_pages import (
@@ -24,6 +30,7 @@ from atlas.site.feature_pages import (
     render_block,
     render_chapters,
 )
+from atlas.site.pages.data import PER_IMAGE
 from atlas.site.rebuild import FEATURES_A_BLOCK
 from atlas.site.render import open_templates
 
@@ -166,9 +173,32 @@ def test_json_records_fit_their_schema(site):
     assert records == index["n_alive"]
 
 
-def test_the_parquet_copies_are_the_catalog_s(site, planted_atlas):
+def test_the_parquet_copies_are_the_catalog_s_and_of_images_those_shown(site, planted_atlas):
     for path in (planted_atlas / "catalog" / "parquet").iterdir():
-        assert (site / "parquet" / path.name).read_bytes() == path.read_bytes()
+        if path.stem not in PER_IMAGE:
+            assert (site / "parquet" / path.name).read_bytes() == path.read_bytes()
+            continue
+        whole, some = pq.read_table(path), pq.read_table(site / "parquet" / path.name)
+        images = some["image"].to_pylist()
+        assert some.equals(whole.filter(pc.is_in(whole["image"], pa.array(images))))
+    rows = pq.read_table(site / "parquet/images.parquet").to_pylist()
+    pages = "".join(path.read_text() for path in site.rglob("*.html"))
+    named = {int(found) for found in re.findall(r"thumb/\d+/(\d+)\.webp", pages)}
+    assert named <= {row["image"] for row in rows}
+    assert not any(row["sensitive"] for row in rows)
+
+
+@pytest.mark.parametrize("tables", ["all", "none"])
+def test_the_owner_chooses_which_tables_are_published(planted_atlas, tmp_path, tables):
+    job = make_job("site", SiteSettings(tables=tables), inputs_of(planted_atlas), tmp_path / "site")
+    site_stage.run(replace(job, published_dir=tmp_path / "none"))
+    catalog = planted_atlas / "catalog" / "parquet"
+    published = {path.name: path.read_bytes() for path in (tmp_path / "site/parquet").glob("*")}
+    whole = {path.name: path.read_bytes() for path in catalog.iterdir()}
+    assert published == ({} if tables == "none" else whole)
+    assert ("no tables to download" in (tmp_path / "site/data.html").read_text()) == (
+        tables == "none"
+    )
 
 
 def test_pages_hold_no_path_of_this_machine(site, tmp_path_factory):

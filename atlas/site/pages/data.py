@@ -9,6 +9,8 @@ from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.pages.parts import common
 
+PER_IMAGE = ("images", "groupings")
+"""Tables with rows for every scanned image: gigabytes for millions of them."""
 QUERIES = (
     (
         "The names that are surest",
@@ -34,10 +36,17 @@ QUERIES = (
 """(question, SQL); run on the catalog or its Parquet files."""
 
 
-def data_view(book: Book) -> dict[str, Any]:
-    """Return what the page of the tables shows."""
+def data_view(book: Book, published: str = "all") -> dict[str, Any]:
+    """Return what the page of the tables shows.
+
+    Args:
+        book: The atlas.
+        published: The setting site.tables.
+    """
     return {
         **common(book, links.DATA, "Data", "data"),
         "tables": TABLES,
+        "published": published,
+        "per_image": PER_IMAGE,
         "queries": [(question, f'atlas sql "{sql}"') for question, sql in QUERIES],
     }
