@@ -88,7 +88,7 @@ class EmbeddingSet:
                 block = np.asarray(vectors[start : start + rows], dtype=np.float32)
                 yield shard.first_image + start, block
 
-    def take(self, images: Sequence[int]) -> NDArray[np.float32]:
+    def take(self, images: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return (image, dimension) the embeddings of some images, by number."""
         wanted = np.asarray(images, np.int64)
         found = np.empty((len(wanted), self.width), np.float32)

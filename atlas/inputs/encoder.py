@@ -154,8 +154,10 @@ def fetch_encoder(model: str, pretrained: str, folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} holds an encoder already; name another folder")
     if not pretrained and ":" not in model and not Path(model).is_dir():
         tags = open_clip.list_pretrained_tags_by_model(model)
-        known = f"its tags: {', '.join(tags)}" if tags else f"open_clip has none for {model}"
-        raise InputError(f"{model} needs weights: name --pretrained TAG; {known}")
+        if tags:
+            raise InputError(
+                f"{model} needs weights: name --pretrained with one of {', '.join(tags)}"
+            )
     facts = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
     try:
         config = open_clip.get_model_config(model)

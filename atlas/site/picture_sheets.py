@@ -136,6 +136,8 @@ def read_stand_ins(db: DuckDBPyConnection) -> dict[int, int]:
 
 def icons_style(book: Book) -> str:
     """Return the style sheet with the address of each sheet of icons."""
+    if not book.icons:
+        return ""
     sheets = [links.icon_sheet(n) for n in range(-(-len(book.order) // links.ICON_COLUMNS**2))]
 
     def rules(addresses: Sequence[str]) -> str:
@@ -158,6 +160,8 @@ def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dic
     """
     job = sheets.out.job
     written: dict[str, str] = {}
+    if not book.icons:
+        return written
     stand_ins = read_stand_ins(db)
     drawn = [job.inputs["icons"] / "icons.parquet"] if "icons" in job.inputs else []
     rendered = {feature for feature in book.icons if feature not in stand_ins}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from atlas.base.errors import MissingError
 from atlas.base.files import draft, read_parquet, write_json, write_parquet
 from atlas.base.float64 import inner_products
-from atlas.inputs.embeddings import read_embeddings
+from atlas.inputs.embeddings import EmbeddingSet, read_embeddings
 from atlas.run.stage import Job
 from atlas.sae.activations import FeatureActivations, ImageActivations, read_every_firing
 from atlas.sae.checkpoints import load_sae
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 IMAGE_INDEX = "image_index.faiss"
 IMAGE_MEAN = "image_mean.npy"
 QUERIES_PER_BLOCK = 512
+PRODUCTS_PER_BLOCK = 1 << 26
+"""Inner products held at once, 256 MB of them: with millions of rows fewer queries make a block."""
 IMAGES_LOOKED_AT = 20_000
 """Images of a feature among which its co-activations are counted; of more a sample is drawn."""
 SPARE = 32
@@ -60,14 +62,14 @@ def run(job: Job) -> None:
     together = coactivations(by_feature, ImageActivations(scan_dir), settings.coactivations)
     write_parquet(job.out_dir / "coactivations.parquet", together)
     job.progress.advance(len(by_feature))
-    vectors = read_embeddings(job.inputs["embed"]).read_all()
-    centered, mean = center(vectors)
+    embeddings = read_embeddings(job.inputs["embed"])
+    centered, mean = center(embeddings)
     _write_index(faiss, job.out_dir, centered, mean)
     tops = read_parquet(scan_dir / "top_images.parquet", ["feature", "rank", "image"])
-    misses = near_misses(_Surroundings(sae, vectors, centered, by_feature), tops, job)
+    misses = near_misses(_Surroundings(sae, embeddings, centered, by_feature), tops, job)
     write_parquet(job.out_dir / "near_misses.parquet", misses)
     job.progress.advance(len(live))
-    facts = {"live_features": len(live), "images": len(vectors), "width": sae.width}
+    facts = {"live_features": len(live), "images": embeddings.rows, "width": sae.width}
     write_json(job.out_dir / "neighbors.json", facts)
 
 
@@ -108,8 +110,9 @@ def exact_top(
     if k < 1:
         return rows, products
     find = _faiss_pairs if device.startswith("cuda") and _faiss_has_gpu() else _blas_pairs
-    for start, asked, found in find(vectors, queries, k, device):
-        block = slice(start, start + QUERIES_PER_BLOCK)
+    a_block = min(QUERIES_PER_BLOCK, max(PRODUCTS_PER_BLOCK // len(vectors), 1))
+    for start, asked, found in find(vectors, queries, k, device, a_block):
+        block = slice(start, start + a_block)
         rows[block], products[block] = _order(vectors, queries[block], asked, found, k)
     return rows, products
 
@@ -130,7 +133,7 @@ def _order(
 
 
 def _blas_pairs(
-    vectors: NDArray[np.float32], queries: NDArray[np.int64], k: int, device: str
+    vectors: NDArray[np.float32], queries: NDArray[np.int64], k: int, device: str, a_block: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
     """Yield (first query of a block, asked, found): all pairs that could be among the k best."""
     import torch
@@ -138,8 +141,8 @@ def _blas_pairs(
     everything = torch.from_numpy(vectors).to(device)
     # Two products may each be off by d u; the factor 2 more covers the rounding of lengths.
     margin = (vectors.shape[1] + 4) * 2.0**-22
-    for start in range(0, len(queries), QUERIES_PER_BLOCK):
-        rows = torch.from_numpy(queries[start : start + QUERIES_PER_BLOCK]).to(device)
+    for start in range(0, len(queries), a_block):
+        rows = torch.from_numpy(queries[start : start + a_block]).to(device)
         with torch.no_grad():
             products = everything[rows] @ everything.T
             products[torch.arange(len(rows), device=device), rows] = -torch.inf
@@ -154,7 +157,7 @@ def _faiss_has_gpu() -> bool:
 
 
 def _faiss_pairs(
-    vectors: NDArray[np.float32], queries: NDArray[np.int64], k: int, device: str
+    vectors: NDArray[np.float32], queries: NDArray[np.int64], k: int, device: str, a_block: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
     """Yield as _blas_pairs does, from a flat FAISS index: on the GPU where device names one."""
     faiss = import_faiss()
@@ -164,8 +167,8 @@ def _faiss_pairs(
         index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), card, index)
     index.add(vectors)
     wanted = min(k + 1 + SPARE, len(vectors))
-    for start in range(0, len(queries), QUERIES_PER_BLOCK):
-        rows = queries[start : start + QUERIES_PER_BLOCK]
+    for start in range(0, len(queries), a_block):
+        rows = queries[start : start + a_block]
         _, found = index.search(vectors[rows], wanted)
         asked = np.repeat(np.arange(len(rows)), wanted)
         flat = found.ravel().astype(np.int64)
@@ -259,17 +262,24 @@ def _most_frequent(
     return best, counts[best]
 
 
-def center(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def center(embeddings: EmbeddingSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return (embeddings minus their mean, scaled to length 1; the mean).
 
     Raw embeddings all lean the same way; without the mean, cosines tell images apart better.
-    A row equal to the mean has no direction and stays 0.
+    A row equal to the mean has no direction and stays 0. A block at a time: the raw embeddings
+    are never in memory together.
     """
-    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    off = vectors - mean
-    lengths = np.sqrt(np.einsum("rd,rd->r", off, off, dtype=np.float64))
-    unit = off / np.where(lengths > 0, lengths, 1.0)[:, None]
-    return unit.astype(np.float32), mean
+    total = np.zeros((1, embeddings.width))
+    for _, block in embeddings.blocks():
+        # Row by row from the first image on, so that no cut into blocks changes the sum.
+        total = np.concatenate([total, block]).sum(axis=0, keepdims=True, dtype=np.float64)
+    mean = (total[0] / embeddings.rows).astype(np.float32)
+    unit = np.empty((embeddings.rows, embeddings.width), np.float32)
+    for first, block in embeddings.blocks():
+        off = block - mean
+        lengths = np.sqrt(np.einsum("rd,rd->r", off, off, dtype=np.float64))
+        unit[first : first + len(off)] = off / np.where(lengths > 0, lengths, 1.0)[:, None]
+    return unit, mean
 
 
 def _write_index(
@@ -302,8 +312,7 @@ class _Surroundings:
     """What a search for near misses looks at."""
 
     sae: SAE
-    vectors: NDArray[np.float32]
-    """(image, dimension) raw embeddings."""
+    embeddings: EmbeddingSet
     centered: NDArray[np.float32]
     """(image, dimension) of length 1."""
     by_feature: FeatureActivations
@@ -372,7 +381,9 @@ def _near_miss_table(
     )
     images, row = np.unique(image.astype(np.int64), return_inverse=True)
     if len(images):
-        pre = pre_activations(around.sae, around.vectors[images], row, feature.astype(np.int64))
+        pre = pre_activations(
+            around.sae, around.embeddings.take(images), row, feature.astype(np.int64)
+        )
     else:
         pre = np.empty(0, np.float32)
     columns: dict[str, NDArray[Any]] = {

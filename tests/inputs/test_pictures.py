@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -411,6 +412,25 @@ def test_an_encoder_is_kept_from_its_name_and_from_a_checkpoint(tmp_path, encode
         fetch_encoder("tiny-atlas", str(weights), tmp_path / "kept")
     with pytest.raises(InputError, match="cannot open the encoder no-such-model"):
         fetch_encoder("no-such-model", "", tmp_path / "other")
+    with pytest.raises(
+        InputError, match="ViT-B-32 needs weights: name --pretrained with one of openai"
+    ):
+        fetch_encoder("ViT-B-32", "", tmp_path / "other")
+    with pytest.raises(InputError, match="there are no weights for it"):
+        fetch_encoder("tiny-atlas", "", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_encoder_without_weights_is_an_error_and_one_with_them_says_nothing(
+    tmp_path, encoder_dir, caplog
+):
+    load_encoder(encoder_dir)
+    assert caplog.records == []
+    bare = tmp_path / "bare"
+    shutil.copytree(encoder_dir, bare)
+    (bare / "open_clip_model.safetensors").unlink()
+    with pytest.raises(InputError, match="there are no weights for it"):
+        load_encoder(bare)
 
 
 def random_sae(folder: Path, bias: float = 0.0) -> Path:

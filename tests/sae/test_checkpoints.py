@@ -290,3 +290,80 @@ def test_a_plain_safetensors_file_of_the_seed_s_tensors_is_read(tmp_path):
     save_file(keys, path)
     codes = np.maximum(X @ W.T + B, 0)
     agrees(load(path), codes, codes @ V + C)
+
+
+def seed_tensors(prefix=""):
+    values = {"enc_bias": B, "encoder.weight": W, "dec_bias": C, "decoder.weight": V.T.copy()}
+    return {f"{prefix}{name}": value for name, value in values.items()}
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "_orig_mod.module."])
+def test_what_a_wrapper_put_before_every_name_is_taken_off(tmp_path, prefix):
+    plain = load(save(tmp_path / "plain/ae.pt", seed_tensors()))
+    wrapped = load(save(tmp_path / "wrapped/ae.pt", seed_tensors(prefix)))
+    assert wrapped.digest() == plain.digest()
+
+
+def test_masks_and_counters_beside_good_weights_are_left_alone(tmp_path):
+    beside = {"alive": np.ones(7, bool), "steps": np.array([3], np.uint8)}
+    plain = load(save(tmp_path / "plain/ae.pt", seed_tensors()))
+    assert load(save(tmp_path / "more/ae.pt", seed_tensors() | beside)).digest() == plain.digest()
+    whole = seed_tensors() | {"encoder.weight": np.ones((7, 4), np.int8)}
+    assert "encoder.weight holds int8, expected floats" in refusal(
+        save(tmp_path / "whole/ae.pt", whole)
+    )
+
+
+def save_shards(folder, names, tensors, places=None):
+    folder.mkdir()
+    for name, some in names.items():
+        save_file({key: tensors[key] for key in some}, folder / name)
+    places = places or {key: name for name, some in names.items() for key in some}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return folder
+
+
+def test_shards_are_read_by_their_index(tmp_path):
+    tensors = seed_tensors()
+    names = {
+        "a.safetensors": ["enc_bias", "dec_bias"],
+        "b.safetensors": ["encoder.weight", "decoder.weight"],
+    }
+    plain = load(save(tmp_path / "plain/ae.pt", tensors))
+    assert load(save_shards(tmp_path / "two", names, tensors)).digest() == plain.digest()
+    outside = dict.fromkeys(tensors, "../plain/ae.pt")
+    assert "which is not beside it" in refusal(
+        save_shards(tmp_path / "out", names, tensors, outside)
+    )
+    wrong = dict.fromkeys(tensors, "a.safetensors")
+    assert "no shard holds decoder.weight" in refusal(
+        save_shards(tmp_path / "wrong", names, tensors, wrong)
+    )
+
+
+def test_signed_top_k_is_refused_by_name_and_unsigned_is_read(tmp_path):
+    values = {"encoder.weight": W, "encoder.bias": B, "W_dec": V, "b_dec": C}
+    for name, signed in (("signed", True), ("unsigned", False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        save_file(values, folder / "sae.safetensors")
+        (folder / "cfg.json").write_text(json.dumps({"d_in": 4, "k": 2, "signed": signed}))
+    assert load(tmp_path / "unsigned").activation.k == 2
+    assert "negative ones too (signed)" in refusal(tmp_path / "signed")
+
+
+def test_a_fine_tuning_scale_of_ones_changes_nothing(tmp_path):
+    config = {"architecture": "standard", "d_in": 4, "d_sae": 7, "apply_b_dec_to_input": False,
+              "normalize_activations": "none", "finetuning_scaling_factor": True}  # fmt: skip
+    for name, scale in (("ones", 1.0), ("real", 1.5)):
+        folder = tmp_path / name
+        folder.mkdir()
+        values = {"W_enc": W.T.copy(), "b_enc": B, "W_dec": V, "b_dec": C}
+        save_file(
+            values | {"scaling_factor": np.full(7, scale, np.float32)},
+            folder / "sae_weights.safetensors",
+        )
+        (folder / "cfg.json").write_text(json.dumps(config))
+    assert load(tmp_path / "ones").n_features == 7
+    assert "it scales its decoder after fine-tuning" in refusal(tmp_path / "real")
