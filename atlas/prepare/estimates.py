@@ -29,6 +29,10 @@ CELLS_PER_S = 1500.0
 """Pictures decoded, scaled and encoded into sheets."""
 DEMO_PICTURE_GFLOP = 1.0
 """What one forward of the demo's decoder takes at 64 px; each step takes two."""
+PRODUCTS_OF_NEAR_MISSES = 3.0
+"""What finding near misses takes, over the multiplications of its products alone (bench_neighbors)."""
+NEIGHBORS_BYTES = 0.6e9
+"""Of the stage neighbors, whatever the number of images."""
 NAMED_PER_S = 60.0
 """Features named and graded in a second; a guess from the demo's 1,200."""
 
@@ -113,15 +117,18 @@ def _scan(size: Size, config: Config) -> StageEstimate:
     )
 
 
-def _neighbors(size: Size, _config: Config) -> StageEstimate:
-    flops = 2.0 * size.features**2 * size.width
-    disk = size.features * 64 * 12.0 + size.images * 4.0 * size.width
+def _neighbors(size: Size, config: Config) -> StageEstimate:
+    live = size.features * ALIVE_SHARE
+    asked = live * config.neighbors.near_miss_top_images
+    # Features share top images: the expected number of distinct ones if each chose at random.
+    queries = size.images * -math.expm1(-asked / max(size.images, 1))
+    flops = 2.0 * (size.features**2 + PRODUCTS_OF_NEAR_MISSES * queries * size.images) * size.width
     return StageEstimate(
         "neighbors",
         flops / size.gflops / 1e9 + size.images / 2000,
-        disk,
-        1e9,
-        "one product, features x features x width",
+        size.features * 64 * 12.0 + size.images * 2.0 * size.width,
+        NEIGHBORS_BYTES + size.images * (6.0 * size.width + ACTIVE_FEATURES * 6.0),
+        f"{queries:,.0f} top images x all images x width, for near misses",
     )
 
 
