@@ -14,7 +14,7 @@ PACKAGE = ROOT / "atlas"
 HOMES = {
     "diffusers": {"icons.renderers.pipelines", "icons.renderers.stable_cascade"},
     "duckdb": {"catalog", "lookup", "site"},
-    "faiss": {"study.neighbors"},
+    "faiss": {"study.image_index"},
     "jinja2": {"site.render"},
     "llvmlite": {"base.loops"},
     "numba": {"base.loops"},
@@ -31,7 +31,7 @@ HOMES = {
         "run.workers",
         "sae",
         "scan",
-        "study.neighbors",
+        "study.exact_search",
         "training",
     },
     "torchvision": {"inputs.encoder"},

@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,19 +155,42 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}); restore it or build it again") from error
 
 
+ROWS_PER_GROUP = 131_072
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "write_page_checksum": True,
+    "store_schema": False,
+}
+"""How every table is written."""
+
+
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a table; identical tables give identical bytes, and every page has a checksum."""
     import pyarrow.parquet as pq
 
     with draft(path) as unfinished:
-        pq.write_table(
-            table,
-            unfinished,
-            compression="zstd",
-            row_group_size=131_072,
-            write_page_checksum=True,
-            store_schema=False,
-        )
+        pq.write_table(table, unfinished, row_group_size=ROWS_PER_GROUP, **PARQUET)
+
+
+@contextmanager
+def parquet_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield what appends a table to a file that is complete, and there, only at the end.
+
+    The tables have one schema; each makes row groups of its own.
+    """
+    import pyarrow.parquet as pq
+
+    with draft(path) as unfinished, ExitStack() as closing:
+        writer: pq.ParquetWriter | None = None
+
+        def write(table: pa.Table) -> None:
+            nonlocal writer
+            if writer is None:
+                opened = pq.ParquetWriter(unfinished, table.schema, **PARQUET)
+                writer = closing.enter_context(opened)
+            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+
+        yield write
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.files import write_parquet
+from atlas.base.files import parquet_writer, write_parquet
 from atlas.concepts.every_image import TAUS
 from atlas.concepts.recurring import concept_centers, match, nearest_elsewhere
 from atlas.run.stage import Job
-from atlas.sae.activations import ImageBlock
+from atlas.sae.activations import ImageActivations, ImageBlock, map_tensors
 from atlas.settings.icons import ConceptsSettings
 
 if TYPE_CHECKING:
@@ -83,7 +85,17 @@ def join_samples(samples: list[ConceptSample], width: int) -> ConceptSample:
     )
 
 
-Parts = list[tuple[ImageBlock, dict[str, NDArray[Any]]]]
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a scan with their groups, read again each time they are gone through."""
+
+    reader: ImageActivations
+    paths: list[Path]
+    """A file for each part, as group_all writes it."""
+
+    def __iter__(self) -> Iterator[tuple[ImageBlock, dict[str, NDArray[Any]]]]:
+        """Yield what fires on the images of a part, and how it is grouped."""
+        return zip(self.reader.blocks(), map(map_tensors, self.paths), strict=True)
 
 
 def write_recurring(
@@ -92,22 +104,22 @@ def write_recurring(
     """Match every image's fine concepts and write groupings and the tables of what recurs."""
     settings: ConceptsSettings = job.settings.concepts
     n = len(recurring)
-    groupings, images = [], []
+    images: list[pa.Table] = []
     n_images, mass, total = np.zeros(n, np.int64), np.zeros(n), 0.0
     by_feature = np.zeros((n, len(directions)), np.float32)
-    for block, tensors in parts:
-        here = np.arange(len(block.starts) - 1) + block.first_image
-        concepts = concepts_of(block, tensors, directions, here)
-        found, cosine = match(concepts.center, recurring, settings.match_cosine)
-        groupings.append(_grouping_table(block, tensors, found))
-        near = found >= 0
-        pairs = np.unique(np.stack([found[near], concepts.image[near]]), axis=1)
-        n_images += np.bincount(pairs[0], minlength=n)
-        mass += np.bincount(found[near], concepts.mass[near], minlength=n)
-        total += float(block.activations.sum(dtype=np.float64))
-        _add_features(by_feature, block, tensors, found)
-        images.append(_first_images(concepts, found, cosine))
-    write_parquet(job.out_dir / "groupings.parquet", concat_tables(groupings))
+    with parquet_writer(job.out_dir / "groupings.parquet") as write:
+        for block, tensors in parts:
+            here = np.arange(len(block.starts) - 1) + block.first_image
+            concepts = concepts_of(block, tensors, directions, here)
+            found, cosine = match(concepts.center, recurring, settings.match_cosine)
+            write(_grouping_table(block, tensors, found))
+            near = found >= 0
+            pairs = np.unique(np.stack([found[near], concepts.image[near]]), axis=1)
+            n_images += np.bincount(pairs[0], minlength=n)
+            mass += np.bincount(found[near], concepts.mass[near], minlength=n)
+            total += float(block.activations.sum(dtype=np.float64))
+            _add_features(by_feature, block, tensors, found)
+            images = [_keep_first(concat_tables([*images, _images_of(concepts, found, cosine)]), n)]
     write_parquet(
         job.out_dir / "recurring_concepts.parquet",
         table_of(
@@ -117,7 +129,7 @@ def write_recurring(
             mass_share=mass / max(total, 1e-300),
         ),
     )
-    write_parquet(job.out_dir / "recurring_images.parquet", _keep_first(concat_tables(images), n))
+    write_parquet(job.out_dir / "recurring_images.parquet", concat_tables(images))
     write_parquet(job.out_dir / "recurring_features.parquet", _strongest_features(by_feature))
     write_parquet(job.out_dir / "recurring_neighbors.parquet", _recurring_neighbors(recurring))
 
@@ -195,18 +207,18 @@ def _add_features(
     )
 
 
-def _first_images(
+def _images_of(
     sample: ConceptSample, found: NDArray[np.int64], cosine: NDArray[np.float32]
 ) -> pa.Table:
     near = np.flatnonzero(found >= 0)
-    table = table_of(
+    return table_of(
         recurring=found[near].astype(np.int32),
         image=sample.image[near],
         concept=sample.concept[near].astype(np.int32),
         mass=sample.mass[near],
         cosine=cosine[near],
+        rank=np.zeros(len(near), np.int32),
     )
-    return _keep_first(table, int(found.max(initial=-1)) + 1)
 
 
 def _keep_first(table: pa.Table, n: int) -> pa.Table:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.base.files import read_json, write_json
-from atlas.concepts.across_images import concepts_of, join_samples, write_recurring
+from atlas.concepts.across_images import Parts, concepts_of, join_samples, write_recurring
 from atlas.concepts.every_image import group_all, scale_taus
 from atlas.concepts.example_tables import write_examples
 from atlas.concepts.examples import choose_examples, open_example
@@ -22,7 +22,7 @@ from atlas.concepts.figures import grouping_figures, recurring_figures
 from atlas.concepts.knobs import draw_knobs
 from atlas.concepts.recurring import find_recurring
 from atlas.run.stage import Job
-from atlas.sae.activations import ImageActivations, map_tensors
+from atlas.sae.activations import ImageActivations
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.encoding import limit_threads
 from atlas.sae.model import unit_directions
@@ -45,7 +45,7 @@ def run(job: Job) -> None:
     sampled = np.sort(
         np.random.default_rng(settings.seed).permutation(len(reader))[: settings.matched_images]
     )
-    parts = list(zip(reader.blocks(), map(map_tensors, paths), strict=True))
+    parts = Parts(reader, paths)
     sample = join_samples(
         [concepts_of(block, tensors, directions, sampled) for block, tensors in parts],
         sae.width,
@@ -57,7 +57,7 @@ def run(job: Job) -> None:
     chosen = choose_examples(job, reader)
     opened = [open_example(sae, reader, image, hand, taus, settings) for image, hand in chosen]
     figures = [
-        *grouping_figures([tensors for _, tensors in parts], opened),
+        *grouping_figures(parts, opened),
         *recurring_figures(parts, directions, recurring, sampled, settings),
     ]
     write_examples(job, opened, sample, recurring, directions)

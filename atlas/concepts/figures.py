@@ -12,20 +12,20 @@ from atlas.concepts.every_image import TAUS
 from atlas.concepts.examples import NOISE, NOISY_RUNS, GroupedImage
 from atlas.concepts.grouping import adjusted_rand
 from atlas.concepts.recurring import match
+from atlas.sae.activations import map_tensors
 from atlas.settings.icons import ConceptsSettings
 
 COMMAND = "atlas build CONFIG concepts"
 
 
-def grouping_figures(
-    parts: list[dict[str, NDArray[Any]]], opened: list[GroupedImage]
-) -> list[dict[str, Any]]:
+def grouping_figures(parts: Parts, opened: list[GroupedImage]) -> list[dict[str, Any]]:
     """Return how many concepts images have, and how far the groupings can be relied on."""
     found = []
     random = np.random.default_rng(0)
+    groups = [map_tensors(path) for path in parts.paths]
     for tau in TAUS:
         k, lowest, highest, agreement = (
-            np.concatenate([tensors[f"{tau}_{name}"] for tensors in parts]).astype(float)
+            np.concatenate([tensors[f"{tau}_{name}"] for tensors in groups]).astype(float)
             for name in ("k", "lowest", "highest", "agreement")
         )
         n, labels = len(k), [example.groupings[tau].labels for example in opened]

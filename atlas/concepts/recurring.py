@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.base.largest import largest
+
 ROWS_AT_ONCE = 1024
 
 
@@ -123,20 +125,10 @@ def nearest_elsewhere(
         span = slice(first, first + ROWS_AT_ONCE // 8)
         cosines = centers[span] @ others.T
         cosines[images[span, None] == other_images] = -2
-        near = np.stack([_largest(row, n) for row in cosines])
+        near = np.stack([largest(row, n) for row in cosines])
         similar[span] = np.take_along_axis(cosines, near, axis=1)
         found[span] = np.where(similar[span] < -1.5, -1, near)
     return found, similar
-
-
-def _largest(values: NDArray[np.float32], n: int) -> NDArray[np.int64]:
-    """Return the places of the n largest values (place,), the largest first, ties by place."""
-    if not n:
-        return np.empty(0, np.int64)
-    least = np.partition(values, -n)[-n]
-    near = np.flatnonzero(values >= least)
-    found: NDArray[np.int64] = near[np.argsort(-values[near], kind="stable")[:n]]
-    return found
 
 
 def cover(

@@ -24,6 +24,7 @@ from atlas.settings.study import NamesSettings
 from atlas.study import naming
 from atlas.study.caption_words import caption_words
 from atlas.study.grading import grade, make_exam
+from atlas.study.units import center_units
 
 TEMPERATURES = (5.0, 10.0, 20.0, 40.0)
 PRIOR_WEIGHTS = (0.25, 0.5, 0.75, 1.0)
@@ -40,15 +41,12 @@ def run() -> None:
     trained = np.flatnonzero(np.array(table["split"].to_pylist()) == "train")
     drawn = np.random.default_rng(SEED).random(len(trained)) < 0.5
     choose, judge = (_side(trained[half], len(table)) for half in (drawn, ~drawn))
-    vectors = naming.center_units(
-        read_embeddings(config.out_dir / "embed").read_all(),
-        _side(trained, len(table)),
-    )
+    vectors = center_units(read_embeddings(config.out_dir / "embed"), trained)
     vocabulary = read_vocabulary(VOCABULARY)
     met = caption_words(table, vocabulary).counts(choose, len(vocabulary.words))
     words = np.asarray(vocabulary.vectors[met >= NamesSettings().fewest_captions], np.float32)
     for temperature, images in product(TEMPERATURES, IMAGES):
-        lexicon = naming.make_lexicon(words, vectors[choose.images], temperature, SEED)
+        lexicon = naming.make_lexicon(words, vectors, choose, temperature, SEED)
         means, used = naming.mean_images(by_feature, vectors, choose, images)
         features = np.flatnonzero((by_feature.counts() >= naming.FEWEST_FIRINGS) & (used > 0))
         exams = [make_exam(by_feature, features, side, 200, 2048, SEED) for side in (choose, judge)]

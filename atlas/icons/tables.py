@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.base.largest import largest
 from atlas.icons.drawing import DrawingModels
 from atlas.icons.judging import Judged, collect, on_intended, percentiles
 from atlas.icons.roundtrip import Natural, own_activations
@@ -105,7 +106,7 @@ def side_effects(subjects: Subjects, found: Judged, natural: Natural) -> pa.Tabl
         here[found.fired.feature[span]] = found.fired.activation[span]
         change = (here - on_template) / natural.q99
         change[place] = 0
-        order = np.argsort(-np.abs(change), kind="stable")[:SIDE_EFFECTS]
+        order = largest(np.abs(change), SIDE_EFFECTS)
         order = order[change[order] != 0]
         feature.append(np.full(len(order), subjects.features[place]))
         rank.append(np.arange(len(order)))

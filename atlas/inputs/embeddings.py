@@ -73,7 +73,7 @@ class EmbeddingSet:
         if len(rows) != (stop - start) * self.width:
             raise InputError(f"{shard.path} ended while it was read; restore it")
         block: NDArray[np.floating[Any]] = rows.reshape(stop - start, self.width)
-        _check_rows(shard.path, start, block)
+        _check_rows(shard.path, np.arange(start, stop), block)
         return block
 
     def stored_as(self) -> np.dtype[Any]:
@@ -89,14 +89,23 @@ class EmbeddingSet:
                 yield shard.first_image + start, block
 
     def take(self, images: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return (image, dimension) the embeddings of some images, by number."""
+        """Return (image, dimension) the embeddings of some images, by number.
+
+        Raises:
+            InputError: As read_shard does, of the rows that are taken.
+        """
         wanted = np.asarray(images, np.int64)
         found = np.empty((len(wanted), self.width), np.float32)
-        for shard in self.shards:
-            row = wanted - shard.first_image
-            mine = (row >= 0) & (row < shard.rows)
-            if mine.any():
-                found[mine] = self.read_shard(shard)[row[mine]]
+        last = np.array([shard.first_image + shard.rows for shard in self.shards])
+        home = np.searchsorted(last, wanted, side="right")
+        for place in np.unique(home).tolist():
+            shard, mine = self.shards[place], home == place
+            rows = wanted[mine] - shard.first_image
+            vectors = _map_array(shard.path)
+            _check_header(shard.path, vectors, self.width, shard.rows)
+            block = vectors[rows]
+            _check_rows(shard.path, rows, block)
+            found[mine] = block
         return found
 
     def read_all(self) -> NDArray[np.float32]:
@@ -202,7 +211,7 @@ def check_vectors(
     if not len(vectors):
         raise InputError(f"{path} has 0 rows, expected at least 1; leave the file out")
     for start, block in read_blocks(path, vectors):
-        _check_rows(path, start, block)
+        _check_rows(path, np.arange(start, start + len(block)), block)
     return vectors
 
 
@@ -271,18 +280,18 @@ BITS = {
 """Bytes of a number -> its bits' kind, those of the exponent, all but the sign."""
 
 
-def _check_rows(path: Path, first: int, block: NDArray[np.floating[Any]]) -> None:
+def _check_rows(path: Path, numbers: NDArray[np.int64], block: NDArray[np.floating[Any]]) -> None:
     kind, exponent, size = BITS[block.dtype.itemsize]
     bits = np.ascontiguousarray(block).view(kind)  # by their bits: five times as fast
     if ((bits & exponent) == exponent).any():
         row, column = (int(index) for index in np.argwhere(~np.isfinite(block))[0])
         raise InputError(
-            f"{path}: row {first + row} has {block[row, column]} in column {column}, expected a "
+            f"{path}: row {numbers[row]} has {block[row, column]} in column {column}, expected a "
             "finite number; embed that image again or drop it"
         )
     zero = ~(bits & size).any(axis=1)
     if zero.any():
         raise InputError(
-            f"{path}: row {first + int(np.argmax(zero))} has length 0, expected more; "
+            f"{path}: row {numbers[int(np.argmax(zero))]} has length 0, expected more; "
             "embed that image again or drop it"
         )

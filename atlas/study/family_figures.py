@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from atlas.base.errors import InputError
 from atlas.base.files import write_parquet
-from atlas.inputs.embeddings import check_vectors, read_embeddings
+from atlas.inputs.embeddings import EmbeddingSet, Shard, check_vectors, read_embeddings
 from atlas.run.stage import Job
 from atlas.sae.activations import FeatureActivations
 from atlas.settings.study import FamiliesSettings
@@ -23,12 +24,15 @@ from atlas.study.relatives import (
     likely_parents,
     most_opposed,
 )
+from atlas.study.units import Units, center_directions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 JUDGED_BY_NULL = 512
 """Features, drawn by seed, on which each null is measured."""
+NULL_IMAGES = 200_000
+"""Images on which random directions are measured: 1 GB of embeddings of 1,280 numbers."""
 COMMAND = "atlas build CONFIG families"
 
 
@@ -160,26 +164,25 @@ def judge_purity(
     return figures
 
 
-def second_view(
-    files: tuple[Any, ...], images: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def second_view(files: tuple[Path, ...], images: int) -> tuple[Units, NDArray[np.bool_]]:
     """Return the second encoder's (image, d) centered directions, and which are no copies.
 
     Raises:
         InputError: There are more or fewer rows than images.
     """
-    shards = [check_vectors(path) for path in files]
-    rows = sum(len(shard) for shard in shards)
+    shards, rows, width = [], 0, None
+    for path in files:
+        vectors = check_vectors(path, width)
+        width = vectors.shape[1]
+        shards.append(Shard(path.stem, path, len(vectors), rows, ""))
+        rows += len(vectors)
     if rows != images:
         raise InputError(
             f"{files[0].parent} holds {rows} second vectors, the atlas has {images} images; "
             "make one a row for the same images in the same order"
         )
-    raw = np.concatenate(shards)
-    off = raw.astype(np.float64)
-    off -= off.mean(axis=0)
-    lengths = np.linalg.norm(off, axis=1, keepdims=True)
-    return (off / np.where(lengths > 0, lengths, 1)).astype(np.float32), mono.first_copies(raw)
+    second = EmbeddingSet(width or 0, rows, {}, normalized=False, shards=tuple(shards))
+    return center_directions(second), mono.first_copies(block for _, block in second.blocks())
 
 
 def purity_figures(
@@ -187,19 +190,28 @@ def purity_figures(
     by_feature: FeatureActivations,
     live: NDArray[np.int64],
     scores: NDArray[np.float64],
-    view: tuple[NDArray[np.float32], NDArray[np.bool_]],
+    view: tuple[Units, NDArray[np.bool_]],
 ) -> list[dict[str, Any]]:
-    """Return the mean over live features beside random directions and raw dimensions."""
+    """Return the mean over live features beside random directions and raw dimensions.
+
+    Of more than NULL_IMAGES images both nulls are measured on so many drawn at random, at the
+    features' densities.
+    """
     seed = job.settings.seed
     known = scores[live][~np.isnan(scores[live])]
     if len(known) < 2:
         return []
-    embeddings = read_embeddings(job.inputs["embed"]).read_all()
-    centered = embeddings - embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
+    embeddings = read_embeddings(job.inputs["embed"])
+    drawn = np.random.default_rng(seed).permutation(embeddings.rows)[:NULL_IMAGES]
+    images = np.sort(drawn)
+    taken = embeddings.take(images)
+    centered = taken - taken.mean(axis=0, dtype=np.float64).astype(np.float32)
+    seen = view[0][images], view[1][images]
     chosen = live[np.sort(np.random.default_rng(seed).permutation(len(live))[:JUDGED_BY_NULL])]
-    counts = by_feature.counts()[chosen]
-    random = _known(mono.score_features(mono.random_directions(centered, counts, seed), *view))
-    raw = _known(mono.score_features(mono.raw_dimensions(centered, counts, seed), *view))
+    densities = by_feature.counts()[chosen] / embeddings.rows
+    counts = np.maximum(np.rint(densities * len(images)), 1).astype(np.int64)
+    random = _known(mono.score_features(mono.random_directions(centered, counts, seed), *seen))
+    raw = _known(mono.score_features(mono.raw_dimensions(centered, counts, seed), *seen))
     asked = (
         "cosine of the images it fires on in a second encoder, weighted by activation "
         "(arXiv 2504.02821); centered, copies counted once"

@@ -18,6 +18,7 @@ from atlas.study import naming
 from atlas.study.caption_words import CaptionWords, caption_words
 from atlas.study.grading import Exam, Grades, grade, make_exam, matched_shuffle, matched_words
 from atlas.study.naming import Chosen, Lexicon, Side
+from atlas.study.units import Units, center_units
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +27,7 @@ class NamingInputs:
 
     settings: NamesSettings
     by_feature: FeatureActivations
-    vectors: NDArray[np.float32]
+    vectors: Units
     """(image, d) centered unit embeddings."""
     choose: Side
     judge: Side
@@ -54,7 +55,7 @@ def read_naming_inputs(job: Job, by_feature: FeatureActivations) -> NamingInputs
         )
     table = read_parquet(job.inputs["embed"] / "images.parquet", ["caption", "tags", "split"])
     choose, judge = naming.split_sides(table["split"].to_pylist(), settings.seed)
-    vectors = naming.center_units(embeddings.read_all(), choose)
+    vectors = center_units(embeddings, choose.images)
     captions = caption_words(table, vocabulary)
     met = captions.counts(choose, len(vocabulary.words))
     rows = np.flatnonzero(met >= settings.fewest_captions)
@@ -64,9 +65,7 @@ def read_naming_inputs(job: Job, by_feature: FeatureActivations) -> NamingInputs
         )
         rows = np.arange(len(vocabulary.words))
     words = np.asarray(vocabulary.vectors[rows], np.float32)
-    lexicon = naming.make_lexicon(
-        words, vectors[choose.images], settings.temperature, settings.seed
-    )
+    lexicon = naming.make_lexicon(words, vectors, choose, settings.temperature, settings.seed)
     return NamingInputs(
         settings, by_feature, vectors, choose, judge, vocabulary, lexicon, rows, captions,
         by_feature.counts(),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.float64 import inner_products
 from atlas.sae.activations import FeatureActivations
 from atlas.study.naming import DECIMALS, Side, blocks_of_features, strongest
+from atlas.study.units import Units, unit_products
 
 TENTHS = 10
 
@@ -65,7 +65,7 @@ def make_exam(
     return Exam(features, tuple(firing), tuple(places), others, tuple(silent))
 
 
-def grade(exam: Exam, vectors: NDArray[np.float32], directions: NDArray[np.float32]) -> Grades:
+def grade(exam: Exam, vectors: Units, directions: NDArray[np.float32]) -> Grades:
     """Grade names: how often a firing image scores above a silent one, ties counted half.
 
     Args:
@@ -81,7 +81,7 @@ def grade(exam: Exam, vectors: NDArray[np.float32], directions: NDArray[np.float
         firing = [exam.firing[row] for row in block.tolist()]
         ends = np.cumsum([0, *(len(images) for images in firing)])
         images = np.concatenate(firing or [np.empty(0, np.int64)])
-        products = inner_products(vectors, images, directions, np.repeat(block, np.diff(ends)))
+        products = unit_products(vectors, images, directions, np.repeat(block, np.diff(ends)))
         for column, row in enumerate(block.tolist()):
             scores = np.round(products[ends[column] : ends[column + 1]], DECIMALS)
             silent = np.sort(table[exam.silent[row], column])

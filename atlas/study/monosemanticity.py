@@ -8,13 +8,17 @@ all activations changes nothing, so scaling them to 0 .. 1 first, as published, 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.study.units import Units
+
 DIRECTIONS_PER_BLOCK = 16
 RESAMPLES = 1000
+DIGEST_BYTES = 16
 
 
 def monosemanticity(vectors: NDArray[np.float32], activations: NDArray[np.float64]) -> float:
@@ -35,19 +39,27 @@ def monosemanticity(vectors: NDArray[np.float32], activations: NDArray[np.float6
     return (float(total @ total) - squares) / weight
 
 
-def first_copies(vectors: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Return (row,) whether a row is the first of all that are equal to it, byte by byte."""
-    rows = np.ascontiguousarray(vectors)
-    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+def first_copies(blocks: Iterable[NDArray[np.generic]]) -> NDArray[np.bool_]:
+    """Return (row,) whether a row is the first of all that are equal to it, byte by byte.
+
+    Args:
+        blocks: (row, d) each, one after the other.
+    """
+    digests = [
+        hashlib.blake2b(row.tobytes(), digest_size=DIGEST_BYTES).digest()
+        for block in blocks
+        for row in block
+    ]
+    keys = np.frombuffer(b"".join(digests), np.dtype((np.void, DIGEST_BYTES)))
     _, first = np.unique(keys, return_index=True)
-    found = np.zeros(len(rows), bool)
+    found = np.zeros(len(keys), bool)
     found[first] = True
     return found
 
 
 def score_features(
     firings: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
-    vectors: NDArray[np.float32],
+    vectors: Units,
     counted: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return the score of every feature; NaN where it has no pair of images.

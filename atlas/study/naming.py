@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.sae.activations import FeatureActivations
+from atlas.study.units import Units
 
 FEWEST_FIRINGS = 10
 """Features that fire more rarely get no name."""
@@ -67,15 +68,6 @@ class Chosen:
     """(feature,) place of the first word by centered cosine alone, from 1."""
 
 
-def center_units(vectors: NDArray[np.float32], side: Side) -> NDArray[np.float32]:
-    """Return embeddings at unit length, minus the mean of one side's, at unit length again."""
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    off = units - units[side.images].mean(axis=0, dtype=np.float64).astype(np.float32)
-    lengths = np.linalg.norm(off, axis=1, keepdims=True)
-    found: NDArray[np.float32] = (off / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-    return found
-
-
 def split_sides(split: Sequence[str], seed: int) -> tuple[Side, Side]:
     """Return the images that names are chosen on, and those that grade them.
 
@@ -98,18 +90,19 @@ def side_of(member: NDArray[np.bool_]) -> Side:
 
 
 def make_lexicon(
-    vectors: NDArray[np.float32], images: NDArray[np.float32], temperature: float, seed: int
+    vectors: NDArray[np.float32], units: Units, side: Side, temperature: float, seed: int
 ) -> Lexicon:
     """Measure words on a sample of images.
 
     Args:
         vectors: (word, d) unit vectors.
-        images: (image, d) centered unit embeddings of the choosing side.
+        units: (image, d) centered unit embeddings.
+        side: The choosing side, from which the sample is drawn.
         temperature: What cosines are multiplied by before they become probabilities.
         seed: Seed of the sample.
     """
-    drawn = np.random.default_rng(seed).permutation(len(images))[:PRIOR_IMAGES]
-    sample = images[np.sort(drawn)].astype(np.float64)
+    drawn = np.random.default_rng(seed).permutation(len(side.images))[:PRIOR_IMAGES]
+    sample = units[side.images[np.sort(drawn)]].astype(np.float64)
     wide = vectors.astype(np.float64)
     prior = np.zeros(len(wide))
     totals = []
@@ -127,7 +120,7 @@ def make_lexicon(
 
 def mean_images(
     by_feature: FeatureActivations,
-    vectors: NDArray[np.float32],
+    vectors: Units,
     side: Side,
     most: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -272,7 +265,7 @@ def directions_of(lexicon: Lexicon, words: NDArray[np.int64]) -> NDArray[np.floa
 
 def null_scores(
     lexicon: Lexicon,
-    vectors: NDArray[np.float32],
+    vectors: Units,
     side: Side,
     counts: NDArray[np.int64],
     weight: float,
@@ -300,7 +293,7 @@ def null_scores(
 
 
 def random_means(
-    vectors: NDArray[np.float32], side: Side, counts: NDArray[np.int64], seed: int
+    vectors: Units, side: Side, counts: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
     """Return for each feature the mean of as many random images of the side as it has."""
     rng = np.random.default_rng(seed)

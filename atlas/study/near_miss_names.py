@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.files import read_parquet
-from atlas.base.float64 import inner_products
 from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations
 from atlas.study import naming
 from atlas.study.feature_names import Named, NamingInputs
 from atlas.study.grading import TENTHS, Exam
 from atlas.study.naming import DECIMALS
+from atlas.study.units import unit_products
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,10 +66,10 @@ def name_holds(
     words = named.chosen.words[np.maximum(place, 0), 0]
     directions = naming.directions_of(inputs.lexicon, named.chosen.words[:, :1])
     at = np.maximum(place, 0)
-    score = np.round(inner_products(inputs.vectors, images, directions, at), DECIMALS)
+    score = np.round(unit_products(inputs.vectors, images, directions, at), DECIMALS)
     usual = np.array(
         [
-            np.median(inner_products(inputs.vectors, fires, directions, np.full(len(fires), row)))
+            np.median(unit_products(inputs.vectors, fires, directions, np.full(len(fires), row)))
             if len(fires)
             else np.inf
             for row, fires in enumerate(_strongest_tenths(named.exam))

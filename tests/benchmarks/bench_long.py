@@ -105,7 +105,7 @@ def _measure(folder: Path, n_images: int) -> str:
     child = subprocess.Popen([sys.executable, "-c", f"{command}scan_folder(Path({str(folder)!r}))"])
     peak = 0
     while child.poll() is None:
-        peak = max(peak, sum(_own_bytes(process) for process in _family(child.pid)))
+        peak = max(peak, sum(own_bytes(process) for process in family(child.pid)))
         time.sleep(0.2)
     assert child.returncode == 0
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -129,7 +129,7 @@ def _packed_bytes(scan_dir: Path) -> float:
     return max(sizes)
 
 
-def _family(root: int) -> list[int]:
+def family(root: int) -> list[int]:
     """Return a process and all that it started."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -143,7 +143,8 @@ def _family(root: int) -> list[int]:
     return family
 
 
-def _own_bytes(process: int) -> int:
+def own_bytes(process: int) -> int:
+    """Return the bytes of memory that are a process's alone; 0 where it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):

@@ -48,11 +48,11 @@ def test_one_direction_scores_one_and_opposite_ones_minus_one():
 
 def test_copies_count_once():
     rows = np.array([[1, 2], [3, 4], [1, 2], [1, 2], [5, 6]], np.float16)
-    assert first_copies(rows).tolist() == [True, True, False, False, True]
+    assert first_copies([rows[:2], rows[2:]]).tolist() == [True, True, False, False, True]
     seen = units(np.random.default_rng(0), 5, 3)
     fires = [(np.array([0, 1, 2, 3]), np.array([1, 2, 9, 9], np.float32))]
     expected = monosemanticity(seen[[0, 1]], np.array([1.0, 2.0]))
-    assert score_features(fires, seen, first_copies(rows)).tolist() == [expected]
+    assert score_features(fires, seen, first_copies([rows[:2], rows[2:]])).tolist() == [expected]
 
 
 @given(values=st.lists(st.integers(-3, 3), min_size=1, max_size=20), data=st.data())

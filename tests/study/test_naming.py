@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.study import naming
+from atlas.base.float64 import inner_products
+from atlas.inputs.embeddings import EmbeddingSet, Shard
+from atlas.study import naming, units
 from atlas.study.grading import TENTHS, Exam, grade, make_exam, matched_shuffle, matched_words
 from atlas.study.intervals import auroc_interval, median_interval
+from atlas.study.units import center_units, unit_products
 
 D = 12
 WORDS = np.vstack([np.eye(D), -np.eye(D)]).astype(np.float32)
@@ -30,8 +33,19 @@ class Firings:
         return (self.acts > 0).sum(axis=0)
 
 
+def stored(x, folder):
+    """Embeddings in two shards on disk."""
+    shards, first = [], 0
+    for number, rows in enumerate(np.array_split(x, 2)):
+        path = folder / f"{number}.npy"
+        np.save(path, rows)
+        shards.append(Shard(path.stem, path, len(rows), first, ""))
+        first += len(rows)
+    return EmbeddingSet(x.shape[1], len(x), {}, normalized=False, shards=tuple(shards))
+
+
 @pytest.fixture(scope="module")
-def world():
+def world(tmp_path_factory):
     """Feature f fires on the images that point along dimension f; the rest is noise."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(1200, D)) * 0.4
@@ -40,8 +54,9 @@ def world():
     acts = np.where(np.eye(D)[shown] > 0, rng.uniform(0.5, 2, (len(x), D)), 0.0)
     choose = naming.side_of(np.arange(len(x)) % 3 > 0)
     judge = naming.side_of(np.arange(len(x)) % 3 == 0)
-    vectors = naming.center_units(x.astype(np.float32), choose)
-    lexicon = naming.make_lexicon(WORDS, vectors[choose.images], 10.0, 0)
+    embeddings = stored(x.astype(np.float32), tmp_path_factory.mktemp("naming"))
+    vectors = center_units(embeddings, choose.images)
+    lexicon = naming.make_lexicon(WORDS, vectors, choose, 10.0, 0)
     return Firings(acts), vectors, choose, judge, lexicon
 
 
@@ -141,3 +156,24 @@ def test_an_exam_without_features_has_no_grades():
     found = grade(exam, np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
     assert found.auroc.shape == (0,)
     assert found.tenths.shape == (0, TENTHS)
+
+
+def test_units_on_disk_are_those_in_memory(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(300, D)) + 1).astype(np.float32)
+    embeddings, images = stored(x, tmp_path), np.arange(0, 300, 3)
+    held = center_units(embeddings, images)
+    monkeypatch.setattr(units, "HELD_ROWS", 100)
+    read = center_units(embeddings, images)
+    assert isinstance(held, np.ndarray)
+    assert not isinstance(read, np.ndarray)
+    some = rng.integers(0, 300, 500)
+    assert np.array_equal(read[some], held[some])
+    assert (len(read), read.shape) == (300, (300, D))
+    plain = x / np.linalg.norm(x, axis=1, keepdims=True)
+    plain -= plain[images].mean(axis=0)
+    assert np.allclose(held, plain / np.linalg.norm(plain, axis=1, keepdims=True), atol=1e-6)
+    monkeypatch.setattr(units, "ROWS_PER_BLOCK", 64)
+    words = rng.integers(0, len(WORDS), 500)
+    found = unit_products(read, some, WORDS, words)
+    assert np.array_equal(found, inner_products(held, some, WORDS, words))

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import sys
+import types
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +21,7 @@ from atlas.sae import activations
 from atlas.scan import scan
 from atlas.settings.scan import ScanSettings
 from atlas.settings.study import NeighborsSettings
-from atlas.study import neighbors
+from atlas.study import exact_search, image_index, near_misses, neighbors
 
 KEPT = NeighborsSettings(
     feature_neighbors=5, coactivations=6, near_misses=3, near_miss_top_images=4, near_miss_pool=20
@@ -47,7 +50,7 @@ def test_the_exact_search_equals_sorting_everything(seed, n, k):
     # Axes and their halves: exact products, and many rows that are equal.
     vectors = rng.integers(-1, 2, (n, 3)).astype(np.float32) / 2
     queries = rng.integers(0, n, rng.integers(0, n + 1))
-    found, products = neighbors.exact_top(vectors, queries, k)
+    found, products = exact_search.exact_top(vectors, queries, k)
     for query, ids, values in zip(queries, found, products, strict=True):
         exact = (vectors @ vectors[query]).tolist()
         others = [row for row in range(n) if row != query]
@@ -62,12 +65,10 @@ def random_units(n: int, width: int) -> np.ndarray:
 
 
 def test_the_exact_search_agrees_with_faiss(monkeypatch):
-    import faiss
-
     vectors = random_units(700, 24)
     everyone = np.arange(len(vectors))
-    monkeypatch.setattr(neighbors, "QUERIES_PER_BLOCK", 300)
-    found, products = neighbors.exact_top(vectors, everyone, 8)
+    monkeypatch.setattr(exact_search, "QUERIES_PER_BLOCK", 300)
+    found, products = exact_search.exact_top(vectors, everyone, 8)
     index = faiss.IndexFlatIP(24)
     index.add(vectors)
     cosines, ids = index.search(vectors, 9)
@@ -83,7 +84,7 @@ def test_near_ties_are_ordered_by_float64():
     wide = vectors.astype(np.float64)
     exact = (wide @ wide.T).astype(np.float32)
     np.fill_diagonal(exact, -np.inf)
-    found, products = neighbors.exact_top(vectors, np.arange(300), 6)
+    found, products = exact_search.exact_top(vectors, np.arange(300), 6)
     order = np.argsort(-exact, axis=1, kind="stable")[:, :6]
     assert np.array_equal(products, np.take_along_axis(exact, order, axis=1))
     assert np.array_equal(found, order)
@@ -92,9 +93,9 @@ def test_near_ties_are_ordered_by_float64():
 def test_searching_with_faiss_gives_the_same_table(monkeypatch):
     vectors = random_units(700, 24)
     everyone = np.arange(len(vectors))
-    found = neighbors.exact_top(vectors, everyone, 8)
-    monkeypatch.setattr(neighbors, "_blas_pairs", neighbors._faiss_pairs)
-    for mine, theirs in zip(found, neighbors.exact_top(vectors, everyone, 8), strict=True):
+    found = exact_search.exact_top(vectors, everyone, 8)
+    monkeypatch.setattr(exact_search, "_blas_pairs", exact_search._faiss_pairs)
+    for mine, theirs in zip(found, exact_search.exact_top(vectors, everyone, 8), strict=True):
         assert np.array_equal(mine, theirs)
 
 
@@ -231,10 +232,83 @@ def test_near_misses_equal_looking_at_every_image(built):
             assert mine[0][3] == images[0]
 
 
+@pytest.fixture(scope="module")
+def indexed(built, tmp_path_factory) -> Path:
+    """Return what the stage makes of the same atlas when it asks an index of lists."""
+    _, inputs, _ = built
+    out = tmp_path_factory.mktemp("indexed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_index, "EXACT_IMAGES", 100)
+        patch.setattr(image_index, "MIN_LISTS", 10)
+        patch.setattr(image_index, "n_lists_of", lambda _: 12)
+        patch.setattr(near_misses, "FEATURES_PER_BLOCK", 7)
+        neighbors.run(make_job("neighbors", KEPT, inputs, out))
+    return out
+
+
+def test_an_index_of_lists_finds_most_of_the_same_near_misses(built, indexed):
+    _, _, out = built
+    exact, found = (rows(path / "near_misses.parquet") for path in (out, indexed))
+    pairs = [{(row[0], row[2]) for row in table} for table in (exact, found)]
+    assert len(pairs[0] & pairs[1]) > 0.85 * len(pairs[0])
+    assert [row[:2] for row in found] == sorted(row[:2] for row in found)
+    note = json.loads((indexed / "neighbors.json").read_text())
+    assert note["recall_queries"] > 30
+    assert 0.85 < note["recall_at_8"] <= 1
+    assert "recall_at_8" not in json.loads((out / "neighbors.json").read_text())
+
+
+def test_near_misses_by_an_index_are_silent_no_duplicates_and_exactly_measured(built, indexed):
+    planted, _, _ = built
+    x = planted.x.astype(np.float64)
+    off = x - x.mean(axis=0)
+    unit = off / np.linalg.norm(off, axis=1, keepdims=True)
+    a = planted.activations()
+    z = x @ planted.sae.W_enc.T.astype(np.float64) + planted.sae.b_enc
+    found = rows(indexed / "near_misses.parquet")
+    assert len(found) > 50
+    for feature, _, image, top_image, similarity, pre in found:
+        assert a[image, feature] == 0
+        assert pre == z[image, feature]
+        assert similarity == pytest.approx(unit[image] @ unit[top_image], abs=1e-5)
+        assert similarity < KEPT.duplicate_cosine
+
+
+def test_an_index_of_lists_is_searched_for_any_embedding(built, indexed):
+    planted, _, _ = built
+    for image in (0, 17, 239):
+        images, cosines = image_index.search_images(indexed, planted.x[image], 5)
+        assert np.array_equal(planted.x[images[0]], planted.x[image])
+        assert (np.diff(cosines) <= 0).all()
+    assert faiss.extract_index_ivf(faiss.read_index(str(indexed / "image_index.faiss"))).nlist == 12
+
+
+def test_a_duplicate_that_the_index_takes_for_another_image_is_no_near_miss():
+    asked = near_misses._Asked(
+        features=range(1),
+        edges=np.array([0, 1]),
+        which=np.array([0]),
+        images=np.array([0]),
+        pool=np.array([[1, 2]]),
+        similarity=np.array([[0.9, 0.8]], np.float32),
+    )
+    around = types.SimpleNamespace(exact=False, by_feature=[(np.array([0]), None)])
+    with pytest.MonkeyPatch.context() as patch:
+        exact = {1: 0.99, 2: 0.79}
+        patch.setattr(
+            near_misses,
+            "_cosines",
+            lambda _, found, __: np.array([exact[i] for i in found.tolist()]),
+        )
+        chosen = near_misses._choose_exactly(around, asked, KEPT)
+    assert chosen["image"].tolist() == [2]
+    assert chosen["similarity"].tolist() == [0.79]
+
+
 def test_the_image_index_finds_an_image_by_itself(built):
     planted, _, out = built
     for image in (0, 17, 239):
-        images, cosines = neighbors.search_images(out, planted.x[image].astype(np.float32), 5)
+        images, cosines = image_index.search_images(out, planted.x[image].astype(np.float32), 5)
         assert np.array_equal(planted.x[images[0]], planted.x[image])
         assert cosines[0] == pytest.approx(1, abs=1e-3)
         assert (np.diff(cosines) <= 0).all()
@@ -242,7 +316,7 @@ def test_the_image_index_finds_an_image_by_itself(built):
 
 def test_threads_and_blocks_change_no_byte(built, tmp_path, monkeypatch):
     _, inputs, out = built
-    monkeypatch.setattr(neighbors, "QUERIES_PER_BLOCK", 7)
+    monkeypatch.setattr(exact_search, "QUERIES_PER_BLOCK", 7)
     neighbors.run(make_job("neighbors", KEPT, inputs, tmp_path / "again", threads=2))
     names = [path.name for path in list_files(out)]
     assert names == [path.name for path in list_files(tmp_path / "again")]
