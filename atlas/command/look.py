@@ -97,7 +97,7 @@ def image(
     ] = "fine",
     as_json: JsonOpt = False,
 ) -> None:
-    """Split any picture into the features that fire on it and the concepts they form."""
+    """Split any picture into the features that fire on it and the concepts they form; list images like it."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.records import as_json as plain
 
@@ -126,6 +126,12 @@ def image(
             for c in found.concepts
         ],
     )
+    if found.similar:
+        print("Images of the atlas that look like it:")
+        print_table(
+            ("image", "cosine", "caption"),
+            [(f"{s.image}", f"{s.cosine:.3f}", s.caption) for s in found.similar],
+        )
     print(note)
 
 

@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING
 
 from atlas.lookup.catalog import Catalog
 from atlas.lookup.decompose import decompose
-from atlas.lookup.records import Decomposition, Feature, Hit, Label, Metric, Neighbor, TopImage
+from atlas.lookup.records import (
+    Decomposition,
+    Feature,
+    Hit,
+    Label,
+    Metric,
+    Neighbor,
+    SimilarImage,
+    TopImage,
+)
 from atlas.lookup.search import Search
+from atlas.lookup.similar import SHOWN as SIMILAR_SHOWN
+from atlas.lookup.similar import images_like
 from atlas.settings.paths import site_dir
 from atlas.site import links
 
@@ -93,6 +104,15 @@ class Atlas(Catalog):
             InputError: The file is no picture, nothing fires on it, or tau is no such value.
         """
         return decompose(self, picture, tau)
+
+    def images_like(self, image: int, limit: int = SIMILAR_SHOWN) -> tuple[SimilarImage, ...]:
+        """Return the images of the atlas most like one of them, nearest first. Loads FAISS.
+
+        Raises:
+            InputError: There is no such image.
+            MissingError: The embeddings, the index or FAISS are not there.
+        """
+        return images_like(self, image, limit)
 
     def report(self) -> tuple[Metric, ...]:
         """Return the figures of the whole, each with its baseline."""

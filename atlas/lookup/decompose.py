@@ -8,7 +8,8 @@ from typing import Any
 
 from atlas.base.errors import InputError, MissingError
 from atlas.lookup.catalog import Catalog
-from atlas.lookup.records import Concept, Decomposition, Firing
+from atlas.lookup.records import Concept, Decomposition, Firing, SimilarImage
+from atlas.lookup.similar import similar_images
 
 CONCEPT_LABELS = 3
 """Features of a concept, the strongest, whose labels name it."""
@@ -75,7 +76,16 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
             _concept(number, _firings(group.features, group.activations, labels), mass)
             for number, group in enumerate(groups[: grouping.k])
         ),
+        similar=_similar(catalog, embedding[0]),
     )
+
+
+def _similar(catalog: Catalog, embedding: Any) -> tuple[SimilarImage, ...]:
+    """Return the images like a picture; none where FAISS or its index is not here."""
+    try:
+        return similar_images(catalog, embedding)
+    except MissingError:
+        return ()
 
 
 def _least_mass(catalog: Catalog, tau: str | float) -> float:

@@ -17,6 +17,17 @@ class TopImage:
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarImage:
+    """An image that looks like another."""
+
+    image: int
+    cosine: float
+    """Of the embeddings less the mean of all, -1 to 1."""
+    caption: str
+    """Text from the image's source."""
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbor:
     """A feature near another one."""
 
@@ -138,6 +149,8 @@ class Decomposition:
     """All that fire, strongest first."""
     concepts: tuple[Concept, ...]
     """Heaviest first; none where the picture's mass is below tau."""
+    similar: tuple[SimilarImage, ...]
+    """Images of the atlas that look like the picture, nearest first; none without FAISS."""
 
 
 def as_json(value: object) -> Any:

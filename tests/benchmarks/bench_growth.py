@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -44,8 +45,8 @@ def main(words: list[str]) -> None:
     _write_models(asked.folder, world)
     print(describe_machine())
     print(f"{asked.features:,} features")
-    print("| stage | images | s | planned s | GB | planned GB | ")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| stage | images | wall s | CPU s | planned s | GB | planned GB |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for n_images in asked.images:
         _draw(asked.folder, world, n_images)
         config = _write_config(asked.folder, n_images)
@@ -55,7 +56,7 @@ def main(words: list[str]) -> None:
             took = run_stage(config, stage)
             plan = planned.get(stage, {"time_s": float("nan"), "memory_bytes": float("nan")})
             print(
-                f"| {stage} | {n_images:,} | {took.seconds:.1f} | {plan['time_s']:.1f} "
+                f"| {stage} | {n_images:,} | {took.wall_s:.1f} | {took.cpu_s:.1f} | {plan['time_s']:.1f} "
                 f"| {took.peak_bytes / 1e9:.2f} | {plan['memory_bytes'] / 1e9:.2f} |",
                 flush=True,
             )
@@ -138,7 +139,9 @@ def _plan(config: Path) -> dict[str, dict[str, float]]:
 class Took:
     """What a stage took."""
 
-    seconds: float
+    wall_s: float
+    cpu_s: float
+    """Of all its processes; on a shared machine this says more than the wall clock."""
     peak_bytes: int
 
 
@@ -146,6 +149,7 @@ def run_stage(config: Path, stage: str) -> Took:
     """Build one stage, those before it being current."""
     command = [sys.executable, "-m", "atlas", "build", str(config), stage]
     began, peak = time.perf_counter(), 0
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with (config.parent / "build.log").open("a") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log)
         while child.poll() is None:
@@ -153,7 +157,9 @@ def run_stage(config: Path, stage: str) -> Took:
             time.sleep(0.2)
     if child.returncode:
         raise SystemExit(f"stage {stage} failed; see {config.parent / 'build.log'}")
-    return Took(time.perf_counter() - began, peak)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Took(wall, cpu, peak)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,21 @@ def test_any_picture_opens_into_concepts(opening):
     assert found.tau == 0.5
 
 
+def test_an_opened_picture_is_most_like_itself_among_the_images(opening, capsys):
+    opened = atlas.open(opening / "build")
+    stored = pq.read_table(opening / "build/embed/images.parquet", columns=["image", "sensitive"])
+    hidden = {row["image"] for row in stored.to_pylist() if row["sensitive"]}
+    found = opened.decompose(opening / "photo.png", tau=0.5).similar
+    assert len(found) == 8
+    assert not hidden & {one.image for one in found}
+    cosines = [one.cosine for one in found]
+    assert cosines == sorted(cosines, reverse=True)
+    assert run(["image", str(opening / "photo.png"), "--atlas", str(opening / "build")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("Images of the atlas that look like it:")
+    assert lines[place + 2].split()[0] == str(found[0].image)
+
+
 def test_the_command_opens_pictures_for_people_and_for_machines(opening, capsys):
     where = ["--atlas", str(opening / "build")]
     assert run(["image", str(opening / "photo.png"), *where]) == 0

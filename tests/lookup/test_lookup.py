@@ -6,11 +6,13 @@ import subprocess
 import sys
 
 import duckdb
+import numpy as np
 import pytest
 
 import atlas
 from atlas.base.errors import InputError, MissingError
 from atlas.command.app import run
+from atlas.inputs.embeddings import read_embeddings
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +176,35 @@ def test_look_ups_load_nothing_heavy(planted_atlas):
     code = f"""
 import sys, atlas
 from atlas.command.app import run
+from atlas.inputs.embeddings import read_embeddings
 for command in (["feature", "3"], ["search", "shape"], ["neighbors", "3"], ["report"]):
     assert run([*command, "--atlas", {str(planted_atlas)!r}]) == 0
 print(sorted(set(sys.modules) & {{"torch", "faiss", "diffusers", "pyarrow", "umap", "open_clip", "jinja2"}}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_images_like_one_are_nearest_first_without_itself_or_sensitive_ones(opened, planted_atlas):
+    x = read_embeddings(planted_atlas / "embed").read_all()
+    off = x - x.mean(axis=0)
+    unit = off / np.linalg.norm(off, axis=1, keepdims=True)
+    hidden = {i for (i,) in opened.sql("SELECT image FROM images WHERE sensitive")[1]}
+    assert hidden
+    found = opened.images_like(3, 5)
+    shown = [i for i in np.argsort(-(unit @ unit[3]), kind="stable").tolist() if i not in hidden]
+    best = [(unit @ unit[3])[i] for i in shown if i != 3][:5]
+    assert [one.cosine for one in found] == pytest.approx(best, abs=2e-3)
+    assert not {3, *hidden} & {one.image for one in found}
+    with pytest.raises(InputError, match=r"^no image 100000; there are images 0 to \d+$"):
+        opened.images_like(100_000)
+
+
+def test_images_like_one_want_the_index_that_neighbors_wrote(opened, planted_atlas, monkeypatch):
+    monkeypatch.setattr("atlas.study.image_index.IMAGE_INDEX", "gone.faiss")
+    with pytest.raises(MissingError) as caught:
+        opened.images_like(3)
+    assert str(caught.value) == (
+        f"no index of images at {planted_atlas / 'neighbors' / 'gone.faiss'}; "
+        "build it with: atlas build CONFIG neighbors"
+    )
