@@ -180,6 +180,11 @@ def encoder(
 
     note = fetch_encoder(model, pretrained, out)
     print(f"saved {note['id']}, {note['width']} dimensions, to {out}; set embed.encoder to it")
+    if "no_tokenizer" in note:
+        print(
+            f"its tokenizer can't be had ({note['no_tokenizer']}): pictures can be embedded, words "
+            "can't; save it again where the hub can be reached"
+        )
 
 
 @app.command()

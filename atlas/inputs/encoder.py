@@ -175,12 +175,31 @@ def fetch_encoder(model: str, pretrained: str, folder: Path) -> dict[str, Any]:
         "normalized": False,
         "library": "open_clip",
     }
+    _keep_tokenizer(model, config, folder, note)
     tensors = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
     with draft(folder / WEIGHTS) as unfinished:
         save_file(tensors, unfinished)
     write_json(folder / NOTE, note)
     write_json(folder / MODEL, {"model_cfg": config, "preprocess_cfg": how})
     return note
+
+
+def _keep_tokenizer(model: str, config: dict[str, Any], folder: Path, note: dict[str, Any]) -> None:
+    """Keep the tokenizer of a text tower that has one from a hub (SigLIP, multilingual towers).
+
+    open_clip reads it from the encoder's folder. Where it can't be had the note says why: pictures
+    can be embedded without it, words can't.
+    """
+    import open_clip
+
+    name = (config.get("text_cfg") or {}).get("hf_tokenizer_name")
+    if not name:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        open_clip.get_tokenizer(model).tokenizer.save_pretrained(folder)
+    except (OSError, ValueError, ImportError) as error:
+        note["no_tokenizer"] = f"{name}: {str(error).splitlines()[0]}"
 
 
 def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:

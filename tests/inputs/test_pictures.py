@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from planted import make_job
-from tiny_encoder import save_tiny_encoder
+from tiny_encoder import save_tiny_encoder, save_tiny_tokenizer
 
 from atlas.base.errors import InputError
 from atlas.base.files import digest_file, list_files, read_json
@@ -23,6 +23,7 @@ from atlas.inputs import embed, ingest
 from atlas.inputs.encoder import embed_images, fetch_encoder, fit_of, load_encoder
 from atlas.inputs.picture import KNOWN, decode_picture
 from atlas.inputs.picture_sets import count_pictures
+from atlas.inputs.text_tower import TextTower
 from atlas.run.stage import Job
 from atlas.sae.formats.own import write_own
 from atlas.sae.model import SAE
@@ -419,6 +420,30 @@ def test_an_encoder_is_kept_from_its_name_and_from_a_checkpoint(tmp_path, encode
     with pytest.raises(InputError, match="there are no weights for it"):
         fetch_encoder("tiny-atlas", "", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_an_encoder_is_kept_with_the_tokenizer_of_its_text_tower(tmp_path):
+    """As SigLIP has one: another folder's, that open_clip looks for beside the encoder."""
+    import open_clip
+
+    theirs = save_tiny_tokenizer(tmp_path / "theirs")
+    tiny = save_tiny_encoder(tmp_path / "tiny", WIDTH, tokenizer=theirs)
+    config = read_json(tiny / "open_clip_config.json")["model_cfg"]
+    (tmp_path / "tiny-hub.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "tiny-hub.json")
+    weights = str(tiny / "open_clip_model.safetensors")
+    assert "no_tokenizer" not in fetch_encoder("tiny-hub", weights, tmp_path / "kept")
+    shutil.rmtree(theirs)
+    tower = TextTower(tmp_path / "kept")
+    assert tower.encode(["a red apple", "cat"]).shape == (2, WIDTH)
+    note = fetch_encoder("tiny-hub", weights, tmp_path / "blind")
+    assert note["no_tokenizer"].startswith(f"{theirs}: ")
+    assert embed_images(load_encoder(tmp_path / "blind"), [picture(0, (32, 32))]).shape == (
+        1,
+        WIDTH,
+    )
+    with pytest.raises(InputError, match=r"the tokenizer of the encoder in .* can't be had: "):
+        TextTower(tmp_path / "blind")
 
 
 def test_an_encoder_without_weights_is_an_error_and_one_with_them_says_nothing(
