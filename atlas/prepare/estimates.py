@@ -12,6 +12,13 @@ from atlas.prepare.site_size import ALIVE_SHARE, SMALL_PICTURES, THUMBNAIL_BYTES
 from atlas.prepare.sizes import Size
 from atlas.settings.load import Config
 from atlas.settings.outside import outside_files
+from atlas.study.image_index import (
+    COMPONENTS,
+    LISTS_LOOKED_INTO,
+    MIN_LISTS,
+    is_exact,
+    n_lists_of,
+)
 
 THUMBNAILS_PER_S = 250.0
 ENCODED_PER_S = 30.0
@@ -30,9 +37,15 @@ CELLS_PER_S = 1500.0
 DEMO_PICTURE_GFLOP = 1.0
 """What one forward of the demo's decoder takes at 64 px; each step takes two."""
 PRODUCTS_OF_NEAR_MISSES = 3.0
-"""What finding near misses takes, over the multiplications of its products alone (bench_neighbors)."""
-NEIGHBORS_BYTES = 0.6e9
+"""What finding near misses takes, over the multiplications of its products alone (bench_growth)."""
+PRODUCTS_OF_INDEX = 6.0
+"""The same where an index of bytes is asked."""
+INDEXED_PER_S = 3000.0
+"""Images read, centered and put into an index in a second."""
+NEIGHBORS_BYTES = 0.8e9
 """Of the stage neighbors, whatever the number of images."""
+INDEXED_BYTES = 460.0
+"""Of an image in that stage where an index is asked (bench_growth)."""
 NAMED_PER_S = 60.0
 """Features named and graded in a second; a guess from the demo's 1,200."""
 
@@ -120,6 +133,8 @@ def _scan(size: Size, config: Config) -> StageEstimate:
 def _neighbors(size: Size, config: Config) -> StageEstimate:
     live = size.features * ALIVE_SHARE
     asked = live * config.neighbors.near_miss_top_images
+    if not is_exact(size.images):
+        return _neighbors_by_index(size, asked)
     # Features share top images: the expected number of distinct ones if each chose at random.
     queries = size.images * -math.expm1(-asked / max(size.images, 1))
     flops = 2.0 * (size.features**2 + PRODUCTS_OF_NEAR_MISSES * queries * size.images) * size.width
@@ -129,6 +144,20 @@ def _neighbors(size: Size, config: Config) -> StageEstimate:
         size.features * 64 * 12.0 + size.images * 2.0 * size.width,
         NEIGHBORS_BYTES + size.images * (6.0 * size.width + ACTIVE_FEATURES * 6.0),
         f"{queries:,.0f} top images x all images x width, for near misses",
+    )
+
+
+def _neighbors_by_index(size: Size, asked: float) -> StageEstimate:
+    width = min(COMPONENTS, size.width)
+    looked_at = size.images * max(LISTS_LOOKED_INTO, MIN_LISTS / n_lists_of(size.images))
+    flops = 2.0 * size.features**2 * size.width
+    flops += 2.0 * PRODUCTS_OF_INDEX * asked * looked_at * width
+    return StageEstimate(
+        "neighbors",
+        flops / size.gflops / 1e9 + size.images / INDEXED_PER_S,
+        size.features * 64 * 12.0 + size.images * (width + 8.0),
+        NEIGHBORS_BYTES + size.images * INDEXED_BYTES,
+        f"{asked:,.0f} top images x 1/{size.images / looked_at:.0f} of the images x {width}, for near misses",
     )
 
 

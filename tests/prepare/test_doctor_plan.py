@@ -155,6 +155,27 @@ def test_the_presets_are_the_documented_ones():
         assert f"data/presets/{path.name}" in page
 
 
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_the_site_of_a_preset_fits_a_free_host(path, nowhere):
+    assert "cloudflare-free: fits." in make_plan(load_config(path), BARE).notes
+
+
+def test_near_misses_among_millions_are_found_by_an_index(nowhere):
+    path = next(path for path in PRESETS if path.stem == "kandinsky22")
+
+    def took(images: int):
+        config = load_config(path, [f"expected.images={images}"])
+        return next(s for s in make_plan(config, BARE).stages if s.stage == "neighbors")
+
+    few, more, many = took(100_000), took(100_001), took(5_000_000)
+    assert "all images" in few.basis
+    assert "1/32" in more.basis
+    assert few.memory_bytes > more.memory_bytes
+    assert many.memory_bytes < 4e9
+    scan = next(s for s in make_plan(load_config(path), BARE).stages if s.stage == "scan")
+    assert many.time_s < 2 * scan.time_s
+
+
 def test_a_card_takes_the_time_from_the_stages_that_it_runs(nowhere):
     config = load_config(next(path for path in PRESETS if path.stem == "kandinsky22"))
     bare, carded = (
