@@ -1,4 +1,4 @@
-"""Image tables (Parquet, JSON lines, CSV) of many tools, read in batches into the atlas's own columns.
+"""Image tables (Parquet, Arrow, JSON lines, CSV) of many tools, read in batches into the atlas's own columns.
 
 Column names are matched without case: LAION's URL and TEXT, Re-LAION's url and caption,
 img2dataset's and clip-retrieval's metadata, Hugging Face datasets.
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from atlas.base.errors import InputError
 from atlas.base.files import draft
 from atlas.base.text import clean_text
+from atlas.inputs.arrow_file import SUFFIXES as ARROW
+from atlas.inputs.arrow_file import arrow_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +32,7 @@ TEXT_LOOKED_AT = 1 << 20
 """Bytes of a text file that tell its encoding."""
 ROWS_PER_GROUP = 131_072
 """Rows of a Parquet row group; at most so many are held in memory."""
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", *ARROW)
 """Endings of the tables that are read."""
 NAME_COLUMNS = (
     "name",
@@ -109,8 +111,8 @@ def raw_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa
     """Yield a table's rows as they are, a batch at a time.
 
     Args:
-        path: Parquet, JSON lines, CSV or TSV, by its ending.
-        columns: Of a Parquet file, the ones wanted.
+        path: Parquet, Arrow, JSON lines, CSV or TSV, by its ending.
+        columns: Of a Parquet or Arrow file, the ones wanted.
 
     Raises:
         InputError: The file is damaged, or of no known kind.
@@ -120,6 +122,8 @@ def raw_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         yield from _parquet_batches(path, columns)
+    elif suffix in ARROW:
+        yield from _arrow_tables(path, columns)
     elif suffix in SUFFIXES:
         lines = _json_lines(path) if suffix in (".jsonl", ".ndjson") else _csv_lines(path)
         while rows := list(islice(lines, ROWS_PER_BATCH)):
@@ -143,6 +147,20 @@ def _parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.T
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or not Parquet ({reason}); restore it") from error
+
+
+def _arrow_tables(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    try:
+        for batch in arrow_batches(path):
+            table = pa.Table.from_batches([batch])
+            table = table if columns is None else table.select(list(columns))
+            for start in range(0, len(table), ROWS_PER_BATCH):
+                yield table.slice(start, ROWS_PER_BATCH)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is damaged or not Arrow ({reason}); restore it") from error
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,8 @@ from atlas.base.errors import InputError
 from atlas.base.files import read_json
 from atlas.base.text import clean_text
 from atlas.inputs.archives import read_tar
+from atlas.inputs.arrow_file import SUFFIXES as ARROW
+from atlas.inputs.arrow_file import arrow_batches
 from atlas.inputs.captions import Captions, known_facts
 from atlas.inputs.found import OTHER_PICTURES, PICTURE_SUFFIXES, Found, Skipped
 from atlas.inputs.image_table import (
@@ -45,7 +47,7 @@ class PictureShard:
 
 def is_picture_set(path: Path) -> bool:
     """Return whether a path is a folder, an archive or a table that is read as a set of pictures."""
-    return path.is_dir() or path.suffix.lower() in (".tar", ".parquet", ".arrow")
+    return path.is_dir() or path.suffix.lower() in (".tar", ".parquet", *ARROW)
 
 
 def containers(files: Sequence[Path]) -> tuple[Path, ...]:
@@ -53,7 +55,7 @@ def containers(files: Sequence[Path]) -> tuple[Path, ...]:
 
     A Parquet file that goes with an archive of the same name is its metadata, not pictures.
     """
-    for suffixes in ((".tar",), (".arrow", ".parquet")):
+    for suffixes in ((".tar",), (*ARROW, ".parquet")):
         found = tuple(path for path in files if path.suffix.lower() in suffixes)
         if found and not any(path.suffix.lower() in PICTURE_SUFFIXES for path in files):
             return found
@@ -106,8 +108,7 @@ def _told_count(path: Path) -> int | None:
     try:
         if path.suffix.lower() == ".parquet":
             return int(pq.read_metadata(path).num_rows)
-        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-            return sum(int(batch.num_rows) for batch in stream)
+        return sum(int(batch.num_rows) for batch in arrow_batches(path))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or not a table ({reason}); restore it") from error
@@ -126,7 +127,7 @@ def read_shard(root: Path, shard: PictureShard, captions: Captions) -> Iterator[
     for path in shard.files:
         if path.suffix.lower() == ".tar":
             yield from read_tar(_name_below(root, path), path)
-        elif path.suffix.lower() in (".parquet", ".arrow"):
+        elif path.suffix.lower() in (".parquet", *ARROW):
             yield from _read_table(root, path)
         elif path.suffix.lower() in OTHER_PICTURES:
             name = _name_below(root, path)
@@ -173,9 +174,8 @@ def _picture_batches(path: Path) -> Iterator[pa.Table]:
                 for batch in file.iter_batches(64):
                     yield pa.Table.from_batches([batch])
         else:
-            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-                for batch in stream:
-                    yield pa.Table.from_batches([batch])
+            for batch in arrow_batches(path):
+                yield pa.Table.from_batches([batch])
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or not a table ({reason}); restore it") from error

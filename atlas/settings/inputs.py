@@ -18,7 +18,7 @@ class EmbedSettings(Section):
     )
     images: Path | None = Field(
         default=None,
-        description="Table of the images (Parquet, JSON lines or CSV), one row per vector, in the order of the shards: name, caption and, if known, url, tags, terms, split, sensitive. Case is ignored, and the column names of other tools are understood. Or a folder or glob of such tables, each matched to the shard of its number.",
+        description="Table of the images (Parquet, Arrow, JSON lines or CSV), one row per vector, in the order of the shards: name, caption and, if known, url, tags, terms, split, sensitive. Case is ignored, and the column names of other tools are understood. Or a folder or glob of such tables, each matched to the shard of its number.",
     )
     pictures: Path | None = Field(
         default=None,

@@ -146,6 +146,18 @@ def test_columns_are_matched_without_case(tmp_path, column, value, withheld):
     }
 
 
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_arrow_tables_are_read_in_both_of_their_formats(tmp_path, monkeypatch, new):
+    monkeypatch.setattr("atlas.inputs.image_table.ROWS_PER_BATCH", 2)
+    captions = [f"words {n}" for n in range(5)]
+    table = pa.table({"URL": [f"https://a/{n}" for n in range(5)], "TEXT": captions})
+    with new(tmp_path / "t.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    found = list(read_tables(tmp_path / "t.arrow"))
+    assert [len(one) for one in found] == [2, 1, 2]
+    assert [caption for one in found for caption in one["caption"].to_pylist()] == captions
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -153,6 +165,8 @@ def test_columns_are_matched_without_case(tmp_path, column, value, withheld):
         ("t.jsonl", '{"caption": 1}\nno\n', "line 2 is not JSON"),
         ("t.jsonl", "[1]\n", "line 1 is no JSON object"),
         ("t.parquet", "PAR1", "is damaged or not Parquet"),
+        ("t.arrow", "no Arrow at all", "is damaged or not Arrow"),
+        ("t.feather", "ARROW1 and no more", "is damaged or not Arrow"),
         ("t.xlsx", "", "is no table that is read"),
     ],
 )

@@ -336,12 +336,15 @@ def test_pictures_in_tables_are_counted_by_their_rows(tmp_path):
     ):
         stream.write_table(table, max_chunksize=2)
     assert count_pictures([tmp_path / "1.arrow"]) == 3
+    with pa.ipc.new_file(tmp_path / "3.arrow", table.schema) as file:
+        file.write_table(table, max_chunksize=2)
+    assert count_pictures([tmp_path / "3.arrow"]) == 3
     (tmp_path / "2.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"2\.parquet is damaged or not a table"):
         count_pictures([tmp_path / "0.parquet", tmp_path / "2.parquet"])
 
 
-@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "feather"])
 def test_a_hugging_face_dataset_is_read(tmp_path, encoder_dir, kind):
     cells = [{"bytes": encoded(n), "path": f"{n}.jpg"} for n in range(3)]
     cells.append({"bytes": None, "path": "http://elsewhere/3.jpg"})
@@ -353,7 +356,8 @@ def test_a_hugging_face_dataset_is_read(tmp_path, encoder_dir, kind):
     if kind == "parquet":
         pq.write_table(table, path)
     else:
-        with pa.ipc.new_stream(path, table.schema) as writer:
+        new = pa.ipc.new_stream if kind == "arrow" else pa.ipc.new_file
+        with new(path, table.schema) as writer:
             writer.write_table(table)
         (tmp_path / "dataset_info.json").write_text("{}")
     out = embedded(tmp_path, encoder_dir, tmp_path.parent / f"hf-{kind}")
