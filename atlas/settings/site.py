@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from atlas.base.text import clean_text
 from atlas.settings.section import Section
 
+CleanText = Annotated[str, AfterValidator(clean_text)]
+"""Text of the site: half characters, controls and terminal escapes never get into it."""
 HostName = Literal["github", "cloudflare-free", "huggingface", "s3", "local"]
 
 
 class CatalogSettings(Section):
     """Tables, map, search vocabulary and texts of the site."""
 
-    title: str = Field(default="Feature atlas", description="Title on every page.")
-    note: str = Field(
+    title: CleanText = Field(default="Feature atlas", description="Title on every page.")
+    note: CleanText = Field(
         default="",
         description="One or two sentences shown on every page: what was measured, and what not to conclude.",
     )
@@ -28,7 +31,7 @@ class CatalogSettings(Section):
         default=(),
         description="JSON files of figures measured elsewhere (encoder, search), each with its null, n and command; shown on the report page.",
     )
-    credit: str = Field(
+    credit: CleanText = Field(
         default="",
         description="Who made the pictures and under which license; shown in the footer of every page.",
     )

@@ -41,6 +41,12 @@ def test_a_setting_from_the_command_line_overrides_the_file(tmp_path):
     assert (config.scan.top_images, config.catalog.title) == (9, "Fruit")
 
 
+def test_texts_of_the_site_are_cleaned(tmp_path):
+    path = tmp_path / "atlas.toml"
+    path.write_text('[catalog]\ntitle = "A\\u001b[31m red\\u0000 title"\n')
+    assert load_config(path).catalog.title == "A red title"
+
+
 def test_an_override_without_a_value_is_refused(tmp_path):
     path = tmp_path / "atlas.toml"
     path.write_text("")
