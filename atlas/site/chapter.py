@@ -80,19 +80,18 @@ def chapter_queries(first: int, last: int, *, with_urls: bool = False) -> dict[s
         with_urls: Whether the images' urls are wanted.
     """
     span = f"feature >= {int(first)} AND feature < {int(last)}"
-    pictures = "image, {value}, caption, sensitive FROM {table} JOIN images USING (image)"
-
-    def shown(table: str, value: str, keep: str, order: str) -> str:
-        source = pictures.format(value=value, table=table)
-        return f"SELECT feature, {source} WHERE {span} AND {keep} ORDER BY feature, {order}"
-
     return {
-        "labels": (
-            f"SELECT feature, {LABEL_COLUMNS} FROM labels WHERE {span} ORDER BY feature, rank"
-        ),
-        "icon": shown(
-            "(FROM icons JOIN top_images USING (feature, image))", "activation", "true", "rank"
-        ),
+        **_own_queries(span),
+        **_image_queries(span),
+        **_relation_queries(span),
+        "urls": _url_query(span, with_urls=with_urls),
+    }
+
+
+def _own_queries(span: str) -> dict[str, str]:
+    """Return the queries about features by themselves."""
+    return {
+        "labels": f"SELECT feature, {LABEL_COLUMNS} FROM labels WHERE {span} ORDER BY feature, rank",
         "trip": (
             f"""SELECT feature, {TRIP_COLUMNS} FROM icons
                 WHERE {span} AND source = 'rendered' ORDER BY feature"""
@@ -101,22 +100,43 @@ def chapter_queries(first: int, last: int, *, with_urls: bool = False) -> dict[s
             f"""SELECT feature, other, on_icon, on_template FROM icon_side_effects
                 WHERE {span} ORDER BY feature, rank"""
         ),
-        "strip": (
-            f"SELECT feature, strength, on_icon FROM strips WHERE {span} ORDER BY feature, step"
+        "strip": f"SELECT feature, strength, on_icon FROM strips WHERE {span} ORDER BY feature, step",
+        "histogram": (
+            f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
         ),
+    }
+
+
+def _image_queries(span: str) -> dict[str, str]:
+    """Return the queries about features' images."""
+
+    def shown(table: str, value: str, keep: str, order: str) -> str:
+        source = f"image, {value}, caption, sensitive FROM {table} JOIN images USING (image)"
+        return f"SELECT feature, {source} WHERE {span} AND {keep} ORDER BY feature, {order}"
+
+    icons = "(FROM icons JOIN top_images USING (feature, image))"
+    lost = "activation, on_thumbnail, lost, lost_gray, lost_gray_null"
+    return {
+        "icon": shown(icons, "activation", "true", "rank"),
         "top": shown(distinct_tops(span), "activation", "true", "rank"),
-        "where": shown(
-            "where_maps",
-            "activation, on_thumbnail, lost, lost_gray, lost_gray_null",
-            "true",
-            "rank",
-        ),
+        "where": shown("where_maps", lost, "true", "rank"),
         "film": shown("quantile_images", "activation", "rank = 0", "quantile DESC"),
         "near": shown("near_misses", "similarity", f"rank < {NEAR_SHOWN}", "similarity DESC, rank"),
         "misses": (
             f"""SELECT feature, image, {MISS_COLUMNS} FROM near_misses
                 WHERE {span} ORDER BY feature, similarity DESC, rank"""
         ),
+        "concepts": (
+            f"""SELECT feature, image, activation, caption, sensitive FROM concept_features
+                JOIN examples USING (image) JOIN images USING (image)
+                WHERE {span} AND tau = 'coarse' ORDER BY feature, activation DESC, image"""
+        ),
+    }
+
+
+def _relation_queries(span: str) -> dict[str, str]:
+    """Return the queries about features and others."""
+    return {
         "neighbors": (
             f"""SELECT feature, neighbor, cosine FROM feature_neighbors
                 WHERE {span} AND rank < {NEIGHBORS_SHOWN} ORDER BY feature, rank"""
@@ -140,27 +160,21 @@ def chapter_queries(first: int, last: int, *, with_urls: bool = False) -> dict[s
                 FROM cluster_features JOIN clusters USING (level, cluster)
                 WHERE {span} ORDER BY feature, level"""
         ),
-        "concepts": (
-            f"""SELECT feature, image, activation, caption, sensitive FROM concept_features
-                JOIN examples USING (image) JOIN images USING (image)
-                WHERE {span} AND tau = 'coarse' ORDER BY feature, activation DESC, image"""
-        ),
-        "histogram": (
-            f"SELECT feature, low, high, count, bin FROM activation_histogram WHERE {span} ORDER BY feature, bin"
-        ),
-        "urls": (
-            f"""SELECT feature, image, url FROM (
-                    SELECT feature, image FROM {distinct_tops(span)}
-                    UNION SELECT feature, image FROM icons WHERE {span}
-                    UNION SELECT feature, image FROM quantile_images WHERE {span} AND rank = 0
-                    UNION SELECT feature, image FROM near_misses WHERE {span} AND rank < {NEAR_SHOWN}
-                    UNION SELECT feature, image FROM concept_features
-                          JOIN examples USING (image) WHERE {span} AND tau = 'coarse')
-                JOIN images USING (image)
-                WHERE {"true" if with_urls else "false"} AND NOT sensitive AND url IS NOT NULL
-                ORDER BY feature, image"""
-        ),
     }
+
+
+def _url_query(span: str, *, with_urls: bool) -> str:
+    """Return the query of the urls of all images that the pages of features show."""
+    return f"""SELECT feature, image, url FROM (
+                   SELECT feature, image FROM {distinct_tops(span)}
+                   UNION SELECT feature, image FROM icons WHERE {span}
+                   UNION SELECT feature, image FROM quantile_images WHERE {span} AND rank = 0
+                   UNION SELECT feature, image FROM near_misses WHERE {span} AND rank < {NEAR_SHOWN}
+                   UNION SELECT feature, image FROM concept_features
+                         JOIN examples USING (image) WHERE {span} AND tau = 'coarse')
+               JOIN images USING (image)
+               WHERE {"true" if with_urls else "false"} AND NOT sensitive AND url IS NOT NULL
+               ORDER BY feature, image"""
 
 
 def read_chapter(

@@ -56,11 +56,7 @@ def feature_view(
     """
     row = book.live[feature]
     number = f"{feature:,}"
-    labels = [clean(row[1]) for row in chapter.labels.get(feature, [])]
     name = "" if row.sensitive else name_of(book, feature)
-    hidden = row.sensitive
-    top = [] if hidden else chapter.top.get(feature, [])
-    bars = histogram_bars(chapter.histogram.get(feature, []))
     return {
         "page": links.feature_page(feature, book.layout),
         "title": f"{name or 'Feature'} · {number}",
@@ -71,13 +67,34 @@ def feature_view(
         "number": number,
         "citation": f"{book.facts['id']}/f{feature}",
         "name": name,
-        "also": [] if hidden else labels[1:],
-        "evidence": "" if hidden else reliability(book, chapter, feature),
-        "withheld": hidden,
-        "withheld_images": sum(bool(r[4]) for r in chapter.top.get(feature, [])),
-        "icon": stand_in_of(book, chapter, feature),
-        "unpictured": None if hidden else unpictured(book, chapter, feature),
-        "rendered": None if hidden else rendered_view(book, chapter, feature),
+        **numbers_view(book, chapter, feature),
+        **images_view(book, chapter, feature),
+        "neighbors": [
+            feature_link(other, f"{cosine:.2f}", book)
+            for _, other, cosine in chapter.neighbors.get(feature, [])
+        ],
+        "coactive": [
+            feature_link(other, percent(share), book)
+            for _, other, share in chapter.coactive.get(feature, [])
+        ],
+        **family_view(book, chapter, feature),
+        "bibtex": bibtex(book, feature, name),
+        "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
+        **{
+            way: "" if other is None else links.feature_page(other, book.layout)
+            for way, other in zip(("before", "after"), adjacent, strict=True)
+        },
+        "json": links.feature_json(feature),
+        "map_link": f"{links.MAP}#f{feature}",
+    }
+
+
+def numbers_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
+    """Return a feature's figures: of its firings, their histogram and its direction."""
+    row = book.live[feature]
+    bars = histogram_bars(chapter.histogram.get(feature, []))
+    scored = row.monosemanticity is not None
+    return {
         "figures": [
             ("density", percent(row.density), f"fires on {row.count:,} images"),
             ("strongest", figure(row.max), "largest activation, unitless"),
@@ -88,41 +105,43 @@ def feature_view(
         "chart_height": CHART_HEIGHT,
         "weakest": figure(chapter.histogram[feature][0][1]) if bars.path else "",
         "strongest": figure(row.max),
-        "top": pictures_of(top, book),
-        "where": [] if hidden else where_maps(book, chapter, feature),
-        "film": [] if hidden else pictures_of(chapter.film.get(feature, []), book),
-        "near": [] if hidden else near_pictures(book, chapter, feature),
-        "near_line": "" if hidden else near_line(chapter, feature),
-        "neighbors": [
-            feature_link(other, f"{cosine:.2f}", book)
-            for _, other, cosine in chapter.neighbors.get(feature, [])
-        ],
-        "coactive": [
-            feature_link(other, percent(share), book)
-            for _, other, share in chapter.coactive.get(feature, [])
-        ],
-        **family_view(book, chapter, feature),
-        "occurs": []
-        if hidden
-        else pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
-        "bibtex": bibtex(book, feature, name),
-        "feedback": links.feedback(book.facts["owner_url"], f"{book.facts['id']}/f{feature}"),
-        **{
-            way: "" if other is None else links.feature_page(other, book.layout)
-            for way, other in zip(("before", "after"), adjacent, strict=True)
-        },
         "details": [
             ("mean where it fires", figure(row.mean)),
             ("length of decoder direction", figure(row.decoder_norm)),
             ("selectivity", figure(row.selectivity)),
             *(
                 [("monosemanticity in a second encoder", f"{row.monosemanticity:.3f}")]
-                if row.monosemanticity is not None
+                if scored
                 else []
             ),
         ],
-        "json": links.feature_json(feature),
-        "map_link": f"{links.MAP}#f{feature}",
+    }
+
+
+def images_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
+    """Return a feature's pictures and the words that come from them; none of a sensitive one."""
+    shown = {"icon": stand_in_of(book, chapter, feature)}
+    withheld = sum(bool(row[4]) for row in chapter.top.get(feature, []))
+    if book.live[feature].sensitive:
+        lists: dict[str, list[Any]] = {
+            name: [] for name in ("also", "top", "where", "film", "near", "occurs")
+        }
+        texts = {"evidence": "", "near_line": "", "unpictured": None, "rendered": None}
+        return {**shown, **lists, **texts, "withheld": True, "withheld_images": withheld}
+    return {
+        **shown,
+        "also": [clean(row[1]) for row in chapter.labels.get(feature, [])][1:],
+        "evidence": reliability(book, chapter, feature),
+        "withheld": False,
+        "withheld_images": withheld,
+        "unpictured": unpictured(book, chapter, feature),
+        "rendered": rendered_view(book, chapter, feature),
+        "top": pictures_of(chapter.top.get(feature, []), book),
+        "where": where_maps(book, chapter, feature),
+        "film": pictures_of(chapter.film.get(feature, []), book),
+        "near": near_pictures(book, chapter, feature),
+        "near_line": near_line(chapter, feature),
+        "occurs": pictures_of(chapter.concepts.get(feature, [])[:EXAMPLES_SHOWN], book),
     }
 
 
