@@ -367,7 +367,7 @@ def plant_kin(folder: Path, n_families: int = 6, n_images: int = 3000, seed: int
 
     Of each family feature 0 fires where two dimensions are on; 1 and 2 where a third one is
     too, so they are its children; 3 is a copy of 0 at twice the gain; 4 reads a dimension
-    of its own and points away from these four. Dimensions are on by lot, each by itself.
+    of its own and points away from these four. Dimensions are on at random, each by itself.
     """
     rng = np.random.default_rng(seed)
     width = n_families * KIN_DIMENSIONS

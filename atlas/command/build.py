@@ -280,14 +280,12 @@ def doctor(
 
     findings = examine(config, device)
     if as_json:
-        print_json(
-            [{"what": f.what, "ok": f.ok, "found": f.found, "mend": f.mend} for f in findings]
-        )
+        print_json([{"what": f.what, "ok": f.ok, "found": f.found, "fix": f.fix} for f in findings])
     else:
         for f in findings:
             print(
                 f"{'ok  ' if f.ok else 'FAIL'}  {f.what}: {f.found}"
-                + ("" if f.ok else f"; {f.mend}")
+                + ("" if f.ok else f"; {f.fix}")
             )
     if any(not f.ok for f in findings):
         raise typer.Exit(1)

@@ -31,7 +31,7 @@ def grouping_figures(parts: Parts, opened: list[GroupedImage]) -> list[dict[str,
         n, labels = len(k), [example.groupings[tau].labels for example in opened]
         shuffled = [adjusted_rand(one, random.permutation(one)) for one in labels]
         chance = float(np.mean(shuffled)) if shuffled else None
-        null_name = "the same features put into groups of the same sizes by lot"
+        null_name = "the same features put into groups of the same sizes at random"
         noise = [example.noise_agreement[tau] for example in opened]
         found += [
             figure(f"concepts_{tau}_median", float(np.median(k)), "concepts an image", n),
@@ -83,7 +83,7 @@ def recurring_figures(
         found, _ = match(center, recurring, settings.match_cosine)
         shares.append(float((found >= 0).mean()) if len(found) else 0.0)
     note = f"fine concepts whose center has a cosine of at least {settings.match_cosine:g} to that of a recurring one"
-    null = (shares[1], "features of the same images put into groups of the same sizes by lot")
+    null = (shares[1], "features of the same images put into groups of the same sizes at random")
     return [
         figure("recurring_concepts", len(recurring), "concepts", len(images)),
         figure("concepts_that_recur", shares[0], "share", len(center), null, note),

@@ -3,7 +3,7 @@
 An attribute is a group, a subgroup, a gender, a skin tone or a tag that enough pictures have;
 an image has it where one of its pictures does. Thresholds, choices and probes come from the
 training images; every figure is of the held-out ones. The null moves each attribute to other
-images by lot and does all of it again.
+images at random and does all of it again.
 
 Splitting: features are added, best first, while the union's F1 on training images rises by
 0.03. Absorption: of the images that a linear probe rightly finds, those on which none of the
@@ -196,7 +196,7 @@ def fit_probes(train: Split) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 
 def attribute_figures(names: list[str], found: Result, null: Result) -> list[dict[str, Any]]:
     """Return the means over attributes, each beside its null and with its interval."""
-    shuffled = "attributes moved to other images by lot"
+    shuffled = "attributes moved to other images at random"
     rows = [
         ("attributes_best_feature_f1", found.f1, null.f1, "share",
          "best single feature, chosen on training images, judged on held-out ones"),

@@ -25,7 +25,7 @@ from atlas.settings.load import load_config
 from atlas.settings.outside import drawing_inputs
 
 PICTURES_JUDGED = 200
-"""Of each side of the split, drawn by lot among those without skin tone."""
+"""Of each side of the split, drawn at random among those without skin tone."""
 NEAREST = 10
 NEAR_COPY = 0.06
 """Root mean squared difference of two pictures, of full scale, below which one is a near copy."""

@@ -53,7 +53,7 @@ DETAIL_STEPS = 1200
 DETAIL_BATCH = 8
 DETAIL_LEARNING_RATE = 1e-3
 DETAIL_SIDES_PX = (96, 128, 160)
-"""Side at which the other network looks, drawn by lot at every step."""
+"""Side at which the other network looks, drawn at random at every step."""
 DETAIL_WEIGHT = 1.0
 SINGLE_SHARE = 0.5
 CHECKPOINT_STEPS = 50

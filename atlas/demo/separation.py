@@ -21,14 +21,14 @@ from atlas.sae.checkpoints import load_sae
 from atlas.sae.model import SAE, unit_directions
 
 N_JUDGED = 1000
-"""Compositions, drawn by lot."""
+"""Compositions, drawn at random."""
 FIXED_K = 5
 SEED = 11
 COMMAND = "python -m atlas.demo separation"
 ATTRIBUTED = (
     "compositions; over the features that fire on exactly one of the constituents shown alone"
 )
-BY_LOT = "the same groups, features put into them by lot"
+AT_RANDOM = "the same groups, features put into them at random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _judge(
         "fixed": fixed(FIXED_K),
         "true": fixed(len(constituents)),
     }
-    labels |= {f"{name} by lot": random.permutation(row) for name, row in labels.items()}
+    labels |= {f"{name} at random": random.permutation(row) for name, row in labels.items()}
     picked = {name: row[kept] for name, row in labels.items()}
     only = sweep(
         sae.W_dec[features[kept]],
@@ -119,7 +119,7 @@ def _judge(
         seed=facts["seed"],
     )[-1]
     picked["ceiling"] = only.labels[only.best]
-    picked["ceiling by lot"] = random.permutation(picked["ceiling"])
+    picked["ceiling at random"] = random.permutation(picked["ceiling"])
     return Judged(truth, activations[kept], picked, len(kept) / len(features))
 
 
@@ -170,7 +170,7 @@ def _separation(judged: list[Judged]) -> list[dict[str, Any]]:
                     score(name),
                     unit,
                     n,
-                    (score(f"{name} by lot"), BY_LOT),
+                    (score(f"{name} at random"), AT_RANDOM),
                     note,
                 )
             )

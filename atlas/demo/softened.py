@@ -21,7 +21,7 @@ from atlas.demo import movq, trunk
 from atlas.demo.places import CACHE
 
 MOST_NOISE = 0.4
-"""Of the codes' spread; each image gets an even share of it by lot."""
+"""Of the codes' spread; each image gets an even share of it at random."""
 BATCH = 50
 SEED = 0
 

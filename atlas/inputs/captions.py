@@ -128,7 +128,7 @@ def _listed_captions(path: Path) -> dict[str, Facts]:
     try:
         value = json.loads(decode_text(path.read_bytes()))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}); mend it") from error
+        raise InputError(f"{path} is not JSON ({error}); fix it") from error
     if isinstance(value, dict):
         pairs = [(name, fact) for name, fact in value.items()]
     elif isinstance(value, list):

@@ -101,7 +101,7 @@ def _check_ids(path: Path, column: str, hashes: NDArray[np.int64]) -> None:
                 if one in seen:
                     raise InputError(
                         f"{path}: row {row} has {column} {one!r}, which row {seen[one]} has, "
-                        "expected each once; mend the table, or rename the column if it is no id"
+                        "expected each once; fix the table, or rename the column if it is no id"
                     )
                 seen[one] = row
             row += 1
@@ -171,9 +171,9 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                raise InputError(f"{path}: line {number} is not JSON ({error}); mend it") from error
+                raise InputError(f"{path}: line {number} is not JSON ({error}); fix it") from error
             if not isinstance(row, dict):
-                raise InputError(f"{path}: line {number} is no JSON object; mend it")
+                raise InputError(f"{path}: line {number} is no JSON object; fix it")
             yield {clean_text(name): _without_nan(value) for name, value in row.items()}
 
 
@@ -213,7 +213,7 @@ def _csv_lines(path: Path) -> Iterator[dict[str, Any]]:
             for row in csv.DictReader(lines, delimiter=delimiter):
                 yield {str(key): value for key, value in row.items() if key is not None}
         except csv.Error as error:
-            raise InputError(f"{path} is not CSV ({error}); mend it") from error
+            raise InputError(f"{path} is not CSV ({error}); fix it") from error
 
 
 def _text_or_values(values: list[Any]) -> pa.Array:

@@ -18,7 +18,7 @@ from atlas.base.errors import MissingError
 from atlas.base.files import read_parquet, write_bytes, write_json, write_text
 from atlas.base.progress import Progress
 from atlas.icons.drawing import DrawingModels, DrawnSheet, Sheet, draw_in_workers, load_models, webp
-from atlas.icons.roundtrip import MOST_RANK, IconFirings, ranks
+from atlas.icons.roundtrip import MOST_RANK, IconFirings, own_activations, ranks
 from atlas.icons.template import icon_embeddings, make_template, set_strengths
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.encoding import Firings
@@ -160,10 +160,9 @@ def _judge(
         natural = firings[feature][1]
         q99[feature] = np.quantile(natural, 0.99) if len(natural) else np.inf
     whose = np.tile(features, n_pairs)
-    own = np.zeros(len(whose), np.float32)
-    mine = fired.feature == whose[fired.image]
-    own[fired.image[mine]] = fired.activation[mine]
-    rank = ranks(IconFirings(fired.image, fired.feature, fired.activation), own, q99, whose)
+    by_icon = IconFirings(fired.image, fired.feature, fired.activation)
+    own = own_activations(by_icon, whose)
+    rank = ranks(by_icon, own, q99, whose)
     return own.reshape(n_pairs, -1), rank.reshape(n_pairs, -1)
 
 

@@ -68,8 +68,8 @@ def _built_fit(path: Path) -> list[Finding]:
     said = f"L0 {scan['l0_mean']:.1f}, explained variance " + (
         "unknown, all images being equal" if explained is None else f"{explained:.2f}"
     )
-    what, _, mend = why.partition(". ")
-    return [Finding("SAE on this atlas's images", not why, what or said, mend.rstrip("."))]
+    what, _, fix = why.partition(". ")
+    return [Finding("SAE on this atlas's images", not why, what or said, fix.rstrip("."))]
 
 
 def _python() -> Finding:
@@ -78,7 +78,7 @@ def _python() -> Finding:
 
 
 def _package(name: str, extra: str) -> Finding:
-    mend = f"pip install 'feature-atlas[{extra}]'" if extra else "pip install feature-atlas"
+    fix = f"pip install 'feature-atlas[{extra}]'" if extra else "pip install feature-atlas"
     try:
         if name in ("open_clip", "diffusers"):
             from atlas.inputs.encoder import ensure_torchvision
@@ -88,15 +88,15 @@ def _package(name: str, extra: str) -> Finding:
             warnings.simplefilter("ignore")  # umap's, of parts that are not needed here
             module = importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
-        return Finding(name, False, f"not importable ({str(error).splitlines()[0]})", mend)
+        return Finding(name, False, f"not importable ({str(error).splitlines()[0]})", fix)
     return Finding(name, True, str(getattr(module, "__version__", "installed")))
 
 
 def _one_faiss() -> Finding:
     """Two FAISS packages overwrite each other's files without a word."""
     names = [name for name in ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs") if _installed(name)]
-    mend = f"pip uninstall {' '.join(names)}, then install one of them"
-    return Finding("one FAISS package", len(names) < 2, ", ".join(names) or "none", mend)
+    fix = f"pip uninstall {' '.join(names)}, then install one of them"
+    return Finding("one FAISS package", len(names) < 2, ", ".join(names) or "none", fix)
 
 
 def _installed(name: str) -> bool:
@@ -114,7 +114,7 @@ def _device(device: str, screen: ScreenKind) -> Finding:
     float64. Many products lie so near to what fires that a screen without its margin misses some.
     """
     what = f"exact scan on {device}, screen {screen}"
-    mend = "choose another device: atlas doctor --device cpu"
+    fix = "choose another device: atlas doctor --device cpu"
     try:
         from atlas.sae.encoding import Firings, fire, make_encoder
     except ImportError as error:
@@ -127,7 +127,7 @@ def _device(device: str, screen: ScreenKind) -> Finding:
         found = encoder.fire(images)
         took_s = time.perf_counter() - began
     except (RuntimeError, AssertionError) as error:
-        return Finding(what, False, str(error).splitlines()[0], mend)
+        return Finding(what, False, str(error).splitlines()[0], fix)
 
     def dense(firings: Firings) -> NDArray[np.float64]:
         table = np.zeros((len(images), sae.n_features))
@@ -145,7 +145,7 @@ def _device(device: str, screen: ScreenKind) -> Finding:
         f"largest difference from the CPU {from_cpu:.1e}, of the CPU from float64 "
         f"{from_true:.1e} (allowed {TOLERANCE:.0e})"
     )
-    return Finding(what, only_one == 0 and max(from_cpu, from_true) <= TOLERANCE, said, mend)
+    return Finding(what, only_one == 0 and max(from_cpu, from_true) <= TOLERANCE, said, fix)
 
 
 def _plant() -> tuple[SAE, NDArray[np.float32]]:
@@ -173,8 +173,8 @@ def _inputs(path: Path, device: str) -> list[Finding]:
     if config.sae.repo is not None:
         commands["checkpoint"] = hub_command(config.sae)
     for name, (place, files) in outside_files(config).items():
-        mend = commands.get(name, f"put {name} at {place}, or change the configuration")
-        findings.append(Finding(name, bool(files), f"{len(files)} files at {place}", mend))
+        fix = commands.get(name, f"put {name} at {place}, or change the configuration")
+        findings.append(Finding(name, bool(files), f"{len(files)} files at {place}", fix))
     if config.catalog.vocabulary is None and config.embed.encoder is not None:
         findings.append(Finding("vocabulary", True, _without_words(config.embed.encoder)))
     return findings + check_science(config, device)

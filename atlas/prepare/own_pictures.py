@@ -1,4 +1,4 @@
-"""What an atlas of somebody's own pictures is made with: which encoder, how many crops, which SAE."""
+"""What an atlas of your own pictures is made with: which encoder, how many crops, which SAE."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Finding:
     what: str
     ok: bool
     found: str
-    mend: str = ""
+    fix: str = ""
     """What to do; empty where nothing is wrong."""
 
 
@@ -91,8 +91,8 @@ def _shape(config: Config, sae: SAE) -> Finding:
     expected = config.expected
     found = f"{sae.n_features:,} features of width {sae.width:,}, {sae.activation.kind}"
     wanted = (expected.features or sae.n_features, expected.width or sae.width)
-    mend = f"{wanted[0]:,} of width {wanted[1]:,} are expected: name another checkpoint"
-    return Finding("SAE", wanted == (sae.n_features, sae.width), found, mend)
+    fix = f"{wanted[0]:,} of width {wanted[1]:,} are expected: name another checkpoint"
+    return Finding("SAE", wanted == (sae.n_features, sae.width), found, fix)
 
 
 def _with_encoder(config: Config, sae: SAE, device: str) -> Iterator[Finding]:
@@ -102,8 +102,8 @@ def _with_encoder(config: Config, sae: SAE, device: str) -> Iterator[Finding]:
         return
     try:
         width = int(read_encoder_note(folder)["width"])
-        mend = f"use the encoder that the SAE was trained on: its embeddings have {sae.width}"
-        yield Finding("encoder", width == sae.width, f"{width:,} dimensions", mend)
+        fix = f"use the encoder that the SAE was trained on: its embeddings have {sae.width}"
+        yield Finding("encoder", width == sae.width, f"{width:,} dimensions", fix)
         wanted = (config.expected.gray_norm, config.expected.template_norm)
         if width == sae.width and wanted != (None, None):
             yield from _lengths(config, sae, load_encoder(folder, device=device))
@@ -133,14 +133,14 @@ def _length(what: str, found: float, wanted: float, share: float) -> Finding:
     ok = abs(found / wanted - 1) <= share
     said = f"{found:.2f}, {wanted:.2f} expected (within {100 * share:.0f} %)"
     if found < 1.5 and wanted > 2:
-        mend = "the encoder normalizes: likeliest it is not open_clip's with normalize=False"
+        fix = "the encoder normalizes: most likely it is not open_clip's with normalize=False"
     else:
-        mend = "likeliest another encoder, or other weights of it: fetch the one that is named"
-    return Finding(f"length of the {what}'s embedding", ok, said, mend)
+        fix = "most likely another encoder, or other weights of it: fetch the one that is named"
+    return Finding(f"length of the {what}'s embedding", ok, said, fix)
 
 
 def _with_embeddings(config: Config, sae: SAE, device: str) -> Iterator[Finding]:
-    """Yield how the SAE does on a sample of the embeddings, and if badly, what is likeliest."""
+    """Yield how the SAE does on a sample of the embeddings, and if badly, what is most likely."""
     expected = config.expected
     if expected.l0 is None and expected.explained_percent is None:
         return
@@ -151,12 +151,12 @@ def _with_embeddings(config: Config, sae: SAE, device: str) -> Iterator[Finding]
         yield Finding(what, False, str(error), "fix what the line names")
         return
     if x is None:
-        mend = "atlas build CONFIG embed makes them; then ask again"
-        yield Finding(what, False, "no embeddings yet to measure L0 and variance on", mend)
+        fix = "atlas build CONFIG embed makes them; then ask again"
+        yield Finding(what, False, "no embeddings yet to measure L0 and variance on", fix)
         return
     if x.shape[1] != sae.width:
-        mend = "use the encoder that the SAE was trained on"
-        yield Finding(what, False, f"{x.shape[1]} dimensions, the SAE reads {sae.width}", mend)
+        fix = "use the encoder that the SAE was trained on"
+        yield Finding(what, False, f"{x.shape[1]} dimensions, the SAE reads {sae.width}", fix)
         return
     figures = measure(sae, x, device)
     length = float(np.median(np.linalg.norm(x, axis=1)))
@@ -166,7 +166,7 @@ def _with_embeddings(config: Config, sae: SAE, device: str) -> Iterator[Finding]
         f"0 % is the mean's), median length {length:.2f}; n = {len(x):,}"
     )
     ok = figures.fits(config)
-    yield Finding(what, ok, said, "" if ok else _likeliest(config, sae, x, device))
+    yield Finding(what, ok, said, "" if ok else _likely_cause(config, sae, x, device))
 
 
 def measure(sae: SAE, x: NDArray[np.float32], device: str) -> Figures:
@@ -180,7 +180,7 @@ def measure(sae: SAE, x: NDArray[np.float32], device: str) -> Figures:
     return Figures(len(firings.image) / len(x), 100 * (1 - unexplained))
 
 
-def _likeliest(config: Config, sae: SAE, x: NDArray[np.float32], device: str) -> str:
+def _likely_cause(config: Config, sae: SAE, x: NDArray[np.float32], device: str) -> str:
     """Return the first change under which the figures are as expected, else what remains."""
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
     usual = config.expected.gray_norm or USUAL_LENGTH
@@ -210,15 +210,15 @@ def _likeliest(config: Config, sae: SAE, x: NDArray[np.float32], device: str) ->
     for said, changed, seen in changes:
         figures = measure(changed, seen, device)
         if figures.fits(config):
-            return f"likeliest {said}, L0 {figures.l0:.1f}, {figures.explained_percent:.1f} %)"
+            return f"most likely {said}, L0 {figures.l0:.1f}, {figures.explained_percent:.1f} %)"
     now, wanted = measure(sae, x, device), config.expected.explained_percent
     if wanted is not None and now.explained_percent < wanted / 2:
         return (
-            "likeliest another encoder, or other weights of it or of the SAE: less than half of "
+            "most likely another encoder, or other weights of it or of the SAE: less than half of "
             "what is expected is explained, and neither lengths nor bias would explain that"
         )
     return (
-        "likeliest pictures unlike the author's, or another training of the SAE: neither lengths "
+        "most likely pictures unlike the author's, or another training of the SAE: neither lengths "
         "nor bias would explain it"
     )
 

@@ -72,7 +72,7 @@ def judge_fit(
 
 
 def _cause(sae: SAE, embeddings: EmbeddingSet) -> str:
-    """Return the likeliest cause in a sentence, and what to do."""
+    """Return the most likely cause in a sentence, and what to do."""
     trained, used = (
         sae.provenance.get("encoder_id"),
         embeddings.encoder.get("id") or "the one of these embeddings",

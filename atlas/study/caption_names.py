@@ -167,7 +167,7 @@ def hold_figures(
     judge: Side,
     seed: int,
 ) -> list[NameFigure]:
-    """Return on how many features' held-out strong images the name holds, beside names dealt out by lot."""
+    """Return on how many features' held-out strong images the name holds, beside names dealt out at random."""
     graded = [name for name in names if name.held is not None]
     if not graded:
         return []
@@ -181,7 +181,7 @@ def hold_figures(
     return [
         NameFigure(
             "caption_names_hold", good / len(graded), "share", len(graded), float(np.mean(by_lot)),
-            "the same names dealt out to other features by lot",
+            "the same names dealt out to other features at random",
             note=f"95 %: {low:.3f} to {high:.3f}; named features whose word is in the captions of half of their {STRONG} strongest images or more, among images that did not choose it",
         )
     ]  # fmt: skip

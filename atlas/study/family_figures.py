@@ -133,7 +133,7 @@ def cluster_figures(
         rows.append(
             _figure(
                 f"nearest_in_cluster_level_{level}", float(np.mean(same)), len(same), chance,
-                "another feature by lot", f"{len(sizes):,} clusters of {len(live):,} live features",
+                "another feature at random", f"{len(sizes):,} clusters of {len(live):,} live features",
             )
         )  # fmt: skip
     return rows

@@ -96,7 +96,7 @@ def recall_of_pairs(vocabulary: Vocabulary, lists: WordLists, seed: int = 0) -> 
     Args:
         vocabulary: Pairs are its entries of two words that it also knows each by itself.
         lists: Of its words.
-        seed: Of the lot: which pairs, and whose words stand in for the null.
+        seed: Decides which pairs, and whose words stand in for the null.
     """
     place = vocabulary.place
     found = [

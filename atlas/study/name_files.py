@@ -76,7 +76,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}; mend the row") from error
+        raise InputError(f"{path}, line {reader.line_num}: {error}; fix the row") from error
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -87,7 +87,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]
         try:
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"{path}, line {number} is not JSON ({error}); mend it") from error
+            raise InputError(f"{path}, line {number} is not JSON ({error}); fix it") from error
         for item in row if isinstance(row, list) else [row]:
             if not isinstance(item, dict):
                 raise InputError(

@@ -76,7 +76,7 @@ def split_sides(split: Sequence[str], seed: int) -> tuple[Side, Side]:
 
     Args:
         split: Of each image; heldout or held_out marks those that trained nothing.
-        seed: Seed of the lot.
+        seed: Seed of the drawing.
     """
     held = np.array([word.replace("_", "") == "heldout" for word in split], bool)
     if not held.any() or held.all():

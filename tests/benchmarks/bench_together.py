@@ -1,7 +1,7 @@
 """How long the co-activations of one feature take at 20,000 firings, exact, beside numpy's count.
 
 Run: OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_together. 81,920 features, 60 on an image,
-drawn by lot; CPU time, medians. Asserts nothing but that both ways count the same.
+drawn at random; CPU time, medians. Asserts nothing but that both ways count the same.
 """
 
 from __future__ import annotations

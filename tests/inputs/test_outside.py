@@ -185,7 +185,7 @@ def test_an_image_id_that_is_there_twice_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError) as caught:
         list(read_tables(path))
     assert str(caught.value) == (
-        f"{path}: row 6 has UID 'b', which row 1 has, expected each once; mend the table, or "
+        f"{path}: row 6 has UID 'b', which row 1 has, expected each once; fix the table, or "
         "rename the column if it is no id"
     )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))

@@ -63,7 +63,7 @@ def test_a_device_that_computes_something_else_is_found_out(monkeypatch, wrong, 
     finding = doctor._device("cpu", screen)
     assert calls == [64, 64, 64]
     assert finding.ok == (wrong == "nothing")
-    assert finding.mend
+    assert finding.fix
 
 
 def test_a_screen_without_its_margin_is_found_out(monkeypatch):

@@ -87,8 +87,8 @@ def test_normalized_embeddings_are_recognized(planted):
     folder, x, figures = planted
     finding = found(folder, x / LENGTH, figures)["SAE on embeddings"]
     assert not finding.ok
-    assert finding.mend.startswith("likeliest the embeddings were normalized")
-    assert f"L0 {figures.l0:.1f}, {figures.explained_percent:.1f} %)" in finding.mend
+    assert finding.fix.startswith("most likely the embeddings were normalized")
+    assert f"L0 {figures.l0:.1f}, {figures.explained_percent:.1f} %)" in finding.fix
 
 
 def test_a_bias_that_is_to_be_subtracted_is_recognized(tmp_path):
@@ -97,7 +97,7 @@ def test_a_bias_that_is_to_be_subtracted_is_recognized(tmp_path):
     figures = measure(replace(sae, b_pre=sae.b_dec), x, "cpu")
     finding = found(tmp_path, x, figures)["SAE on embeddings"]
     assert not finding.ok
-    assert "sae.pre_bias = true" in finding.mend
+    assert "sae.pre_bias = true" in finding.fix
     assert found(tmp_path, x, figures, "pre_bias = true")["SAE on embeddings"].ok
 
 
@@ -106,7 +106,7 @@ def test_another_encoder_s_embeddings_are_recognized(planted):
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(48, 48)))[0]
     finding = found(folder, (x @ turn).astype(np.float32), figures)["SAE on embeddings"]
     assert not finding.ok
-    assert finding.mend.startswith("likeliest another encoder")
+    assert finding.fix.startswith("most likely another encoder")
 
 
 def test_embeddings_of_another_width_and_their_absence_are_findings(planted):
@@ -127,7 +127,7 @@ def test_a_damaged_or_unexpected_sae_is_a_finding(planted):
     path.write_text(path.read_text().replace("[expected]\n", "[expected]\nfeatures = 81920\n"))
     (finding,) = [f for f in check_science(load_config(path), "cpu") if f.what == "SAE"]
     assert (finding.ok, finding.found) == (False, said["SAE"].found)
-    assert "81,920 of width 48 are expected" in finding.mend
+    assert "81,920 of width 48 are expected" in finding.fix
     (folder / "sae.pth").write_bytes(b"PK")
     (finding,) = check_science(load_config(path), "cpu")
     assert (finding.ok, finding.what) == (False, "SAE")
@@ -151,7 +151,7 @@ def test_an_encoder_shows_itself_by_two_lengths(planted):
     gray, template = (f"length of the {name}'s embedding" for name in ("gray picture", "template"))
     first = lengths(folder, 100.0, 100.0)
     assert (first["encoder"].ok, first[gray].ok, first[template].ok) == (True, False, False)
-    assert "another encoder, or other weights" in first[gray].mend
+    assert "another encoder, or other weights" in first[gray].fix
     encoder = load_encoder(folder / "encoder")
     zeros = torch.zeros(1, 3, 32, 32)
     with torch.no_grad():
@@ -174,4 +174,4 @@ def test_the_doctor_says_all_of_it_and_ends_with_one(planted, capsys):
     assert run(["doctor", str(folder / "atlas.toml")]) == 1
     bad = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("ok")]
     assert len(bad) == 1
-    assert "; likeliest the embeddings were normalized" in bad[0]
+    assert "; most likely the embeddings were normalized" in bad[0]

@@ -1,4 +1,4 @@
-"""How an SAE does beside its own figures: said where it does not fit, with the likeliest cause."""
+"""How an SAE does beside its own figures: said where it does not fit, with the most likely cause."""
 
 from __future__ import annotations
 
