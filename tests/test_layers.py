@@ -19,6 +19,7 @@ HOMES = {
     "llvmlite": {"base.loops"},
     "numba": {"base.loops"},
     "open_clip": {"inputs.encoder", "inputs.text_tower"},
+    "threadpoolctl": {"base.threads"},
     "timm": {"inputs.encoder"},
     "sklearn": {"study.map"},
     "torch": {

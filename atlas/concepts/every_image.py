@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.base.threads import one_blas_thread
 from atlas.concepts.grouping import Grouping, keep, sweep
 from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations, ImageBlock, write_tensors
@@ -84,7 +85,7 @@ def _group_block(job: Job, sae: SAE, block: ImageBlock, taus: Taus) -> dict[str,
         return found
 
     workers = job.runtime.workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:  # the compiled part lets other threads run
+    with one_blas_thread(), ThreadPoolExecutor(workers) as pool:  # compiled: lets others run
         found = list(pool.map(group, range(len(block.starts) - 1)))
     tensors: dict[str, NDArray[Any]] = {}
     for tau in TAUS:
