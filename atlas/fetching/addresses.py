@@ -11,8 +11,14 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from atlas.fetching.outcomes import Outcome, RefusedError
 
-RELAYS = tuple(ip_network(block) for block in ("192.88.99.0/24", "2001::/32", "2002::/16"))
-"""Ways from IPv6 to an IPv4 address, which would need a judgement of its own."""
+SPECIAL = tuple(
+    ip_network(block)
+    for block in (
+        *("192.0.0.0/24", "192.88.99.0/24"),
+        *("2001::/23", "2002::/16", "3fff::/20", "fec0::/10"),
+    )
+)
+"""For protocols, relays to IPv4, examples, sites: global to `ipaddress`, at least in some Pythons."""
 NO_SUCH_HOST = tuple(
     getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)
 )
@@ -28,7 +34,7 @@ def is_public(address: str) -> bool:
         return False
     special = found.is_multicast or found.is_reserved
     # Not global: private, shared, loopback, link-local, unspecified and documentation's addresses.
-    return found.is_global and not special and not any(found in block for block in RELAYS)
+    return found.is_global and not special and not any(found in block for block in SPECIAL)
 
 
 def resolve(host: str, port: int) -> list[str]:

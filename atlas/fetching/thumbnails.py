@@ -83,8 +83,8 @@ def fetch_thumbnails(
         MissingError: No image that is shown has a url, or there is no network.
         BusyError: Another command writes to the atlas.
     """
+    _require_use(config)
     with locked(config.out_dir), explain_full_disk("thumbnails", config.out_dir):
-        _require_use(config)
         record = Record(config.out_dir / FETCHED, _embed_digest(config))
         bare = _without_thumbnail(config)
         images = _images_by_url(bare)
