@@ -33,6 +33,18 @@ PRIVATE = f"private.{DOMAIN}"
 """Resolves to a private address."""
 NOWHERE = f"nowhere.{DOMAIN}"
 """Resolves to a port that nothing listens on."""
+ROBOTS = {
+    "closed": "Disallow: /",
+    "partly": "Disallow: /private",
+    "patient": "Crawl-delay: 0.4",
+    "sleepy": "Crawl-delay: 31",
+    "broken": "status 500",
+    "locked": "status 403",
+    "moved": "/missing",
+    "lost": "/loop",
+    "stern": "status 429",
+}
+"""Name -> what its robots.txt says, or answers, or where it redirects to."""
 SLOW_S = 0.05
 """How long each answer takes, so that two at once would be seen."""
 
@@ -153,9 +165,15 @@ class _Handler(BaseHTTPRequestHandler):
             getattr(self, f"give_{name}")()
 
     def robots(self, host: str) -> None:
-        texts = {CLOSED: "User-agent: *\nDisallow: /", PARTLY: "User-agent: *\nDisallow: /private"}
-        text = texts.get(host)
-        self.send((text or "").encode(), status=200 if text else 404)
+        text = ROBOTS.get(host.removesuffix(f".{DOMAIN}"), "")
+        if text.startswith("status "):
+            self.send(b"", status=int(text.removeprefix("status ")))
+        elif text.startswith("/"):
+            self.send(b"", status=302, Location=text)
+        elif text:
+            self.send(f"User-agent: *\n{text}\n".encode())
+        else:
+            self.send(b"", status=404)
 
     def send(self, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)

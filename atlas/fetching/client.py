@@ -61,8 +61,10 @@ class Turns:
                 self._free_at[host] = time.monotonic() + self._delay_s[host]
 
     def slow_down(self, host: str, delay_s: float) -> None:
-        """Leave at least so many seconds between requests to a host."""
-        self._delay_s[host] = max(self._delay_s[host], delay_s)
+        """Leave at least so many seconds between requests to a host, from its last one on."""
+        longer = max(self._delay_s[host], delay_s)
+        self._free_at[host] = self._free_at.get(host, 0.0) + longer - self._delay_s[host]
+        self._delay_s[host] = longer
 
     def leave(self, host: str) -> None:
         """Ask a host no more in this run."""

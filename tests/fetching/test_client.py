@@ -164,3 +164,33 @@ def test_a_stopped_client_asks_no_more(trust, host):
     with pytest.raises(StoppedError):
         client.fetch(host.url("one", "/good"))
     assert host.asked == [("one.pictures.test", "/robots.txt")]
+
+
+def test_what_can_not_be_read_as_robots_txt_forbids_and_what_is_not_there_allows(client, host):
+    for name in ("broken", "locked", "lost", "sleepy"):
+        assert outcome(client, host.url(name, "/good")) == Outcome.ROBOTS, name
+        assert host.paths(name) == ["/loop"] * 5 * (name == "lost")
+    assert client.fetch(host.url("moved", "/good"))
+    assert outcome(client, host.url("stern", "/good")) == Outcome.LATER
+
+
+def test_a_host_gets_the_pause_that_it_asks_for(client, host):
+    for number in range(2):
+        client.fetch(host.url("patient", f"/good{number}"))
+    assert min(host.gaps["patient.pictures.test"]) > 0.3
+
+
+def test_silence_ends_a_request_before_its_time_is_over(trust, host):
+    client = Client(quick_access(trust, total_s=60.0), threading.Event())
+    began = time.monotonic()
+    assert outcome(client, host.url("one", "/silent")) == Outcome.TIMED_OUT
+    assert time.monotonic() - began < 3
+
+
+def test_a_port_that_never_speaks_ends_a_request(trust):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        client = Client(quick_access(trust, connect_s=0.3, total_s=60.0), threading.Event())
+        began = time.monotonic()
+        url = f"https://one.pictures.test:{mute.getsockname()[1]}/good"
+        assert outcome(client, url) == Outcome.TIMED_OUT
+        assert time.monotonic() - began < 3
