@@ -38,7 +38,7 @@ STAGES = (
     _stage("concepts",  "concepts",  2, "embed sae scan encoder decoder template"),
     _stage("catalog",   "catalog",   6, "embed sae scan neighbors families compare names icons "
                                         "where concepts vocabulary figures", unstable=(DATABASE,)),
-    _stage("site",      "site",     13, "embed compare icons concepts catalog templates"),
+    _stage("site",      "site",     13, "embed compare icons concepts catalog templates fetched"),
 )
 # fmt: on
 """In the order of the build. A need that the configuration lacks is left out. The need "sae" is made

@@ -7,7 +7,7 @@ FLOORS = (
     ("inputs", "sae"),
     ("scan", "study", "icons", "pipeline"),
     ("concepts", "catalog", "site"),
-    ("lookup", "prepare"),
+    ("lookup", "prepare", "fetching"),
     ("training", "command", "demo"),
     ("__init__", "__main__"),
 )

@@ -1,4 +1,4 @@
-"""Commands that prepare, run and inspect a build: build, status, plan, doctor, sweep, encoder."""
+"""Commands that prepare, run and inspect a build: build, thumbnails, status, plan, doctor and more."""
 
 from __future__ import annotations
 
@@ -218,6 +218,39 @@ def vocabulary(
         progress=Progress(),
     )
     print(f"saved {count:,} words to {out}; set catalog.vocabulary to it")
+
+
+@app.command()
+def thumbnails(
+    config: ConfigArg,
+    changes: SetOpt = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Also ask again for what failed in earlier calls.")
+    ] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Fetch pictures of the images that a site shows from their urls, and keep them small.
+
+    For images that came without pictures. Only https, public addresses and what robots.txt and
+    X-Robots-Tag allow; one request at a time to a host. The next build shows what was kept.
+    """
+    from dataclasses import asdict
+
+    from atlas.base.progress import Progress
+    from atlas.fetching.request import Access
+    from atlas.fetching.thumbnails import fetch_thumbnails
+    from atlas.settings.load import load_config
+
+    loaded = load_config(config, changes or [])
+    access = Access(contact=loaded.site.base_url)
+    report = fetch_thumbnails(loaded, access, Progress(), retry=retry)
+    if as_json:
+        print_json(asdict(report))
+        return
+    print_table(("outcome", "urls", "share", "example"), report.rows())
+    if report.n_without_url:
+        print(f"{report.n_without_url:,} of {report.n_pictured:,} images have no url")
+    print(f"kept {report.n_new:,} new thumbnails; to show them: atlas build {short_path(config)}")
 
 
 @app.command()

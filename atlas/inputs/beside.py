@@ -227,9 +227,18 @@ def _thumbnails(_: None, task: Task, px: int, quality: int, ground: str) -> list
     drawn: list[tuple[int, bytes]] = []
     for images, found in task:
         try:
-            picture = decode_picture(found.read(), least_px=DETAIL * px, ground=ground).picture
+            webp = draw_thumbnail(found.read(), px, quality, ground)
         except (InputError, OSError):
             continue
-        webp = encode_webp(ImageOps.fit(picture, (px, px), Image.Resampling.BICUBIC), quality)
         drawn += [(image, webp) for image in images]
     return drawn
+
+
+def draw_thumbnail(data: bytes, px: int, quality: int, ground: str) -> bytes:
+    """Return the square WebP of a picture's file, as the settings of [embed] have it.
+
+    Raises:
+        InputError: It is no picture.
+    """
+    picture = decode_picture(data, least_px=DETAIL * px, ground=ground).picture
+    return encode_webp(ImageOps.fit(picture, (px, px), Image.Resampling.BICUBIC), quality)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from atlas.base.errors import ConfigError
 from atlas.base.text import in_order
-from atlas.settings.paths import FETCHED, IMPORTED, template_root
+from atlas.settings.paths import FETCHED, FETCHED_THUMBNAILS, IMPORTED, template_root
 
 if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
     from atlas.settings.load import Config
@@ -59,6 +59,9 @@ def _lists_of_files(config: Config) -> Files:
     kept = tuple(sorted((config.out_dir / IMPORTED).glob("*.jsonl")))
     if kept:
         found["kept_names"] = (config.out_dir / IMPORTED, kept)
+    fetched = tuple(sorted((config.out_dir / FETCHED).glob(f"{FETCHED_THUMBNAILS}*.parquet")))
+    if fetched:
+        found["fetched"] = (config.out_dir / FETCHED, fetched)
     if figures:
         found["figures"] = (figures[0].parent, tuple(path for path in figures if path.exists()))
     return found

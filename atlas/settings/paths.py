@@ -10,7 +10,9 @@ DATABASE = "atlas.duckdb"
 IMPORTED = "imported"
 """Folder in an atlas for names that `atlas names --from` imported; no build deletes it."""
 FETCHED = "fetched"
-"""Folder in an atlas for checkpoints downloaded from sae.url; no build deletes it."""
+"""Folder in an atlas for what was downloaded: checkpoints, thumbnails. No build deletes it."""
+FETCHED_THUMBNAILS = "thumbnails-"
+"""Start of the names of thumbnails in it; 12 letters of the embed stage's digest follow."""
 PACKAGE = Path(__file__).parents[1]
 
 

@@ -113,7 +113,8 @@ def _digests(
 ) -> Iterator[tuple[int, str]]:
     """Yield each block with live features, and a digest of all that decides its files."""
     sides = [sheets.icon_sides, sheets.thumbnail_sides]
-    others = digest_json([job.settings.model_dump(mode="json"), job.digests.get("embed"), sides])
+    pictures = [job.digests.get("embed"), job.digests.get("fetched")]
+    others = digest_json([job.settings.model_dump(mode="json"), *pictures, sides])
     yield from digest_blocks(db, book, adjacent_in(list(book.live)), others)
 
 

@@ -17,6 +17,7 @@ from atlas.base.files import read_json
 from atlas.base.picture_store import PictureStore, open_pictures, picture_side
 from atlas.base.sheets import join_pictures, sheet_key
 from atlas.run.stage import Job
+from atlas.settings.paths import FETCHED_THUMBNAILS
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.chapter import NEAR_SHOWN, distinct_tops
@@ -64,8 +65,12 @@ def thumbnails(job: Job, wanted: set[int]) -> AbstractContextManager[PictureStor
 
 
 def thumbnail_parts(job: Job) -> list[Path]:
-    """Return the Parquet files of thumbnails."""
-    return sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet"))
+    """Return the Parquet files of thumbnails: made by the build, and fetched for these very images."""
+    fetched = f"{FETCHED_THUMBNAILS}{job.digests['embed'][:12]}-"
+    return [
+        *sorted((job.inputs["embed"] / "parts").glob("thumbnails-*.parquet")),
+        *(path for path in job.files.get("fetched", ()) if path.name.startswith(fetched)),
+    ]
 
 
 @dataclass

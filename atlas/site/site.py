@@ -76,6 +76,6 @@ def run(job: Job) -> None:
 def _digest(job: Job, *tables: str) -> str:
     """Return a digest of what pictures are made from, and of the tables that choose them."""
     paths = [job.inputs["catalog"] / "parquet" / f"{name}.parquet" for name in tables]
-    inputs = [job.digests.get(name) for name in ("embed", "icons")]
+    inputs = [job.digests.get(name) for name in ("embed", "icons", "fetched")]
     settings = job.settings.model_dump(mode="json")
     return digest_json([settings, inputs, [digest_file(path) for path in paths]])
