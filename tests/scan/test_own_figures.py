@@ -47,7 +47,7 @@ def test_nothing_is_said_of_an_sae_that_fits(figures):
     assert why(figures) == ""
 
 
-def test_the_likeliest_cause_is_named():
+def test_the_most_likely_cause_is_named():
     bad = {"explained_variance": -0.4}
     assert "unlike those that it was trained on" in why(bad)
     assert "Is enc the encoder that it was trained on, and" in why(bad, sae())
