@@ -19,7 +19,14 @@ from atlas.study.image_index import (
     is_exact,
     n_lists_of,
 )
+from atlas.study.units import HELD_ROWS
 
+START_S = 4.0
+"""Of a stage that loads torch or numba."""
+ROWS_PER_S = 20_000.0
+"""Rows of embeddings made elsewhere that are read, checked and listed in a second."""
+FIRINGS_PER_S = 6e5
+"""Activations that a scan sorts, packs and writes in a second, beside its products."""
 THUMBNAILS_PER_S = 250.0
 ENCODED_PER_S = 30.0
 """Pictures that the demo's encoder takes in a second on two cores."""
@@ -69,6 +76,9 @@ def estimate(size: Size, config: Config) -> tuple[StageEstimate, ...]:
 def _embed(size: Size, config: Config) -> StageEstimate:
     gflop = config.expected.encode_gflop
     rate = size.device_gflops / gflop if gflop else ENCODED_PER_S
+    if config.embed.pictures is None:
+        basis = f"{ROWS_PER_S:,.0f} rows/s; no pictures"
+        return StageEstimate("embed", size.images / ROWS_PER_S, size.images * 150.0, 0.3e9, basis)
     encode_s = 0.0 if config.embed.vectors is not None else size.images / rate
     basis = f"{THUMBNAILS_PER_S:.0f} thumbnails/s" + (
         f", {rate:,.3g} encoded/s" if encode_s else ""
@@ -123,7 +133,7 @@ def _scan(size: Size, config: Config) -> StageEstimate:
     )
     return StageEstimate(
         "scan",
-        flops / size.device_gflops / 1e9,
+        START_S + flops / size.device_gflops / 1e9 + size.images * ACTIVE_FEATURES / FIRINGS_PER_S,
         disk,
         memory,
         "one product, images x features x width",
@@ -168,7 +178,7 @@ def _families(size: Size, _config: Config) -> StageEstimate:
     pairs = size.images * ACTIVE_FEATURES**2
     return StageEstimate(
         "families",
-        (clustering + opposed) / size.gflops / 1e9 + pairs / 1e8,
+        START_S + (clustering + opposed) / size.gflops / 1e9 + pairs / 1e8,
         live * (2.0 * size.width + 300),
         size.images * ACTIVE_FEATURES * 6.0 + 16.0 * live * size.width,
         "pairs of features an image at 100 M/s, one product and the clustering",
@@ -229,8 +239,8 @@ def _where(size: Size, config: Config) -> StageEstimate:
     )
 
 
-GROUPED_IMAGES = 500
-"""Images grouped in a second on one core, at some 50 features an image."""
+GROUPED_IMAGES = 400
+"""Images grouped in a second on two cores, at some 60 features an image."""
 
 
 def _concepts(size: Size, config: Config) -> StageEstimate:
@@ -249,9 +259,9 @@ def _names(size: Size, _config: Config) -> StageEstimate:
     live = size.features * ALIVE_SHARE
     return StageEstimate(
         "names",
-        live / NAMED_PER_S,
+        START_S + live / NAMED_PER_S,
         live * 600.0,
-        1e9 + 2.0 * size.images * size.width,
+        1e9 + 4.0 * min(size.images, HELD_ROWS) * size.width + 300.0 * size.images,
         f"{NAMED_PER_S:.0f} features/s",
     )
 
