@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from building import atlas
+from building import atlas, contents
 from picture_host import BUSY, PARTLY, PRIVATE, quick_access, serving
 from planted import plant
 
@@ -235,17 +235,29 @@ def test_without_a_network_nothing_is_recorded(copy):
     assert not (config.out_dir / "fetched").exists()
 
 
-@pytest.mark.parametrize("layout", ["pages", "groups"])
-def test_sheets_and_groups_show_what_was_fetched(copy, built, layout):
+@pytest.mark.parametrize(("layout", "pictures"), [("pages", "files"), ("groups", "sheets")])
+def test_what_comes_later_is_shown_as_if_all_had_come_at_once(
+    copy, built, monkeypatch, layout, pictures
+):
     _, access, config, change = copy
+    changes = [change, f"site.layout={layout}", f"site.pictures={pictures}"]
+    given = [f"--set={one}" for one in changes]
+    pictured = urls_pictured(config.out_dir / "catalog" / "atlas.duckdb")
+    some = {image: url for image, url in pictured.items() if image % 2}
+    monkeypatch.setattr("atlas.fetching.thumbnails.urls_pictured", lambda _: some)
     fetch_thumbnails(config, access, SILENT)
-    changes = [f"--set={one}" for one in (change, f"site.layout={layout}", "site.pictures=sheets")]
-    status, _, err = atlas("build", built[2], *changes)
+    assert atlas("build", built[2], *given)[0] == 0
+    monkeypatch.undo()
+    fetch_thumbnails(config, access, SILENT)
+    status, _, err = atlas("build", built[2], *given)
     assert status == 0, err
     site = config.out_dir / "site"
     check_site(site)
-    assert any((site / "sheet").rglob("*.webp"))
+    assert any((site / ("sheet" if pictures == "sheets" else "thumb")).rglob("*.webp"))
     assert 'class="source"' in "".join(pages_of(site).values())
+    later = contents(site)
+    assert atlas("build", built[2], "site", "--force", *given)[0] == 0
+    assert contents(site) == later
 
 
 def test_thumbnails_of_other_images_are_not_shown(copy):
