@@ -33,9 +33,9 @@ $(READY): pyproject.toml
 atlas: $(READY) ## Build the demo atlas: build/demo/site/index.html
 	$(BIN)/atlas build data/demo/atlas.toml
 
-test: $(READY) ## Run every test that a machine without a GPU can run
+test: $(READY) ## Run the tests, but for the few that are slow (make torture) or need a GPU
 	@# One thread a process: several of them share the cores.
-	BROWSER=$(BROWSER) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu' -n $(TESTERS) --dist loadfile --no-loadscope-reorder
+	BROWSER=$(BROWSER) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not slow' -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: lint types test ## Lint, types and tests: clean before each commit
 
@@ -70,7 +70,8 @@ full-size: $(READY) ## A synthetic site of 81,920 features in both layouts, each
 	$(BIN)/python -m tests.benchmarks.bench_site $(FULL) --layout groups --host cloudflare-free
 	$(BIN)/python -m tests.benchmarks.bench_browser $(FULL)/groups/site
 
-torture: $(READY) ## Large scans beside float64 and beside planted answers: every activation (half an hour, 8 GB)
+torture: $(READY) ## The slow tests; large scans beside float64 and beside planted answers: every activation (half an hour, 8 GB)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not gpu' -n $(TESTERS)
 	$(BIN)/python -m tests.benchmarks.check_scan reference
 	$(BIN)/python -m tests.benchmarks.check_scan planted
 

@@ -189,6 +189,7 @@ def _same_icons(folder, undrawn):
     assert made["files"] == drawn["files"]
 
 
+@pytest.mark.slow
 def test_processes_started_by_torchrun_share_the_icons(folder, undrawn):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     build = ["-m", "atlas", "build", str(undrawn / "atlas.toml"), "icons", "--engine", "ranks"]

@@ -77,7 +77,6 @@ def test_other_sizes_keep_their_answers(tmp_path, n_features, width, l0):
     assert (planted.activations() > 0).sum(axis=1).mean() > l0 / 3
 
 
-@pytest.mark.slow
 def test_the_published_size_keeps_its_answers(tmp_path):
     planted = plant(tmp_path, n_features=81_920, width=1280, n_images=64, l0=60)
     assert np.array_equal(encode(planted.sae, planted.x), planted.activations())
