@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -28,6 +29,8 @@ TONES = {
     "1f3fe": "medium-dark",
     "1f3ff": "dark",
 }
+EXCHANGED = {"1f3fc": "1f3fd", "1f3fd": "1f3fc"}
+"""Skin tones that the package of pictures calls by each other's code: its medium-light is the darker."""
 PERSON, MAN, WOMAN = "1f9d1", "1f468", "1f469"
 CHILD, BOY, GIRL = "1f9d2", "1f466", "1f467"
 GENDERS = {"2642": "male", "2640": "female", MAN: "male", WOMAN: "female"}
@@ -43,13 +46,9 @@ def run() -> None:
         for key in sorted(members, key=lambda key: names[_plain(key)]["order"]):
             file = archive.extractfile(members[key])
             assert file is not None
-            rows.append(
-                {
-                    "name": _plain(key),
-                    "webp": _smaller(file.read()),
-                    **_facts(_plain(key), names[_plain(key)]),
-                }
-            )
+            code = _code_of(key)
+            facts = _facts(code, names[code])
+            rows.append({"name": code, "webp": _smaller(file.read()), **facts})
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     write_parquet(
         PICTURES, pa.table({"picture": pa.array(range(len(rows)), pa.int32()), **columns})
@@ -69,6 +68,11 @@ def fetch(package: str) -> Path:
                 f"npm can't fetch {package} ({error}); put {path} there by hand"
             ) from error
     return path
+
+
+def _code_of(key: str) -> str:
+    """Return the code of the emoji that a picture shows, from the one the package gives it."""
+    return re.sub("1f3f[cd]", lambda found: EXCHANGED[found[0]], _plain(key))
 
 
 def _plain(key: str) -> str:

@@ -180,7 +180,7 @@ def _families(size: Size, _config: Config) -> StageEstimate:
         "families",
         START_S + (clustering + opposed) / size.gflops / 1e9 + pairs / 1e8,
         live * (2.0 * size.width + 300),
-        size.images * ACTIVE_FEATURES * 6.0 + 16.0 * live * size.width,
+        0.2e9 + size.images * ACTIVE_FEATURES * 8.0 + 16.0 * live * size.width,
         "pairs of features an image at 100 M/s, one product and the clustering",
     )
 

@@ -239,6 +239,11 @@ class ImageActivations:
         features = unpack_ids(tensors, "feature", start, stop)
         return features, tensors["activation"][start:stop].astype(np.float32)
 
+    def l0(self) -> NDArray[np.int64]:
+        """Return (image,) how many features fire on each."""
+        parts = [map_tensors(path)["l0"].astype(np.int64) for path in self._paths]
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
     def blocks(self, most: int | None = None) -> Iterator[ImageBlock]:
         """Yield all images in order: a part at a time, or at most so many images of one."""
         for index, first in enumerate(self._firsts.tolist()):
@@ -325,11 +330,12 @@ class EveryFiring:
 
 def read_every_firing(by_image: ImageActivations, n_features: int) -> EveryFiring:
     """Read a scan's activations into memory: six bytes a firing."""
-    blocks = list(by_image.blocks())
-    l0 = np.concatenate([np.diff(block.starts) for block in blocks])
-    return EveryFiring(
-        n_features,
-        np.concatenate([[0], np.cumsum(l0)]),
-        np.concatenate([block.features.astype(np.int32) for block in blocks]),
-        np.concatenate([to_half(block.activations) for block in blocks]),
-    )
+    starts = np.concatenate([[0], np.cumsum(by_image.l0(), dtype=np.int64)])
+    features = np.empty(starts[-1], np.int32)
+    activations = np.empty(starts[-1], np.float16)
+    for block in by_image.blocks():
+        begin = starts[block.first_image]
+        span = slice(begin, begin + block.starts[-1])
+        features[span] = block.features
+        activations[span] = to_half(block.activations)
+    return EveryFiring(n_features, starts, features, activations)

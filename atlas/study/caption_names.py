@@ -129,9 +129,10 @@ def _best_words(
     for word, count in strong.items():
         share, lift = count / n_strong, (count / n_strong) / (usual[word] / n_usual)
         if share >= LEAST_SHARE and lift >= LEAST_LIFT:
-            scored.append((-share * float(np.log(lift)), word))
+            # Of words that say as much, "saudi arabia" before "arabia".
+            scored.append((round(-share * float(np.log(lift)), 6), -len(word.split()), word))
     found: list[str] = []
-    for _, word in sorted(scored):
+    for _, _, word in sorted(scored):
         # "dal" says nothing beside "moong dal".
         if not any(set(word.split()) <= set(other.split()) for other in found):
             found.append(word)

@@ -1,5 +1,6 @@
 """The embedded demo: complete, licensed, split by base picture, and what its README says."""
 
+import io
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from atlas.base.files import digest_file, list_files
 from atlas.demo.evaluate import read_queries
+from atlas.demo.pictures import TONES
 from atlas.inputs.compositions import open_pictures, read_recipes
 from atlas.inputs.encoder import embed_images, load_encoder
 
@@ -52,6 +55,27 @@ def test_the_readme_s_figures_are_the_measured_ones():
         value = float(line.split("|")[2].replace(",", ""))
         assert value == pytest.approx(figure["value"], abs=0.051 if value > 1 else 0.0006)
         assert f"| {figure['n']:,} |" in line
+
+
+def test_skin_tones_are_named_by_how_bright_they_are():
+    """Of hands in their whole order; of people, whose hair changes too, in the order from medium-light."""
+    columns = ["webp", "term", "base", "gender", "skin_tone", "subgroup"]
+    hands, people = defaultdict(dict), defaultdict(dict)
+    for row in pq.read_table(DEMO / "pictures.parquet", columns=columns).to_pylist():
+        if row["skin_tone"]:
+            pixels = np.asarray(Image.open(io.BytesIO(row["webp"])).convert("RGBA"), float)
+            kind = hands if row["subgroup"].startswith("hand") else people
+            variant = kind[row["base"], row["gender"], row["term"]]
+            variant[row["skin_tone"]] = pixels[pixels[..., 3] > 200][:, :3].mean()
+
+    def in_order(variant, tones):
+        brightness = [variant[tone] for tone in tones]
+        return brightness == sorted(brightness, reverse=True)
+
+    tones = list(TONES.values())
+    assert len(hands) == 18
+    assert all(in_order(variant, tones) for variant in hands.values())
+    assert np.mean([in_order(variant, tones[1:]) for variant in people.values()]) > 0.9
 
 
 def test_variants_of_a_picture_are_all_on_one_side():

@@ -25,7 +25,10 @@ def reliability(book: Book, chapter: Chapter, feature: int) -> str:
         return _why_nameless(book, book.live[feature])
     first = labels[0]
     if first["source"] == "captions":
-        return f"The name covers {percent(first['score'])} of its strongest pictures by activation, {percent(first['null_score'])} of all pictures."
+        return (
+            f"The name stands in the captions or tags of {percent(first['score'])} of the strongest "
+            f"pictures that chose it, and of {percent(first['null_score'])} of all pictures."
+        )
     author = ""
     if first["source"] == "imported":
         own = [label for label in labels if label["source"] == "imported"]
