@@ -24,6 +24,8 @@ FIRST_IMAGES = 48
 """Images kept of a recurring concept, the heaviest first."""
 FIRST_FEATURES = 8
 NEAREST = 4
+IMAGES_AT_ONCE = 2048
+"""Images whose concepts' centers are in memory together: 200 MB of them at 20 concepts of 1,280 numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +89,35 @@ def join_samples(samples: list[ConceptSample], width: int) -> ConceptSample:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a scan with their groups, read again each time they are gone through."""
+    """A scan with the groups of its images, a few at a time, read again each time it is gone through."""
 
     reader: ImageActivations
     paths: list[Path]
     """A file for each part, as group_all writes it."""
 
     def __iter__(self) -> Iterator[tuple[ImageBlock, dict[str, NDArray[Any]]]]:
-        """Yield what fires on the images of a part, and how it is grouped."""
-        return zip(self.reader.blocks(), map(map_tensors, self.paths), strict=True)
+        """Yield what fires on at most IMAGES_AT_ONCE images, and how it is grouped."""
+        for block, tensors in zip(self.reader.blocks(), map(map_tensors, self.paths), strict=True):
+            for first in range(0, len(block.starts) - 1, IMAGES_AT_ONCE):
+                yield _some_of(block, tensors, slice(first, first + IMAGES_AT_ONCE))
+
+
+def _some_of(
+    block: ImageBlock, tensors: dict[str, NDArray[Any]], images: slice
+) -> tuple[ImageBlock, dict[str, NDArray[Any]]]:
+    """Return some consecutive images of a block, and their groups."""
+    starts = block.starts[images.start : images.stop + 1]
+    firings = slice(starts[0], starts[-1])
+    some = ImageBlock(
+        block.first_image + images.start,
+        starts - starts[0],
+        block.features[firings],
+        block.activations[firings],
+    )
+    return some, {
+        name: array[firings if name.endswith("_labels") else images]
+        for name, array in tensors.items()
+    }
 
 
 def write_recurring(
