@@ -212,7 +212,7 @@ class _Run:
 
     def _take(self, fetched: Fetched) -> None:
         """Note what became of a url, and make a thumbnail of what was fetched."""
-        outcome, why = fetched.outcome, fetched.why
+        outcome, why = fetched.outcome, clean_text(fetched.why)
         if outcome == Outcome.KEPT:
             look = self._settings
             try:
