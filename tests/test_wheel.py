@@ -58,7 +58,7 @@ def test_an_installed_wheel_builds_an_atlas_of_ones_own_pictures_from_any_folder
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "encoder: the photographic network before the demo's head" in done.stderr
+    assert "encoder: an ImageNet network, for photographs" in done.stderr
     index = json.loads((away / "of photos" / "embed" / "embeddings.json").read_text())
     assert (index["rows"], index["width"], index["crops"][0]["rows"]) == (12, 1280, 12)
     trained = json.loads((away / "of photos" / "train" / "sae.json").read_text())["provenance"]

@@ -31,6 +31,9 @@ GAINS = (0.0, 0.5, 1.0, 1.5, 2.0)
 TURNED = tuple(gain for gain in GAINS if gain != 1)
 MOST_DRAWN = 5
 """Coarse concepts of an image that is drawn with knobs: as many as a page shows at a glance."""
+LEAST_SHOWN = 0.5
+"""Of each concept's mass, that the drawing of the image itself must have to be turned first."""
+TRIED_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +82,67 @@ class Drawn:
 
 
 def draw_knobs(job: Job, opened: list[GroupedImage]) -> list[dict[str, Any]]:
-    """Draw the first examples of two to MOST_DRAWN coarse concepts, where a decoder is named.
+    """Draw examples of two to MOST_DRAWN coarse concepts, where a decoder is named.
 
     Returns:
         What was measured of them, for the report.
     """
-    drawn = [example for example in opened if 2 <= example.groupings["coarse"].k <= MOST_DRAWN]
-    drawn = drawn[: job.settings.concepts.drawn_examples] if "decoder" in job.inputs else []
-    write_example_list(job, opened, {example.image for example in drawn})
-    if not drawn:
+    fit = [example for example in opened if 2 <= example.groupings["coarse"].k <= MOST_DRAWN]
+    if not fit or not job.settings.concepts.drawn_examples or "decoder" not in job.inputs:
+        write_example_list(job, opened, set())
         return []
     models = load_models(job.settings.icons, job.inputs, job.runtime.device)
-    by_image = sorted(drawn, key=lambda example: example.image)
+    by_image = sorted(fit, key=lambda example: example.image)
     vectors = read_embeddings(job.inputs["embed"]).take([example.image for example in by_image])
-    examples = [
+    tried = [
         Example(example.image, row, example.groups("coarse"))
         for example, row in zip(by_image, vectors, strict=True)
     ]
+    shown = dict(zip((one.image for one in tried), shares_shown(job, models, tried), strict=True))
+    drawn = choose_drawn(fit, shown, job.settings.concepts.drawn_examples)
+    write_example_list(job, opened, drawn)
+    examples = [example for example in tried if example.image in drawn]
     pictures = draw_examples(job, models, examples)
     write_parquet(job.out_dir / "concept_icons.parquet", icon_table(examples, pictures))
     write_parquet(job.out_dir / "knobs.parquet", knob_table(examples, pictures))
     write_parquet(job.out_dir / "transfers.parquet", transfer_table(examples, pictures))
     return knob_figures(examples, pictures)
+
+
+def shares_shown(job: Job, models: DrawingModels, examples: list[Example]) -> list[float]:
+    """Return for each example how much its drawing, as it is, has of its least shown concept."""
+    blocks = [
+        examples[start : start + TRIED_AT_ONCE] for start in range(0, len(examples), TRIED_AT_ONCE)
+    ]
+    sheets = [
+        Sheet(
+            f"tried-{number:04d}",
+            np.stack([example.embedding for example in block]),
+            tuple(f"image {example.image}" for example in block),
+        )
+        for number, block in enumerate(blocks)
+    ]
+    found: list[float] = []
+    for block, table in zip(blocks, draw_sheets(job, models, sheets), strict=True):
+        pictures = _drawn_example(table, models.sae.n_features, 0)
+        found += [
+            min(pictures.mass(place, group) / group.mass for group in example.groups)
+            for place, example in enumerate(block)
+        ]
+    return found
+
+
+def choose_drawn(fit: list[GroupedImage], shown: dict[int, float], wanted: int) -> set[int]:
+    """Return the images to turn: those named by hand, then those whose drawing shows each concept.
+
+    Where too few do, those come next that show most of their least shown concept.
+    """
+
+    def place(example: GroupedImage) -> tuple[bool, float]:
+        share = shown[example.image]
+        return not example.by_hand, 0.0 if share >= LEAST_SHOWN else 1 - share
+
+    return {example.image for example in sorted(fit, key=place)[:wanted]}
 
 
 def draw_examples(job: Job, models: DrawingModels, examples: list[Example]) -> list[Drawn]:
@@ -292,7 +334,7 @@ def knob_figures(examples: list[Example], drawn: list[Drawn]) -> list[dict[str, 
                 "share",
                 len(own),
                 (float(np.mean(others)), "the same for the picture's other concepts"),
-                "a concept's mass on the drawn picture is greater at gain 2 than at gain 0; the same encoder conditions and judges",
+                "a concept's mass on the drawn picture is greater at gain 2 than at gain 0, on examples chosen for how well they are drawn as they are; the same encoder conditions and judges",
             )
         )
     if fall:

@@ -1,4 +1,4 @@
-"""Step classes: the words of the photographic network below the demo's encoder, ImageNet's classes.
+"""Step classes: the words of the photographic network, ImageNet's classes.
 
 A class's vector is its row of the network's own classifier, centered on their mean.
 """
@@ -9,14 +9,13 @@ import numpy as np
 
 from atlas.base.files import draft, write_json, write_text
 from atlas.demo import trunk
-from atlas.demo.head import class_names
 from atlas.demo.places import CLASSES
 from atlas.inputs.vocabulary import VECTORS, WORDS
 
 
 def run() -> None:
     """Write the folder classes: words, unit vectors of 1,280 dimensions, note. Of equal words the first stays."""
-    names = [name.lower() for name in class_names()]
+    names = [name.lower() for name in trunk.class_names()]
     rows = [row for row, name in enumerate(names) if name not in names[:row]]
     vectors = trunk.weights()["classifier.weight"].float().numpy()
     vectors = (vectors - vectors.mean(axis=0))[rows]

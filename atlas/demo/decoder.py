@@ -51,7 +51,7 @@ CONFIG: dict[str, Any] = {
     ),
     "addition_embed_type": "image",
     "encoder_hid_dim_type": "image_proj",
-    "encoder_hid_dim": 256,
+    "encoder_hid_dim": 192,
     "cross_attention_dim": 96,
     "attention_head_dim": 32,
     "resnet_time_scale_shift": "scale_shift",
@@ -59,7 +59,7 @@ CONFIG: dict[str, Any] = {
 NOISE_STEPS = 1000
 BETAS = (0.00085, 0.012)
 """First and last, on a line, as in Kandinsky 2.2."""
-STEPS = 13_500
+STEPS = 15_500
 SINGLE_STEP = 12_000
 """The step from which a feature stands for single pictures only; the schedule starts again."""
 BATCH = 64
@@ -81,7 +81,7 @@ TEMPLATE_SCALE = 0.2
 SINGLES_PER_FEATURE = 6
 MOST_SNR = 5.0
 CHECKPOINT_STEPS = 100
-THREADS = 1
+THREADS = 2
 SEED = 0
 
 

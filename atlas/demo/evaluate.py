@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.files import read_json, read_parquet
-from atlas.demo import head, trunk
+from atlas.demo import towers
+from atlas.demo.encoder import embed_texts, embedded_path
 from atlas.demo.figures import replace_figures
 from atlas.demo.places import DEMO, PICTURES, QUERIES
 from atlas.inputs.vocabulary import plain_words
@@ -53,52 +54,39 @@ def _figure(
     }
 
 
+POOLS = {
+    "all": ("encoder", "the encoder that ships, which saw these pictures in training"),
+    "train": (
+        "encoder_split",
+        "the same recipe on the training split, which saw no variant of them",
+    ),
+}
+
+
 def encoder_figures() -> list[dict[str, Any]]:
-    """Return retrieval figures on held-out pictures without skin tone, and ImageNet's top-1."""
+    """Return retrieval figures on held-out pictures without skin tone, by the towers of each pool."""
     pictures = read_parquet(PICTURES).drop_columns(["webp"]).to_pylist()
     judged = [p for p in pictures if p["split"] == "heldout" and not p["skin_tone"]]
-    rows = [p["picture"] for p in judged]
-    heads = head.read_heads()
-    features = trunk.read_features()
-    seen = head.embed_features(heads, features[rows])
-    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-    read = head.embed_texts(heads, [p["caption"] for p in judged])
-    scores = seen @ read.T
-    n = len(judged)
-    note = "held-out base pictures, no variant of which was trained on; captions only, no tags"
-    figures = []
-    for k in (1, 10):
-        for name, table in (("image_to_text", scores), ("text_to_image", scores.T)):
-            value = _recall(table, k)
-            figures.append(
-                _figure(f"encoder_{name}_recall_at_{k}", value, n, k / n, "chance", note)
-            )
-    return [*figures, _imagenet_figure(pictures, features)]
+    rows, captions = [p["picture"] for p in judged], [p["caption"] for p in judged]
+    n, figures = len(judged), []
+    for pool, (stem, what) in POOLS.items():
+        seen = np.load(embedded_path(pool))[rows]
+        seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+        scores = seen @ embed_texts(towers.read(pool), captions).T
+        note = f"held-out pictures alone, by caption; {what}"
+        for k in (1, 10):
+            for name, table in (("image_to_text", scores), ("text_to_image", scores.T)):
+                value = _recall(table, k)
+                figures.append(
+                    _figure(f"{stem}_{name}_recall_at_{k}", value, n, k / n, "chance", note)
+                )
+    return figures
 
 
 def _recall(scores: NDArray[np.float32], k: int) -> float:
     """Return how often the right column is among the k best; ties count against us."""
     right = np.diagonal(scores)[:, None]
     return float(((scores >= right).sum(axis=1) <= k).mean())
-
-
-def _imagenet_figure(
-    pictures: list[dict[str, Any]], features: NDArray[np.float32]
-) -> dict[str, Any]:
-    names = [name.lower() for name in head.class_names()]
-    known = [(p["picture"], names.index(p["caption"])) for p in pictures if p["caption"] in names]
-    weights = trunk.weights()
-    logits = features[[row for row, _ in known]] @ weights["classifier.weight"].numpy().T
-    found = (logits + weights["classifier.bias"].numpy()).argmax(axis=1)
-    value = float((found == np.array([label for _, label in known])).mean())
-    return _figure(
-        "encoder_imagenet_top_1",
-        value,
-        len(known),
-        1 / 1000,
-        "chance",
-        "pictures whose name is an ImageNet class name; the network before our head",
-    )
 
 
 SAE_FIGURES = ("explained_variance", "pictures_a_feature", "single_pictures_a_feature")

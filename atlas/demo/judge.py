@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atlas.base.files import read_parquet, write_json
-from atlas.demo import head, movq, softened
-from atlas.demo.places import DECODER, DEMO, IMAGES, PICTURES, SAE, VECTORS
+from atlas.demo import movq, towers
+from atlas.demo.encoder import embed_pixels
+from atlas.demo.places import DECODER, DEMO, IMAGES, PICTURES, RECIPES, SAE, VECTORS
+from atlas.demo.softened import soften
 from atlas.icons.drawing import Sheet, draw_in_workers, load_models
+from atlas.inputs.compositions import open_pictures
 from atlas.inputs.encoder import embed_images
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
@@ -140,7 +143,7 @@ def copy_figure(
 def softened_figure(scan: Path) -> dict[str, Any]:
     """Return how many features a perfect drawing could show, as the autoencoder would render it.
 
-    Each feature's strongest image stands for its icon: softened (step softened) and encoded again,
+    Each feature's strongest image stands for its icon: softened and encoded again,
     does the feature still fire above its median, among the image's ten strongest?
     """
     by_feature = FeatureActivations(scan)
@@ -148,8 +151,7 @@ def softened_figure(scan: Path) -> dict[str, Any]:
     firings = [by_feature[feature] for feature in range(n)]
     best = np.array([images[np.lexsort((images, -a))[0]] for images, a in firings])
     usual, high = (np.array([np.quantile(a, q) for _, a in firings]) for q in (0.5, 0.99))
-    soft = head.embed_features(head.read_heads(), softened.read_features()[best])
-    found = make_encoder(load_sae(SAE)).fire(soft.astype(np.float32))
+    found = make_encoder(load_sae(SAE)).fire(embed_softened(best))
     codes = np.zeros((n, n), np.float32)
     codes[found.image, found.feature] = found.activation
 
@@ -167,6 +169,17 @@ def softened_figure(scan: Path) -> dict[str, Any]:
         n,
         note="features above their median firing, and among the ten strongest, on their strongest image as the autoencoder gives it back: what a perfect drawing could reach",
     )
+
+
+def embed_softened(images: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return raw embeddings (image, d) of images as the decoder could draw them at best."""
+    source, softener = open_pictures(PICTURES, RECIPES), movq.read()
+    trained, random = towers.read("all"), np.random.default_rng(0)
+    found = []
+    for some in np.array_split(images, max(1, len(images) // BLOCK)):
+        drawn = [np.asarray(source.draw(image, towers.IMAGE_PX)) for image in some.tolist()]
+        found.append(embed_pixels(trained, soften(softener, np.stack(drawn), random)))
+    return np.concatenate(found)
 
 
 def _figure(

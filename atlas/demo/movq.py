@@ -231,6 +231,15 @@ def encode(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
+def decode(model: Any, codes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return what codes (image, 4, 16, 16) are pictures of, (image, 64, 64, 3)."""
+    with torch.no_grad():
+        seen = model.decode(torch.from_numpy(codes), force_not_quantize=True).sample
+    bytes_ = ((seen + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    drawn: NDArray[np.uint8] = bytes_.permute(0, 2, 3, 1).numpy()
+    return drawn
+
+
 def _loss(model: Any, x: torch.Tensor, step: int) -> tuple[torch.Tensor, float]:
     """Return what is minimized, and the mean absolute error in -1 to 1."""
     codes = model.encode(x).latents

@@ -15,7 +15,7 @@ N_COMPOSITIONS = 18_609
 """With the 3,391 pictures alone, 22,000 images."""
 SEED = 20_26
 COUNTS, COUNT_SHARES = (2, 3, 4), (0.5, 0.3, 0.2)
-SIDES = {2: (420, 640), 3: (340, 520), 4: (300, 440)}
+SIDES = {1: (600, 1000), 2: (420, 640), 3: (340, 520), 4: (300, 440)}
 """Least and greatest side of a picture, in thousandths, by how many share the image."""
 MOST_OVERLAP = 0.25
 """Share of the smaller picture's square that another may cover."""
@@ -27,25 +27,29 @@ def run() -> None:
     pictures = read_parquet(PICTURES).drop_columns(["webp"]).to_pylist()
     random = np.random.default_rng(SEED)
     recipes = [single(picture["picture"]) for picture in pictures]
-    by_split = {split: _by_base(pictures, split) for split in ("train", "heldout")}
+    by_split = {
+        split: by_base([p for p in pictures if p["split"] == split])
+        for split in ("train", "heldout")
+    }
     shares = [sum(p["split"] == split for p in pictures) for split in by_split]
     splits = random.choice(list(by_split), size=N_COMPOSITIONS, p=np.array(shares) / len(pictures))
-    recipes += [_draw_recipe(random, by_split[split]) for split in splits]
+    for split in splits:
+        count = int(random.choice(COUNTS, p=COUNT_SHARES))
+        recipes.append(draw_recipe(random, by_split[split], count))
     write_parquet(RECIPES, recipe_table(recipes))
     write_parquet(IMAGES, _image_table(recipes, pictures))
 
 
-def _by_base(pictures: list[dict[str, Any]], split: str) -> list[list[int]]:
-    """Return the pictures of a split, grouped by base."""
+def by_base(pictures: list[dict[str, Any]]) -> list[list[int]]:
+    """Return the numbers of pictures, grouped by base."""
     groups: dict[str, list[int]] = {}
     for picture in pictures:
-        if picture["split"] == split:
-            groups.setdefault(picture["base"], []).append(picture["picture"])
+        groups.setdefault(picture["base"], []).append(picture["picture"])
     return list(groups.values())
 
 
-def _draw_recipe(random: np.random.Generator, bases: list[list[int]]) -> Recipe:
-    count = int(random.choice(COUNTS, p=COUNT_SHARES))
+def draw_recipe(random: np.random.Generator, bases: list[list[int]], count: int) -> Recipe:
+    """Return a composition of so many pictures, no two of one base."""
     chosen = random.choice(len(bases), size=count, replace=False)
     placed: list[Placed] = []
     for base in chosen.tolist():

@@ -1,8 +1,8 @@
-"""Step second: how a network that knows nothing of our head or SAE sees every image.
+"""Step second: how a network that knows nothing of our encoder or SAE sees every image.
 
-The frozen ImageNet network, its pictures at half the size that the head's features are taken
-at, and of what it gives the first principal components. Monosemanticity is judged by these.
-It is the encoder's own network before the map trained here: another view, no stranger's.
+The ImageNet network as it comes, its pictures at half the size that it was trained at, and of
+what it gives the first principal components. Monosemanticity is judged by these. The demo's
+encoder was trained on from the same weights: another view, no stranger's.
 """
 
 from __future__ import annotations

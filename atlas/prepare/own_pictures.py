@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.base.errors import InputError
-from atlas.base.files import draft, read_json, write_json
 from atlas.inputs.captions import Captions
 from atlas.inputs.found import Found
 from atlas.inputs.picture import decode_picture
@@ -34,8 +33,8 @@ NEARLY_WHITE = 250
 DRAWN_SHARE = 0.1
 """Share of equal neighboring pixels, white ones left out, from which on pictures count as drawn. Measured
 medians: photographs 0.03, photographs cut out 0.01, rendered emoji 0.17, clip art 0.64."""
-TRUNK_WIDTH = 1280
-TRUNK_ID = "efficientnet-lite0-trunk"
+PHOTOGRAPHS_ID = "efficientnet-lite0-imagenet"
+"""Of the encoder for photographs: an ImageNet network as it comes."""
 TRAINING_IMAGES = 4096
 """Pictures and crops together that an SAE is trained on, where pictures are fewer."""
 MOST_CROPS = 15
@@ -106,43 +105,6 @@ def equal_share(picture: Image.Image) -> float:
     apart = np.abs(np.diff(levels, axis=1)).max(axis=2)
     colored = levels[:, 1:].min(axis=2) < NEARLY_WHITE
     return float((apart[colored] == 0).mean()) if colored.any() else 1.0
-
-
-def write_trunk(demo_encoder: Path, folder: Path) -> None:
-    """Write the demo encoder's photographic network without its head, as an encoder of 1,280 dimensions.
-
-    The network was trained on ImageNet's photographs, the head on drawn pictures.
-    """
-    from safetensors.numpy import load_file, save_file
-
-    config = read_json(demo_encoder / "open_clip_config.json")
-    tensors = load_file(demo_encoder / "open_clip_model.safetensors")
-    text = tensors["text_projection"]
-    tensors["text_projection"] = np.zeros((len(text), TRUNK_WIDTH), text.dtype)
-    kept = {name: one for name, one in tensors.items() if not name.startswith("visual.head.")}
-    model: dict[str, Any] = config["model_cfg"]
-    model["embed_dim"] = TRUNK_WIDTH
-    vision = {key: model["vision_cfg"][key] for key in ("image_size", "timm_model_name")}
-    model["vision_cfg"] = vision | {
-        "timm_model_pretrained": False,
-        "timm_pool": "avg",
-        "timm_proj": "none",
-    }
-    note = read_json(demo_encoder / "encoder.json")
-    with draft(folder / "open_clip_model.safetensors") as unfinished:
-        save_file(kept, unfinished)
-    write_json(folder / "open_clip_config.json", config)
-    write_json(
-        folder / "encoder.json",
-        {
-            "id": TRUNK_ID,
-            "width": TRUNK_WIDTH,
-            "normalized": False,
-            **{key: note[key] for key in ("library", "image_px", "tower", "license")},
-            "preprocessing": "(value - 127) / 128, stretched to a square, bicubic",
-            "head": "none: what the network gives before its last linear map",
-        },
-    )
 
 
 def chosen_crops(n_pictures: int) -> int:

@@ -157,7 +157,7 @@ class ConceptsSettings(Section):
     drawn_examples: int = Field(
         default=12,
         ge=0,
-        description="Examples drawn with knobs if there is a decoder: the first that have two to five coarse concepts.",
+        description="Examples drawn with knobs if there is a decoder: of those with two to five coarse concepts first the ones whose own drawing shows half of each concept's mass or more.",
     )
 
 

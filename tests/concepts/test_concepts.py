@@ -18,6 +18,8 @@ from tiny_encoder import save_tiny_encoder
 import atlas
 from atlas.base.progress import Progress
 from atlas.command.app import run
+from atlas.concepts.examples import GroupedImage
+from atlas.concepts.knobs import choose_drawn
 from atlas.concepts.recurring import (
     concept_centers,
     cover,
@@ -214,3 +216,14 @@ def test_the_nearest_concepts_are_of_other_images():
 def test_examples_cover_features_greedily_and_the_first_of_equal_ones_is_taken():
     starts, features = np.array([0, 1, 3, 4]), np.array([0, 0, 1, 2])
     assert cover(starts, features, np.array([1.0, 1.0, 0.5, 0.4]), 3, 9) == [1, 2, 0]
+
+
+def test_pictures_that_the_decoder_draws_well_are_turned_first_and_those_named_by_hand_before_them():
+    fit = [
+        GroupedImage(image, image == 7, np.arange(2), np.ones(2, np.float32), {}, {}, {})
+        for image in (3, 5, 7, 9, 11)
+    ]
+    shown = {3: 0.2, 5: 0.6, 7: 0.0, 9: 0.4, 11: 0.9}
+    assert choose_drawn(fit, shown, 1) == {7}
+    assert choose_drawn(fit, shown, 3) == {7, 5, 11}
+    assert choose_drawn(fit, shown, 4) == {7, 5, 11, 9}

@@ -12,7 +12,7 @@ from atlas.base.errors import MissingError
 from atlas.base.files import list_files
 from atlas.inputs.encoder import embed_images, load_encoder, trunk_features
 from atlas.prepare.new_atlas import write_config
-from atlas.prepare.own_pictures import chosen_crops, chosen_training, look_at, write_trunk
+from atlas.prepare.own_pictures import chosen_crops, chosen_training, look_at
 from atlas.settings.paths import demo_root
 
 
@@ -64,14 +64,12 @@ def test_few_pictures_are_cropped_more_and_get_a_narrower_sae():
     assert [chosen_training(n)["k"] for n in (542, 5000, 100_000)] == [4, 8, 32]
 
 
-def test_the_trunk_is_what_the_demos_encoder_sees_before_its_head(tmp_path):
-    demo = demo_root() / "encoder"
-    write_trunk(demo, tmp_path)
+def test_the_encoder_for_photographs_gives_what_the_network_does_before_its_classifier():
+    encoder = load_encoder(demo_root() / "photographs")
     pictures = [photo(1), photo(2)]
-    wanted = trunk_features(load_encoder(demo), pictures)
-    found = embed_images(load_encoder(tmp_path), pictures)
+    found = embed_images(encoder, pictures)
     assert found.shape == (2, 1280)
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found, trunk_features(encoder, pictures))
 
 
 @pytest.mark.parametrize("name", ["photos", "drawings"])
@@ -89,7 +87,7 @@ def test_a_configuration_says_what_was_chosen(sets, tmp_path, monkeypatch, name)
         == "SAE: trained on 12 pictures and 15 crops of each: 32 features, 4 on an image"
     )
     if name == "photos":
-        assert encoder == (folder / "encoder").resolve()
+        assert encoder == (demo_root() / "photographs").resolve()
         assert "for photographs (" in new.said[0]
         assert made["names"] == {"captions": True}
         assert "vocabulary" not in made["catalog"]
