@@ -1,6 +1,6 @@
 // Search over the words of labels and captions, and by meaning over lists made with the atlas.
 // Lists come as scripts, by how words begin, when they are asked for: see table.js. Same rules as
-// atlas/site/search_index.py, atlas/inputs/vocabulary.py and atlas/study/meanings.py. In a key's own task only what
+// atlas/site/search_index.py, atlas/base/text.py and atlas/study/meanings.py. In a key's own task only what
 // changed among the first results is drawn, of what is here; all else waits until it is painted.
 "use strict";
 (function () {
@@ -17,13 +17,12 @@
   var STOP_WORDS = ["a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "with"];
   var table = window.atlasTable;
 
+  // As atlas/base/text.py: compatibility forms composed, lower case, straight apostrophes.
   function wordsOf(text) {
-    return text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) || [];
+    return text.normalize("NFKC").toLowerCase().replace(/\u2019/g, "'").match(/[\p{L}\p{N}]+(?:'[\p{L}\p{N}]+)?/gu) || [];
   }
   function saidIn(text) {
-    return (text.toLowerCase().match(/[a-z0-9]+(?:['’][a-z]+)?/g) || []).filter(function (word) {
-      return !STOP_WORDS.includes(word);
-    });
+    return wordsOf(text).filter(function (word) { return !STOP_WORDS.includes(word); });
   }
   // A word of the vocabulary, or what it may be a plural of.
   function forms(word) {

@@ -17,6 +17,12 @@ UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Controls, but for tab and line ends."""
 LONE = re.compile("[\ud800-\udfff]")
 """Halves of a character, which UTF-8 can't hold."""
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+STOP_WORDS = frozenset(
+    ["a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or",
+     "the", "to", "with"]
+)  # fmt: skip
+"""Words that neither a search nor a name is about."""
 
 
 def clean_text(value: Any) -> str:
@@ -37,6 +43,15 @@ def clean_text(value: Any) -> str:
     if text.isascii() and text.isprintable():  # the fast path: most texts are
         return text
     return LONE.sub(REPLACED, UNFIT.sub("", ESCAPES.sub("", text)))
+
+
+def plain_words(text: str) -> list[str]:
+    """Return a text's words in the one form in which names and searches are compared.
+
+    Compatibility forms composed (NFKC), lower case, straight apostrophes, no other punctuation.
+    search.js follows the same rule.
+    """
+    return WORD.findall(unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'"))
 
 
 def decode_text(data: bytes) -> str:

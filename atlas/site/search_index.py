@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from atlas.base.text import plain_words
 from atlas.site import links
 
 LABEL_WEIGHT = 100
@@ -36,11 +37,6 @@ MAP_SIDE = 10_000
 """Positions on the map are integers from 0 to this; map.js divides by it."""
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text as search compares them: lower case, only letters and digits."""
-    return re.findall(r"\w+", text.lower())
-
-
 def word_weights(
     labels: Iterable[tuple[int, str, float]], texts: Iterable[tuple[int, str, float]]
 ) -> dict[str, dict[int, int]]:
@@ -54,13 +50,13 @@ def word_weights(
     total: dict[int, float] = defaultdict(float)
     for feature, text, activation in texts:
         total[feature] += activation
-        for word in set(words_of(text)):
+        for word in set(plain_words(text)):
             found[word][feature] += activation
     for held in found.values():
         for feature in held:
             held[feature] *= LABEL_WEIGHT / total[feature]
     for feature, label, score in labels:
-        for word in set(words_of(label)):
+        for word in set(plain_words(label)):
             found[word][feature] += LABEL_WEIGHT * score
     return {
         word: {feature: max(1, round(weight)) for feature, weight in held.items()}

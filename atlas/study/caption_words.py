@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.inputs.vocabulary import Vocabulary, plain_words
+from atlas.base.text import plain_words
+from atlas.inputs.vocabulary import Vocabulary
 from atlas.study.naming import Side
 
 if TYPE_CHECKING:

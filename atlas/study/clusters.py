@@ -7,13 +7,14 @@ before they decide, so that the last bit, which depends on threads, never does.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from atlas.base.text import plain_words
 
 LEVELS = 3
 """0 the coarsest."""
@@ -166,6 +167,6 @@ def label_words(label: str) -> frozenset[str]:
     """Return the words of a label that may speak for a cluster."""
     return frozenset(
         word
-        for word in re.findall(r"\w+", label.lower())
+        for word in plain_words(label)
         if len(word) >= SHORTEST_WORD and not word.isdigit() and word not in EMPTY_WORDS
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.base.text import clean_text, decode_text, in_order, same_name
+from atlas.base.text import clean_text, decode_text, in_order, plain_words, same_name
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,9 @@ def test_numbers_in_names_count_as_numbers():
 
 def test_a_name_is_the_same_from_any_system():
     assert same_name("./Trip\\CAFE\u0301.JPG") == same_name("trip/caf\u00e9.jpg")
+
+
+def test_words_are_compared_in_one_form():
+    words = plain_words("T\u00fcrkiye\u2019s CAF\u00c9: \uff21\uff22 snow_capped, \ufb01n & 2x")
+    assert words == ["t\u00fcrkiye's", "caf\u00e9", "ab", "snow", "capped", "fin", "2x"]
+    assert plain_words("Cafe\u0301") == plain_words("caf\u00e9")

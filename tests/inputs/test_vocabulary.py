@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from atlas.base.errors import InputError, MissingError
-from atlas.inputs.vocabulary import VECTORS, WORDS, plain_words, read_vocabulary
+from atlas.base.text import plain_words
+from atlas.inputs.vocabulary import VECTORS, WORDS, read_vocabulary
 
 
 @pytest.fixture

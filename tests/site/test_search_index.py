@@ -13,7 +13,6 @@ from atlas.site.search_index import (
     script,
     table_scripts,
     word_weights,
-    words_of,
 )
 
 
@@ -160,7 +159,3 @@ def test_rows_lie_by_number_and_places_in_the_order_given():
 def test_hostile_text_stays_data():
     text = script("f", "</script><!-- \u2028 é")
     assert text == 'f("\\u003c/script>\\u003c!-- \\u2028 \\u00e9");\n'
-
-
-def test_words_are_compared_without_case_or_marks():
-    assert words_of("Élan, the RED-apple!") == ["élan", "the", "red", "apple"]

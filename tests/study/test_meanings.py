@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from atlas.inputs.vocabulary import STOP_WORDS, Vocabulary
+from atlas.base.text import STOP_WORDS
+from atlas.inputs.vocabulary import Vocabulary
 from atlas.lookup.atlas import Atlas
 from atlas.lookup.search import Search
 from atlas.settings.paths import template_root
