@@ -32,13 +32,13 @@ STAGES = (
     _stage("neighbors", "study",     4, "embed sae scan"),
     _stage("families",  "study",     2, "embed sae scan neighbors second_vectors"),
     _stage("compare",   "study",     1, "embed scan families other"),
-    _stage("names",     "study",     2, "embed scan neighbors vocabulary imported kept_names"),
+    _stage("names",     "study",     3, "embed scan neighbors vocabulary imported kept_names"),
     _stage("icons",     "icons",     3, "embed sae scan encoder decoder template second_encoder"),
     _stage("where",     "icons",     1, "embed sae scan encoder"),
     _stage("concepts",  "concepts",  2, "embed sae scan encoder decoder template"),
-    _stage("catalog",   "catalog",   6, "embed sae scan neighbors families compare names icons "
+    _stage("catalog",   "catalog",   7, "embed sae scan neighbors families compare names icons "
                                         "where concepts vocabulary figures", unstable=(DATABASE,)),
-    _stage("site",      "site",     13, "embed compare icons concepts catalog templates fetched"),
+    _stage("site",      "site",     14, "embed compare icons concepts catalog templates fetched"),
 )
 # fmt: on
 """In the order of the build. A need that the configuration lacks is left out. The need "sae" is made

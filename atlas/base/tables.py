@@ -34,9 +34,8 @@ SENSITIVE_SHARE = 0.1
 """A feature is sensitive when this share of its top images is."""
 FEATURE = Column("feature", "INTEGER", "the SAE's feature, numbered from 0")
 IMAGE = Column("image", "BIGINT", "row of the image in the embedding shards taken together")
-SURE = (
-    "CASE source WHEN 'captions' THEN score ELSE greatest(coalesce(2 * auroc - 1, 0.5), 0.01) END"
-)
+SURE = """CASE WHEN perhaps THEN 0.01 WHEN source = 'captions' THEN score
+          ELSE greatest(coalesce(2 * auroc - 1, 0.5), 0.01) END"""
 """SQL on the table labels: how far a label can be trusted, 0 to 1. Ranks labels of mixed sources."""
 LOWEST_OCTAVE, OCTAVES, BINS_AN_OCTAVE = -16, 32, 4
 """Bins of the histograms: four equal ones an octave from 2^-16 on, plus one below and one above."""
@@ -191,14 +190,15 @@ TABLES = (
     Table("labels", "words for a feature, and where they come from", order="feature, rank", columns=(
         FEATURE, RANK,
         Column("label",      "VARCHAR", "the word or words"),
-        Column("source",     "VARCHAR", "images: a word chosen through its images; captions: a term that "
-                                        "recurs in its top images; imported: a name from outside"),
+        Column("source",     "VARCHAR", "images: a word of the vocabulary, chosen through its images; "
+                                        "captions: words of captions and tags (else of file names) that "
+                                        "its strong images share; imported: a name from outside"),
         Column("author",     "VARCHAR", "who or what gave an imported name; empty if unknown"),
-        Column("score",      "DOUBLE",  "images: Soft-WPMI in nats; captions: share of the top images' "
-                                        "activation on images with the term; imported: as its author "
-                                        "scored it"),
+        Column("perhaps",    "BOOLEAN", "a guess: too few of the feature's strong images bear it out"),
+        Column("score",      "DOUBLE",  "images: Soft-WPMI in nats; captions: share of the images that "
+                                        "chose it whose text has it; imported: as its author scored it"),
         Column("null_score", "DOUBLE",  "images: what 95 % of random sets of as many images stay below; "
-                                        "captions: share of all images with the term"),
+                                        "captions: share of all images of that half with it"),
         Column("cosine",     "DOUBLE",  "centered cosine of the word and the feature's mean image, -1 to "
                                         "1"),
         Column("auroc",      "DOUBLE",  "how well the words up to this rank together tell firing images "
@@ -207,12 +207,38 @@ TABLES = (
         Column("auroc_low",  "DOUBLE",  "lower end of its 95 % interval (Hanley and McNeil)"),
         Column("auroc_high", "DOUBLE",  "upper end of its 95 % interval"),
     )),
+    Table("names", "the best name of each feature that has one, and what bears it out", order="feature",
+          columns=(
+        FEATURE,
+        Column("name",      "VARCHAR", "what every page calls the feature: its first label, where others "
+                                       "have the same with a second word (flag · green)"),
+        Column("label",     "VARCHAR", "that label alone"),
+        Column("source",    "VARCHAR", "as in labels"),
+        Column("author",    "VARCHAR", "as in labels"),
+        Column("held",      "INTEGER", "of its strongest images, those whose caption or tags hold the "
+                                       "label; this and all below null where images have no text"),
+        Column("strong",    "INTEGER", "strongest images that were counted: up to 20, none withheld or "
+                                       "repeated"),
+        Column("chosen",    "DOUBLE",  "share of the 20 strongest of the half that chose names which hold it"),
+        Column("judged",    "DOUBLE",  "the same of the half that had no say"),
+        Column("tenth",     "DOUBLE",  "share of that half's strongest tenth"),
+        Column("near",      "DOUBLE",  "share of the near misses that hold it"),
+        Column("precision", "DOUBLE",  "share of all that half's images on which the feature fires"),
+        Column("recall",    "DOUBLE",  "share of that half's images with the label on which it fires"),
+        Column("f1",        "DOUBLE",  "harmonic mean of these two"),
+        Column("usual",     "DOUBLE",  "share of all images that hold it"),
+    )),
     Table("name_reliability",
-          "how well names hold for each tenth of their features' firings, as medians over features",
+          "how well names hold for each tenth of their features' firings",
           order="quantile", columns=(
         Column("quantile",   "INTEGER", "0 the weakest tenth, 9 the strongest"),
         Column("features",   "BIGINT",  "features with a name and firings in this tenth"),
-        Column("auroc",      "DOUBLE",  "median AUROC of the three words together"),
+        Column("held",       "DOUBLE",  "share of the tenth's images whose caption or tags hold the name, "
+                                        "mean over features, images that did not choose it; null where "
+                                        "images have no text"),
+        Column("held_shuffled", "DOUBLE", "the same with other features' names"),
+        Column("auroc",      "DOUBLE",  "median AUROC of the three words together; this and all below null "
+                                        "where held is given"),
         Column("auroc_low",  "DOUBLE",  "lower end of the median's 95 % interval"),
         Column("auroc_high", "DOUBLE",  "upper end of the median's 95 % interval"),
         Column("first_word", "DOUBLE",  "median AUROC of the first word alone"),

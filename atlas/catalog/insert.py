@@ -60,12 +60,12 @@ def insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
         insert(db, table, f"SELECT * FROM '{scan}/{table}.parquet'")
     for table in ("feature_neighbors", "coactivations"):
         insert(db, table, f"SELECT * FROM '{neighbors}/{table}.parquet'")
-    _insert_named(db, job)
+    _insert_judged(db, job)
 
 
-def _insert_named(db: DuckDBPyConnection, job: Job) -> None:
+def _insert_judged(db: DuckDBPyConnection, job: Job) -> None:
     """Fill what the names stage judged; its columns are null where it did not run."""
-    if "names" in job.inputs and "vocabulary" in job.inputs:
+    if "names" in job.inputs and (job.inputs["names"] / "reliability.parquet").exists():
         names = in_sql(job.inputs["names"])
         insert(db, "near_misses", f"SELECT * FROM '{names}/near_misses.parquet'")
         insert(db, "name_reliability", f"SELECT * FROM '{names}/reliability.parquet'")
@@ -139,7 +139,7 @@ def insert_concepts(db: DuckDBPyConnection, job: Job) -> None:
 def stand_ins() -> str:
     """Return the query for the picture that stands for a feature while it has no icon.
 
-    The strongest image that shows one thing, namely the feature's first label, if it is not
+    The strongest image that shows one thing, namely what the feature's name says, if it is not
     much weaker than the strongest of all; else that one. An image of four things is a poor
     sign for what one of them excites, and one of something else would contradict the name.
     """
@@ -149,7 +149,7 @@ def stand_ins() -> str:
                    len(terms) <= 1 AND coalesce(contains(lower(array_to_string(terms, ' ')), lower(label)), true)
                    AND activation >= {STAND_IN_SHARE} * max(activation) OVER (PARTITION BY feature) AS clear
             FROM top_images t JOIN images USING (image)
-            LEFT JOIN (SELECT feature, label FROM labels WHERE rank = 0) USING (feature)),
+            LEFT JOIN (SELECT feature, label FROM names) USING (feature)),
         placed AS (
             SELECT *, row_number() OVER (PARTITION BY feature ORDER BY clear DESC, rank) AS place FROM judged)
         SELECT feature, image, 'top image' AS source FROM placed WHERE place = 1"""

@@ -67,11 +67,33 @@ def cluster_names(db: DuckDBPyConnection) -> Any:
 
 
 def insert_labels(db: DuckDBPyConnection, job: Job) -> None:
-    """Take the labels of the names stage; without a vocabulary, the terms of captions for the rest."""
+    """Take labels and names of the names stage; without one that words named, terms of captions for the rest."""
     if "names" in job.inputs:
-        insert(db, "labels", f"SELECT * FROM '{in_sql(job.inputs['names'])}/labels.parquet'")
-    if "names" not in job.inputs or "vocabulary" not in job.inputs:
-        _insert_caption_terms(db)
+        folder = in_sql(job.inputs["names"])
+        insert(db, "labels", f"SELECT * FROM '{folder}/labels.parquet'")
+        insert(db, "names", f"SELECT * FROM '{folder}/names.parquet'")
+        if (job.inputs["names"] / "reliability.parquet").exists():
+            return
+    _insert_caption_terms(db)
+    nothing = [
+        "held",
+        "strong",
+        "chosen",
+        "judged",
+        "tenth",
+        "near",
+        "precision",
+        "recall",
+        "f1",
+        "usual",
+    ]
+    insert(
+        db,
+        "names",
+        f"""SELECT feature, label AS name, label, source, author,
+                   {", ".join(f"NULL AS {column}" for column in nothing)}
+            FROM labels WHERE rank = 0 AND feature NOT IN (SELECT feature FROM names)""",
+    )
 
 
 def _insert_caption_terms(db: DuckDBPyConnection) -> None:
@@ -97,7 +119,7 @@ def _insert_caption_terms(db: DuckDBPyConnection) -> None:
             SELECT *, row_number() OVER (PARTITION BY feature ORDER BY score DESC, label) - 1 AS rank
             FROM held JOIN common USING (label)
             WHERE images >= {FEWEST_IMAGES_FOR_A_LABEL} AND score > null_score)
-        SELECT feature, rank, label, 'captions' AS source, '' AS author, score, null_score,
+        SELECT feature, rank, label, 'captions' AS source, '' AS author, false AS perhaps, score, null_score,
                NULL AS cosine, NULL AS auroc, NULL AS auroc_low, NULL AS auroc_high
         FROM placed WHERE rank < {LABELS_KEPT} AND feature NOT IN (SELECT feature FROM labels)""",
     )

@@ -291,10 +291,14 @@ def _show_icon(opened: Atlas, found: Feature) -> None:
         print(show_picture(path, protocol_of(os.environ)), end="")
 
 
+def _nameless(found: Feature) -> str:
+    guesses = ", ".join(label.label for label in found.labels if label.perhaps)
+    return f"no good name; perhaps {guesses}" if guesses else "no name"
+
+
 def _describe(found: Feature) -> Iterable[str]:
     """Yield the lines printed about a feature."""
-    name = ", ".join(label.label for label in found.labels) or "no name"
-    yield f"{found.citation}  {name}"
+    yield f"{found.citation}  {found.name or _nameless(found)}"
     if not found.alive:
         yield "dead: fires on none of the scanned images"
         return
@@ -302,6 +306,8 @@ def _describe(found: Feature) -> Iterable[str]:
         f"fires on {found.count:,} images ({found.density:.3%}); strongest {found.max:.3g}, "
         f"median {found.median:.3g}, share of mass {found.mass_share:.3%}"
     )
+    if found.held is not None:
+        yield f"name in the captions or tags of {found.held} of its {found.strong} strongest images"
     if found.sensitive:
         yield "sensitive: its images are withheld"
     for top in found.top_images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atlas.lookup.catalog import Catalog
 from atlas.lookup.decompose import decompose
@@ -52,6 +52,7 @@ class Atlas(Catalog):
         return Feature(
             feature=feature,
             citation=f"{self.id}/f{feature}",
+            **self._name(feature),
             **facts,
             labels=self._labels(feature),
             top_images=() if facts["sensitive"] else self.top_images(feature),
@@ -73,8 +74,8 @@ class Atlas(Catalog):
         """Return the live features whose decoder directions are most like this one's."""
         self.require(feature)
         rows = self.rows(
-            """SELECT n.neighbor, coalesce(l.label, ''), n.cosine FROM feature_neighbors n
-               LEFT JOIN labels l ON l.feature = n.neighbor AND l.rank = 0
+            """SELECT n.neighbor, coalesce(l.name, ''), n.cosine FROM feature_neighbors n
+               LEFT JOIN names l ON l.feature = n.neighbor
                WHERE n.feature = ? ORDER BY n.rank LIMIT ?""",
             [feature, limit],
         )
@@ -154,9 +155,15 @@ class Atlas(Catalog):
         shown = ~np.isin(numbers, hidden)
         return numbers[shown], prototypes[shown], read_vocabulary(folder / "vocabulary")
 
+    def _name(self, feature: int) -> dict[str, Any]:
+        rows = self.rows("SELECT name, held, strong FROM names WHERE feature = ?", [feature])
+        return dict(
+            zip(("name", "held", "strong"), rows[0] if rows else ("", None, None), strict=True)
+        )
+
     def _labels(self, feature: int) -> tuple[Label, ...]:
         rows = self.rows(
-            """SELECT label, source, author, score, null_score, auroc FROM labels
+            """SELECT label, source, author, score, null_score, auroc, perhaps FROM labels
                WHERE feature = ? ORDER BY rank""",
             [feature],
         )

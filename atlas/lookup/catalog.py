@@ -118,20 +118,11 @@ class Catalog:
             raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
 
     def names(self, features: Sequence[int]) -> dict[int, str]:
-        """Return the first label of each of these features that has one."""
+        """Return the name of each of these features that has one; "withheld" where it is sensitive."""
         rows = self.rows(
-            "SELECT feature, label FROM labels WHERE rank = 0 AND feature IN (SELECT unnest(?))",
+            """SELECT n.feature, CASE WHEN f.sensitive THEN 'withheld' ELSE n.name END
+               FROM names n JOIN features f USING (feature) WHERE feature IN (SELECT unnest(?))""",
             [list(features)],
-        )
-        return dict(rows)
-
-    def first_labels(self, features: Sequence[int]) -> dict[int, str]:
-        """Return the first label of each of these features that has one; "withheld" where it is sensitive."""
-        rows = self.rows(
-            """SELECT l.feature, CASE WHEN f.sensitive THEN 'withheld' ELSE l.label END
-               FROM labels l JOIN features f USING (feature)
-               WHERE l.rank = 0 AND feature IN (SELECT unnest(?))""",
-            [features],
         )
         return dict(rows)
 

@@ -86,8 +86,10 @@ def coverage(opened: Atlas, concepts: Sequence[str]) -> tuple[Covered, ...]:
 
 def _by_label(opened: Atlas, concept: str) -> Covered | None:
     _, rows = opened.sql_with(
-        """SELECT l.feature, l.label, l.score, l.null_score FROM labels l JOIN features f USING (feature)
-           WHERE lower(l.label) = lower(?) AND l.rank = 0 AND NOT f.sensitive
+        """SELECT n.feature, n.name, l.score, l.null_score FROM names n
+           JOIN labels l ON l.feature = n.feature AND l.rank = 0
+           JOIN features f ON f.feature = n.feature
+           WHERE lower(n.label) = lower(?) AND NOT f.sensitive
            ORDER BY l.score DESC, l.feature LIMIT 1""",
         [concept],
     )

@@ -61,7 +61,7 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
     written = activations @ sae.W_dec[features]
     read = embedding[0] - sae.b_dec
     explained = written @ read / np.linalg.norm(written) / np.linalg.norm(read)
-    labels = catalog.first_labels(features.tolist())
+    labels = catalog.names(features.tolist())
     groups = groups_of(features, activations, grouping.labels)
     return Decomposition(
         picture=str(picture),

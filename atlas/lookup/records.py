@@ -51,6 +51,8 @@ class Label:
     null_score: float | None
     auroc: float | None
     """Of this and the labels before it together; 0.5 is chance."""
+    perhaps: bool
+    """A guess that too few strong images bear out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class Feature:
     feature: int
     citation: str
     """For instance atlas:4f1c09ab77e2/f17; stays true as long as SAE and images do."""
+    name: str
+    """As every page has it; empty where no word is good enough."""
+    held: int | None
+    """Of the strongest images, those whose caption or tags hold it; None where they have no text."""
+    strong: int | None
+    """Strongest images that were counted."""
     alive: bool
     sensitive: bool
     count: int

@@ -63,8 +63,8 @@ class Search:
             return []
         numbers = [feature for feature, _ in scored]
         rows = self._catalog.rows(
-            """SELECT f.feature, coalesce(l.label, ''), f.density FROM features f
-               LEFT JOIN labels l ON l.feature = f.feature AND l.rank = 0
+            """SELECT f.feature, coalesce(n.name, ''), f.density FROM features f
+               LEFT JOIN names n USING (feature)
                WHERE f.feature IN (SELECT unnest(?)) AND NOT f.sensitive""",
             [numbers],
         )

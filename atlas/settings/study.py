@@ -117,7 +117,7 @@ class NamesSettings(Section):
 
     captions: bool = Field(
         default=False,
-        description="Choose names among the words of the captions and tags, where three of five of a feature's strong images share one; the vocabulary, if there is one, names the rest.",
+        description="Choose names among the words of captions and tags, else of file names, and call a name good only if half of a feature's strongest images hold it; the vocabulary, if there is one, names features whose images have no text.",
     )
     images: int = Field(
         default=256,

@@ -64,9 +64,9 @@ class Book:
     live: Mapping[int, FeatureRow]
     dead: Sequence[int]
     names: Mapping[int, str]
-    """First label of each feature that has one."""
+    """The best name of each feature that has one."""
     sure: Mapping[int, float]
-    """How far to trust that label, 0 to 1 (the SQL expression SURE)."""
+    """How far to trust its first label, 0 to 1 (the SQL expression SURE)."""
     icons: Mapping[int, str]
     """Feature -> address of its icon; only where it may be shown."""
     decomposed: Sequence[int]
@@ -113,9 +113,11 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings, thumbnails: Iterable[P
     shown = how_shown(db, site, thumbnails)
     rows = read_records(db, FeatureRow, "features WHERE alive ORDER BY feature")
     labels = db.execute(
-        f"SELECT feature, label, {SURE} FROM labels WHERE rank = 0 ORDER BY feature"
+        f"""SELECT feature, name, sure FROM names
+            JOIN (SELECT feature, {SURE} AS sure FROM labels WHERE rank = 0) USING (feature)
+            ORDER BY feature"""
     ).fetchall()
-    names = {feature: clean(label) for feature, label, _ in labels}
+    names = {feature: clean(name) for feature, name, _ in labels}
     order = _map_order([row for row in rows if not row.sensitive])
     icons = _icon_addresses(db, order, site, shown)
     dead = read_column(db, "SELECT feature FROM features WHERE NOT alive ORDER BY feature")
@@ -202,5 +204,5 @@ def _name_recurring(
 
 
 def name_of(book: Book, feature: int) -> str:
-    """Return a feature's first label, or an empty string."""
+    """Return a feature's best name, or an empty string."""
     return book.names.get(feature, "")

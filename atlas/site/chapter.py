@@ -19,7 +19,8 @@ NEAR_SHOWN = 4
 NEIGHBORS_SHOWN = 12
 COACTIVE_SHOWN = 6
 Rows = Mapping[int, list[tuple[Any, ...]]]
-LABEL_COLUMNS = "label, source, author, score, null_score, auroc, auroc_low, auroc_high"
+LABEL_COLUMNS = "label, source, author, perhaps, score, null_score, auroc, auroc_low, auroc_high"
+NAME_COLUMNS = "name, label, source, author, held, strong, chosen, judged, tenth, near, precision, recall, f1, usual"
 MISS_COLUMNS = "pre_activation, verdict, sibling"
 TRIP_COLUMNS = "strength, on_template, on_icon, percentile, icon_rank, p, seeds, verdict"
 
@@ -29,6 +30,8 @@ class Chapter:
     """What the pages of consecutive features need: rows by feature, strongest or nearest first."""
 
     labels: Rows
+    named: Rows
+    """Its best name, with what bears it out."""
     icon: Rows
     """The image that stands in for the icon, where none was rendered."""
     trip: Rows
@@ -92,6 +95,7 @@ def _own_queries(span: str) -> dict[str, str]:
     """Return the queries about features by themselves."""
     return {
         "labels": f"SELECT feature, {LABEL_COLUMNS} FROM labels WHERE {span} ORDER BY feature, rank",
+        "named": f"SELECT feature, {NAME_COLUMNS} FROM names WHERE {span} ORDER BY feature",
         "trip": (
             f"""SELECT feature, {TRIP_COLUMNS} FROM icons
                 WHERE {span} AND source = 'rendered' ORDER BY feature"""

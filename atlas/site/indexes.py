@@ -40,7 +40,16 @@ SCHEMA = {
     "propertyNames": {"pattern": "^[0-9]+$"},
     "additionalProperties": {
         "type": "object",
-        "required": ["feature", "citation", "page", "density", "labels", "top_images", "neighbors"],
+        "required": [
+            "feature",
+            "citation",
+            "page",
+            "density",
+            "name",
+            "labels",
+            "top_images",
+            "neighbors",
+        ],
         "properties": {
             "feature": {"type": "integer", "minimum": 0},
             "citation": {"type": "string", "pattern": "^atlas:[0-9a-f]{12}/f[0-9]+$"},
@@ -48,6 +57,7 @@ SCHEMA = {
             "icon": {"type": ["string", "null"]},
             "density": {"type": "number", "minimum": 0, "maximum": 1},
             "sensitive": {"type": "boolean"},
+            "name": {"type": ["object", "null"]},
             "labels": {"type": "array", "items": {"type": "object"}},
             "top_images": columns_of("image", "value"),
             "quantile_images": columns_of("image", "value"),

@@ -1,188 +1,200 @@
-"""Names out of the images' own captions: the word that most strong images hold and few others do."""
+"""Names out of the images' own words: what most strong images' texts hold and few others do."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.inputs.vocabulary import STOP_WORDS, plain_words
-from atlas.sae.activations import FeatureActivations
-from atlas.study.intervals import auroc_interval, wilson
+from atlas.base.text import STOP_WORDS
+from atlas.study.intervals import wilson
 from atlas.study.labels import Row, empty_row
-from atlas.study.name_figures import NameFigure
-from atlas.study.naming import Side, strongest
+from atlas.study.naming import DECIMALS, Side, side_of
+from atlas.study.phrases import Texts, may_name, phrases_of
+from atlas.study.unfit_names import is_unfit, shows_people
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-STRONG = 10
-"""Strongest images of one side from which a name is chosen, or on which it is judged."""
+STRONG = 20
+"""Strongest images from which a name is chosen, or on which it is judged."""
 FEWEST_STRONG = 4
 """With fewer there is no name, and no judgment."""
-LEAST_SHARE = 0.6
-"""Of the strong images must hold a word that is to be the name."""
-LEAST_LIFT = 2.0
-"""By how many times a name must be more common among them than among all images."""
 HOLDS = 0.5
-"""Of the strong images of the other side must hold it for the name to hold."""
+"""Of the strong images must hold a name."""
+LEAST_LIFT = 1.5
+"""By how many times it must be more common among them than among all images."""
+GUESSED = 0.2
+"""Of the strong images must hold a guess."""
+WHOLE = 0.9
+"""A phrase of which a longer one has this share is a fragment of it."""
 WORDS_KEPT = 3
+Z_99 = 2.575829
+"""A name's share has to be above the usual one by its 99 % interval: many words are tried."""
+
+
+class Firings(Protocol):
+    """Images and activations of each feature."""
+
+    def __len__(self) -> int:
+        """Features."""
+
+    def __getitem__(self, feature: int, /) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the images on which a feature fires, and how strongly."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The images whose words choose names and judge them."""
+
+    by_feature: Firings
+    texts: Texts
+    first: NDArray[np.int64]
+    """(image,) the first image of those that repeat each other."""
+    sensitive: NDArray[np.bool_]
+    choose: Side
+    judge: Side
+
+    def strongest(self, feature: int, side: Side | None = None) -> NDArray[np.int64]:
+        """Return the images on which a feature fires, strongest first; none sensitive or repeated.
+
+        Args:
+            feature: Its number.
+            side: Only these, without repetitions of any image, which would bear a name out by
+                being the same picture; if None all that a page can show.
+        """
+        images, activations = self.by_feature[feature]
+        kept = ~self.sensitive[images]
+        if side is not None:
+            kept &= side.member[images] & (self.first[images] == images)
+        images, activations = images[kept], activations[kept]
+        images = images[np.lexsort((images, -activations))]
+        if side is None:
+            images = images[np.sort(np.unique(self.first[images], return_index=True)[1])]
+        return images
+
+    def own(self, side: Side) -> Side:
+        """Return a side without sensitive images and repetitions."""
+        own = self.first == np.arange(len(self.first))
+        return side_of(side.member & own & ~self.sensitive)
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionName:
-    """A word for a feature, with how it does on images that did not choose it."""
+class Word:
+    """A phrase that may name a feature."""
 
-    feature: int
-    words: tuple[str, ...]
-    """Best first."""
+    text: str
     share: float
     """Of the strong images that chose it."""
     usual: float
     """Of all images of the choosing side."""
-    held: float | None
-    """Share of the strong images of the other side that hold the first word; None of too few."""
-    firing: tuple[int, int]
-    """On the other side: images that fire, and those of them that hold the word."""
-    silent: tuple[int, int]
+    good: bool
+    """Borne out by enough of them, and by more than hold it anyway."""
 
 
-def texts_words(table: pa.Table) -> list[frozenset[str]]:
-    """Return each image's words and pairs of words, from caption and tags, without stop words."""
-    found = []
-    for caption, tags in zip(table["caption"].to_pylist(), table["tags"].to_pylist(), strict=True):
-        held: set[str] = set()
-        for text in (caption or "", *(tags or ())):
-            words = plain_words(text)
-            held.update(word for word in words if word not in STOP_WORDS)
-            held.update(f"{a} {b}" for a, b in pairwise(words) if not {a, b} & STOP_WORDS)
-        found.append(frozenset(held))
-    return found
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A phrase of strong images, before it is known how common it is."""
+
+    texts: int
+    """Strong images whose caption or tags hold it."""
+    captions: int
+    """Those of them whose caption does."""
 
 
-def name_by_captions(
-    by_feature: FeatureActivations,
-    held: list[frozenset[str]],
-    own: NDArray[np.bool_],
-    choose: Side,
-    judge: Side,
-) -> list[CaptionName]:
-    """Return a name for each feature whose strong images share a word.
+def choose_words(pool: Pool, strong: dict[int, NDArray[np.int64]]) -> dict[int, tuple[Word, ...]]:
+    """Return the words of each feature, best first: good ones if there are any, else guesses.
 
     Args:
-        by_feature: Images of each feature.
-        held: Words of each image.
-        own: (image,) False of repetitions, which would bear a word out by being the same picture.
-        choose: Images that choose names.
-        judge: Images that judge them.
+        pool: The images.
+        strong: Feature -> the images that choose its name, strongest first.
     """
-    usual = _counts(held, choose.images[own[choose.images]])
-    n_usual = max(int(own[choose.images].sum()), 1)
-    judged = judge.images[own[judge.images]]
-    names = []
-    for feature in range(len(by_feature)):
-        strong = _strong(by_feature, feature, choose, own)[:STRONG]
-        if len(strong) < FEWEST_STRONG:
-            continue
-        words = _best_words(_counts(held, strong), len(strong), usual, n_usual)
-        if not words:
-            continue
-        fires = _strong(by_feature, feature, judge, own)
-        silent = np.setdiff1d(judged, fires)
-        has = [sum(words[0] in held[i] for i in some.tolist()) for some in (fires, silent)]
-        graded = [words[0] in held[i] for i in fires[:STRONG].tolist()]
-        names.append(
-            CaptionName(
-                feature,
-                words,
-                sum(words[0] in held[i] for i in strong.tolist()) / len(strong),
-                usual[words[0]] / n_usual,
-                float(np.mean(graded)) if len(graded) >= FEWEST_STRONG else None,
-                (len(fires), has[0]),
-                (len(silent), has[1]),
-            )
-        )
-    return names
+    drafts = {feature: _draft(pool.texts, images) for feature, images in strong.items()}
+    side = pool.own(pool.choose)
+    holders = pool.texts.holders({phrase for draft in drafts.values() for phrase in draft})
+    usual = {
+        phrase: int(side.member[held].sum()) / max(len(side.images), 1)
+        for phrase, held in holders.items()
+    }
+    return {feature: _best(draft, len(strong[feature]), usual) for feature, draft in drafts.items()}
 
 
-def _strong(
-    by_feature: FeatureActivations, feature: int, side: Side, own: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    images = strongest(by_feature, feature, side)
-    return images[own[images]]
+def strong_images(pool: Pool) -> dict[int, NDArray[np.int64]]:
+    """Return of each feature with enough of them the strongest images of the choosing side."""
+    found = {f: pool.strongest(f, pool.choose)[:STRONG] for f in range(len(pool.by_feature))}
+    return {f: images for f, images in found.items() if len(images) >= FEWEST_STRONG}
 
 
-def _counts(held: list[frozenset[str]], images: NDArray[np.int64]) -> Counter[str]:
-    return Counter(word for image in images.tolist() for word in held[image])
+def _draft(texts: Texts, strong: NDArray[np.int64]) -> dict[str, Draft]:
+    """Return the phrases that might be said of strong images."""
+    held = [texts.phrases(image) for image in strong.tolist()]
+    counts = Counter(phrase for phrases in held for phrase in phrases)
+    captions = Counter(p for image in strong.tolist() for p in phrases_of(texts.captions[image]))
+    fewest = max(2.0, GUESSED * len(strong))
+    on_people = shows_people(held)
+    kept = {
+        phrase: Draft(count, captions[phrase])
+        for phrase, count in counts.items()
+        if count >= fewest and may_name(phrase) and not is_unfit(phrase, on_people=on_people)
+    }
+    fragments = {
+        part for phrase in kept for part in _parts(phrase)
+        if part in kept and kept[phrase].texts >= WHOLE * kept[part].texts
+    }  # fmt: skip
+    return {phrase: draft for phrase, draft in kept.items() if phrase not in fragments}
 
 
-def _best_words(
-    strong: Counter[str], n_strong: int, usual: Counter[str], n_usual: int
-) -> tuple[str, ...]:
-    """Return the words of enough of the strong images, by share times log lift."""
+def _parts(phrase: str) -> list[str]:
+    """Return the shorter phrases within a phrase."""
+    words = phrase.split()
+    sizes = range(1, len(words))
+    return [" ".join(words[at : at + n]) for n in sizes for at in range(len(words) - n + 1)]
+
+
+def _best(draft: dict[str, Draft], n_strong: int, usual: dict[str, float]) -> tuple[Word, ...]:
+    """Return words by squared share times log lift: a name has to hold before it is special.
+
+    Words of captions count up to twice as much: a tag may be what the picture brings to mind.
+    """
+    words = [_judge(phrase, one.texts, n_strong, usual[phrase]) for phrase, one in draft.items()]
+    good = [word for word in words if word.good]
     scored = []
-    for word, count in strong.items():
-        share, lift = count / n_strong, (count / n_strong) / (usual[word] / n_usual)
-        if share >= LEAST_SHARE and lift >= LEAST_LIFT:
-            # Of words that say as much, "saudi arabia" before "arabia".
-            scored.append((round(-share * float(np.log(lift)), 6), -len(word.split()), word))
-    found: list[str] = []
-    for _, _, word in sorted(scored):
-        # "dal" says nothing beside "moong dal".
-        if not any(set(word.split()) <= set(other.split()) for other in found):
+    for word in good or words:
+        if word.share > word.usual:
+            one = draft[word.text]
+            worth = word.share**2 * float(np.log(word.share / word.usual))
+            worth *= 1 + one.captions / one.texts
+            scored.append((-round(worth, DECIMALS), -word.text.count(" "), word.text, word))
+    return unlike([word for *_, word in sorted(scored)])[:WORDS_KEPT]
+
+
+def _judge(phrase: str, count: int, n_strong: int, usual: float) -> Word:
+    share = count / n_strong
+    low, _ = wilson(count, n_strong, Z_99)
+    good = share >= HOLDS and share >= LEAST_LIFT * usual and low > usual
+    return Word(phrase, share, usual, good)
+
+
+def unlike(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Return the words that share none with an earlier one."""
+    said: set[str] = set()
+    found = []
+    for word in words:
+        if not said & set(word.text.split()):
             found.append(word)
-    return tuple(found[:WORDS_KEPT])
+            said |= set(word.text.split()) - STOP_WORDS
+    return tuple(found)
 
 
-def caption_rows(names: Iterable[CaptionName], before: dict[int, int]) -> list[Row]:
-    """Return names as rows of the table labels.
-
-    Args:
-        names: The names.
-        before: Labels that a feature has already.
-    """
-    rows = []
-    for name in names:
-        auroc = low = high = None
-        if name.firing[0] and name.silent[0]:
-            shares = name.firing[1] / name.firing[0], name.silent[1] / name.silent[0]
-            auroc = 0.5 + (shares[0] - shares[1]) / 2
-            low, high = auroc_interval(auroc, name.firing[0], name.silent[0])
-        for place, word in enumerate(name.words):
-            row = empty_row(name.feature, before.get(name.feature, 0) + place, word, "captions")
-            grades = {"auroc": auroc, "auroc_low": low, "auroc_high": high} if not place else {}
-            rows.append(row | {"score": name.share, "null_score": name.usual} | grades)
-    return rows
-
-
-def hold_figures(
-    names: list[CaptionName],
-    by_feature: FeatureActivations,
-    held: list[frozenset[str]],
-    own: NDArray[np.bool_],
-    judge: Side,
-    seed: int,
-) -> list[NameFigure]:
-    """Return on how many features' held-out strong images the name holds, beside names dealt out at random."""
-    graded = [name for name in names if name.held is not None]
-    if not graded:
-        return []
-    dealt = np.random.default_rng(seed).permutation(len(graded))
-    by_lot = []
-    for name, other in zip(graded, dealt.tolist(), strict=True):
-        strong = _strong(by_feature, name.feature, judge, own)[:STRONG].tolist()
-        by_lot.append(np.mean([graded[other].words[0] in held[i] for i in strong]) >= HOLDS)
-    good = sum((name.held or 0.0) >= HOLDS for name in graded)
-    low, high = wilson(good, len(graded))
+def word_rows(feature: int, words: Sequence[Word], first_rank: int) -> list[Row]:
+    """Return words as rows of the table labels."""
     return [
-        NameFigure(
-            "caption_names_hold", good / len(graded), "share", len(graded), float(np.mean(by_lot)),
-            "the same names dealt out to other features at random",
-            note=f"95 %: {low:.3f} to {high:.3f}; named features whose word is in the captions of half of their {STRONG} strongest images or more, among images that did not choose it",
-        )
-    ]  # fmt: skip
+        {
+            **empty_row(feature, first_rank + place, word.text, "captions"),
+            "score": word.share,
+            "null_score": word.usual,
+            "perhaps": not word.good,
+        }
+        for place, word in enumerate(words)
+    ]

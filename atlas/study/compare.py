@@ -184,9 +184,9 @@ def _faces(job: Job, other: Path, features: list[int]) -> pa.Table:
     }
     open_ = [feature for feature in features if feature not in hidden]
     names = {
-        feature: label
-        for feature, rank, label in _rows(catalog / "labels.parquet", ["feature", "rank", "label"])
-        if rank == 0 and feature not in hidden
+        feature: name
+        for feature, name in _rows(catalog / "names.parquet", ["feature", "name"])
+        if feature not in hidden
     }
     pictures = _pictures(job, other, open_)
     return pa.table(

@@ -34,7 +34,8 @@ def empty_row(feature: int, rank: int, label: str, source: str) -> Row:
     """Return a row of the table without scores."""
     empty = ("score", "null_score", "cosine", "auroc", "auroc_low", "auroc_high")
     row: Row = dict.fromkeys(empty)
-    return {"feature": feature, "rank": rank, "label": label, "source": source, "author": "", **row}
+    return {"feature": feature, "rank": rank, "label": label, "source": source, "author": "",
+            "perhaps": False, **row}  # fmt: skip
 
 
 def all_rows(inputs: NamingInputs, named: Named, given: Sequence[GivenName]) -> list[Row]:
@@ -97,7 +98,7 @@ def label_table(rows: Sequence[Row]) -> pa.Table:
     import pyarrow as pa
 
     kinds = {"feature": pa.int32(), "rank": pa.int32(), "label": pa.string(), "source": pa.string(),
-             "author": pa.string()}  # fmt: skip
+             "author": pa.string(), "perhaps": pa.bool_()}  # fmt: skip
     numbers = ("score", "null_score", "cosine", "auroc", "auroc_low", "auroc_high")
     schema = pa.schema([*kinds.items(), *((name, pa.float64()) for name in numbers)])
     return pa.Table.from_pylist(list(rows), schema=schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,10 +83,8 @@ def _median(
     return NameFigure(name, middle, "AUROC", n, median_interval(null)[0], null_name, note=note)
 
 
-def reliability_table(named: Named) -> pa.Table:
+def auroc_by_tenth(named: Named) -> list[dict[str, float | int]]:
     """Return the median AUROC of names for each tenth of their features' firings, weakest first."""
-    import pyarrow as pa
-
     kept = named.kept
     rows = []
     for tenth in range(TENTHS):
@@ -97,14 +96,19 @@ def reliability_table(named: Named) -> pa.Table:
             n = int((~np.isnan(values)).sum())
             rows.append({"quantile": tenth, "features": n, "auroc": middle, "auroc_low": low,
                          "auroc_high": high, "first_word": first, "shuffled": null})  # fmt: skip
+    return rows
+
+
+def reliability_table(rows: Sequence[dict[str, float | int]]) -> pa.Table:
+    """Return rows as the table name_reliability."""
+    import pyarrow as pa
+
+    shares = ("auroc", "auroc_low", "auroc_high", "first_word", "shuffled", "held", "held_shuffled")
     schema = pa.schema(
         [("quantile", pa.int32()), ("features", pa.int64())]
-        + [
-            (n, pa.float64())
-            for n in ("auroc", "auroc_low", "auroc_high", "first_word", "shuffled")
-        ]
+        + [(name, pa.float64()) for name in shares]
     )
-    return pa.Table.from_pylist(rows, schema=schema)
+    return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def caption_figures(inputs: NamingInputs, named: Named) -> list[NameFigure]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from atlas.base.files import read_parquet
 from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations
 from atlas.study import naming
+from atlas.study.best_names import BestName
+from atlas.study.caption_names import Pool
 from atlas.study.feature_names import Named, NamingInputs
 from atlas.study.grading import TENTHS, Exam
 from atlas.study.naming import DECIMALS
@@ -20,26 +24,69 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def judge_near_misses(inputs: NamingInputs, named: Named, misses: pa.Table, job: Job) -> pa.Table:
+@dataclass(frozen=True, slots=True, eq=False)
+class Holds:
+    """Whether a name holds, for pairs of a feature and an image."""
+
+    known: NDArray[np.bool_]
+    """(pair,) whether it could be judged."""
+    holds: NDArray[np.bool_]
+    score: NDArray[np.float64] | None = None
+    """(pair,) the name's score on the image, by the vocabulary."""
+
+
+def judge_near_misses(misses: pa.Table, judged: Holds, job: Job) -> pa.Table:
     """Add to each near miss whether the name holds there, and who fires instead.
 
-    The name holds where the image's caption or tags have its first word, or where the word
-    scores as high as on half of the strongest tenth of the images on which it fires. Such an image is no
-    counterexample: the feature missed it. Where a feature with a like decoder direction fires
-    there, that one may have absorbed it.
+    Where it does, the image is no counterexample: the feature missed it. Where a feature with a
+    like decoder direction fires there, that one may have absorbed it.
+    """
+    feature, image = (np.asarray(misses[name]).astype(np.int64) for name in ("feature", "image"))
+    siblings = sibling_firing(job, job.settings.sibling_cosine, feature, image)
+    missed = judged.known & judged.holds
+    verdict = np.where(missed, np.where(siblings >= 0, "absorption suspect", "missed"), "negative")
+    scored = judged.known & (judged.score is not None)
+    score = np.zeros(len(feature)) if judged.score is None else judged.score
+    return (
+        misses.append_column("name_score", _nullable(score, scored, "float32"))
+        .append_column("verdict", _nullable(verdict, judged.known, "string"))
+        .append_column("sibling", _nullable(siblings, missed & (siblings >= 0), "int32"))
+    )
+
+
+def hold_by_vocabulary(inputs: NamingInputs, named: Named, misses: pa.Table) -> Holds:
+    """Return where names from the vocabulary hold.
+
+    That is where the image's caption or tags have the first word, or where the word scores as
+    high as on half of the strongest tenth of the images on which it fires.
     """
     feature, image = (np.asarray(misses[name]).astype(np.int64) for name in ("feature", "image"))
     place = place_of(named, feature)
     score, holds = name_holds(inputs, named, place, image)
-    siblings = sibling_firing(job, inputs.settings.sibling_cosine, feature, image)
-    known = place >= 0
-    missed = known & holds
-    verdict = np.where(missed, np.where(siblings >= 0, "absorption suspect", "missed"), "negative")
-    return (
-        misses.append_column("name_score", _nullable(score, known, "float32"))
-        .append_column("verdict", _nullable(verdict, known, "string"))
-        .append_column("sibling", _nullable(siblings, missed & (siblings >= 0), "int32"))
-    )
+    return Holds(place >= 0, holds, score)
+
+
+def hold_by_texts(
+    names: Sequence[BestName], pool: Pool, misses: pa.Table, otherwise: Holds | None
+) -> Holds:
+    """Return where best names hold: where the text has them; without text as the vocabulary has it.
+
+    Args:
+        names: The names that were judged.
+        pool: The images.
+        misses: Pairs of feature and image.
+        otherwise: For names whose images have no text.
+    """
+    feature, image = (np.asarray(misses[name]).astype(np.int64) for name in ("feature", "image"))
+    known, holds = np.zeros(len(feature), bool), np.zeros(len(feature), bool)
+    holders = pool.texts.holders({name.label for name in names})
+    for name in names:
+        at = slice(*np.searchsorted(feature, (name.feature, name.feature + 1)))
+        if name.strong is not None:
+            known[at], holds[at] = True, np.isin(image[at], holders[name.label])
+        elif otherwise is not None:
+            known[at], holds[at] = otherwise.known[at], otherwise.holds[at]
+    return Holds(known, holds)
 
 
 def place_of(named: Named, features: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -81,7 +81,8 @@ QUERIES = (
        0.5 AS p_other_given_feature, 0.5 AS p_feature_given_other, 2.0 AS lift FROM living l, range(6) t(r)
        JOIN living o ON o.at = (l.at + 5 + r * 31) % (SELECT count(*) FROM living)""",
     """INSERT INTO labels BY NAME SELECT feature, 0 AS rank, 'word' || hash(feature, 9) % {words} AS label,
-       'captions' AS source, '' AS author, 0.5 AS score, 0.01 AS null_score FROM living""",
+       'captions' AS source, '' AS author, false AS perhaps, 0.5 AS score, 0.01 AS null_score FROM living""",
+    """INSERT INTO names BY NAME SELECT feature, label AS name, label, source, author FROM labels""",
     """INSERT INTO icons BY NAME SELECT feature, top_images.image, 'top image' AS source
        FROM top_images WHERE rank = 0""",
 )
@@ -194,8 +195,13 @@ def rename_feature(inputs: Path) -> None:
             """UPDATE labels SET label = 'zebra'
                WHERE rank = 0 AND feature = (SELECT min(feature) FROM labels)"""
         )
-        target = inputs / "catalog" / "parquet" / "labels.parquet"
-        db.execute(f"COPY (FROM labels ORDER BY feature, rank) TO '{target}' (COMPRESSION zstd)")
+        db.execute(
+            """UPDATE names SET name = 'zebra', label = 'zebra'
+               WHERE feature = (SELECT min(feature) FROM labels)"""
+        )
+        for table, order in (("labels", "feature, rank"), ("names", "feature")):
+            target = inputs / "catalog" / "parquet" / f"{table}.parquet"
+            db.execute(f"COPY (FROM {table} ORDER BY {order}) TO '{target}' (COMPRESSION zstd)")
 
 
 def main() -> None:

@@ -33,10 +33,11 @@ def name_feature(atlas, label):
     """Give the first feature that may be shown another name; return the feature."""
     with duckdb.connect(str(atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
         (feature,) = db.execute(
-            """SELECT feature FROM labels JOIN features USING (feature)
-               WHERE rank = 0 AND NOT sensitive ORDER BY feature LIMIT 1"""
+            """SELECT feature FROM names JOIN features USING (feature)
+               WHERE NOT sensitive ORDER BY feature LIMIT 1"""
         ).fetchone()
     update(atlas, "labels", f"label = '{label}' WHERE feature = {feature} AND rank = 0")
+    update(atlas, "names", f"name = '{label}', label = '{label}' WHERE feature = {feature}")
     return feature
 
 
@@ -78,7 +79,7 @@ def test_a_changed_label_rewrites_exactly_the_files_that_show_it(published, tmp_
     showed = {name for name, path in before.items() if b"zebu" in path.read_bytes()}
     show = {name for name, path in after.items() if b"zebra" in path.read_bytes()}
     assert showed == show
-    assert found == show | {links.parquet_file("labels")}
+    assert found == show | {links.parquet_file(table) for table in ("labels", "names")}
     assert found >= {
         links.feature_page(feature, layout).partition("#")[0],
         *(links.feature_json(feature), links.search_script("z"), links.words_page("z")),

@@ -14,7 +14,7 @@ PER_IMAGE = ("images", "groupings")
 QUERIES = (
     (
         "The names that are surest",
-        "SELECT feature, label, auroc, density FROM labels JOIN features USING (feature) WHERE rank = 0 AND NOT sensitive ORDER BY auroc DESC NULLS LAST, feature LIMIT 10",
+        "SELECT feature, name, held, strong, judged, density FROM names JOIN features USING (feature) WHERE NOT sensitive ORDER BY judged DESC NULLS LAST, held DESC, feature LIMIT 10",
     ),
     (
         "Icons that fail their round trip, most common features first",
@@ -26,7 +26,7 @@ QUERIES = (
     ),
     (
         "Near misses on which the name holds",
-        "SELECT feature, label, count(*) AS missed FROM near_misses JOIN labels USING (feature) WHERE labels.rank = 0 AND verdict <> 'negative' GROUP BY ALL ORDER BY missed DESC, feature LIMIT 10",
+        "SELECT feature, name, count(*) AS missed FROM near_misses JOIN names USING (feature) WHERE verdict <> 'negative' GROUP BY ALL ORDER BY missed DESC, feature LIMIT 10",
     ),
     (
         "Images that one feature explains",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.site.book import Book, FeatureRow
-from atlas.site.chapter import LABEL_COLUMNS, Chapter
+from atlas.site.chapter import LABEL_COLUMNS, NAME_COLUMNS, Chapter
 from atlas.site.pages.parts import Picture, picture
 from atlas.site.text import clean, figure, percent
 from atlas.study.naming import FEWEST_FIRINGS
@@ -18,18 +18,45 @@ def label_records(chapter: Chapter, feature: int) -> list[dict[str, Any]]:
     return [dict(zip(columns, row[1:], strict=True)) for row in rows]
 
 
+def name_record(chapter: Chapter, feature: int) -> dict[str, Any] | None:
+    """Return the best name of a feature with what bears it out; None where it has none."""
+    for row in chapter.named.get(feature, []):
+        return dict(zip(NAME_COLUMNS.split(", "), row[1:], strict=True))
+    return None
+
+
+def name_details(chapter: Chapter, feature: int) -> list[tuple[str, str]]:
+    """Return how the name does on both halves of the images, and beyond the strongest."""
+    record = name_record(chapter, feature)
+    if not record or record["strong"] is None:
+        return []
+    shares = (
+        ("name in the captions of the strongest pictures that chose it", "chosen"),
+        ("of the strongest pictures that had no say in it", "judged"),
+        ("of the strongest tenth of these", "tenth"),
+        ("of all of these on which it fires", "precision"),
+        ("fires on so many of these with the name", "recall"),
+        ("name in the captions of its near misses", "near"),
+        ("of all pictures", "usual"),
+    )
+    return [(words, percent(record[key])) for words, key in shares if record[key] is not None]
+
+
 def reliability(book: Book, chapter: Chapter, feature: int) -> str:
     """Return one or two sentences on how reliable the name of a feature is."""
-    labels = label_records(chapter, feature)
-    if not labels:
-        return _why_nameless(book, book.live[feature])
-    first = labels[0]
-    if first["source"] == "captions":
-        return (
-            f"The name stands in the captions or tags of {percent(first['score'])} of the strongest "
-            f"pictures that chose it, and of {percent(first['null_score'])} of all pictures."
+    labels, record = label_records(chapter, feature), name_record(chapter, feature)
+    if not record:
+        return _why_nameless(book, book.live[feature], guessed=bool(labels))
+    first, author = labels[0], ""
+    if record["strong"] is not None:
+        author = (
+            f"Named by {clean(record['author']) or 'an unknown author'}. "
+            if record["source"] == "imported"
+            else ""
         )
-    author = ""
+        return f"{author}In the captions or tags of {record['held']} of its {record['strong']} strongest pictures."
+    if first["source"] == "captions":
+        return f"In the captions of its strongest pictures, with {percent(first['score'])} of their activation."
     if first["source"] == "imported":
         own = [label for label in labels if label["source"] == "imported"]
         graded, author = own[0], f"Named by {clean(first['author']) or 'an unknown author'}. "
@@ -50,8 +77,10 @@ def names_were_looked_for(book: Book) -> bool:
     return any(metric.name == "names_share" for metric in book.metrics)
 
 
-def _why_nameless(book: Book, row: FeatureRow) -> str:
+def _why_nameless(book: Book, row: FeatureRow, *, guessed: bool) -> str:
     """Return why a feature has no name; empty if the build named none."""
+    if guessed:
+        return "No word stands in the captions of half of its strongest pictures and of few others."
     if not names_were_looked_for(book):
         return ""
     if row.count < FEWEST_FIRINGS:

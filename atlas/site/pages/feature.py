@@ -9,7 +9,7 @@ from typing import Any
 from atlas.site import links
 from atlas.site.book import Book, name_of
 from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN, Chapter
-from atlas.site.pages.evidence import near_line, near_pictures, reliability
+from atlas.site.pages.evidence import name_details, near_line, near_pictures, reliability
 from atlas.site.pages.histogram import CHART_HEIGHT, histogram_bars
 from atlas.site.pages.icon import rendered_view, stand_in_of, unpictured, where_maps
 from atlas.site.pages.parts import Link, common, feature_link, pictures_of
@@ -109,6 +109,7 @@ def numbers_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
             ("mean where it fires", figure(row.mean)),
             ("length of decoder direction", figure(row.decoder_norm)),
             ("selectivity", figure(row.selectivity)),
+            *([] if row.sensitive else name_details(chapter, feature)),
             *(
                 [("monosemanticity in a second encoder", f"{row.monosemanticity:.3f}")]
                 if scored
@@ -118,19 +119,26 @@ def numbers_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
     }
 
 
+def words_view(chapter: Chapter, feature: int) -> dict[str, Any]:
+    """Return the labels of a feature beside its name; without one, the best guesses."""
+    words = [clean(row[1]) for row in chapter.labels.get(feature, [])]
+    named = feature in chapter.named
+    return {"also": words[1:] if named else [], "perhaps": [] if named else words}
+
+
 def images_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
     """Return a feature's pictures and the words that come from them; none of a sensitive one."""
     shown = {"icon": stand_in_of(book, chapter, feature)}
     withheld = sum(bool(row[4]) for row in chapter.top.get(feature, []))
     if book.live[feature].sensitive:
         lists: dict[str, list[Any]] = {
-            name: [] for name in ("also", "top", "where", "film", "near", "occurs")
+            name: [] for name in ("also", "perhaps", "top", "where", "film", "near", "occurs")
         }
         texts = {"evidence": "", "near_line": "", "unpictured": None, "rendered": None}
         return {**shown, **lists, **texts, "withheld": True, "withheld_images": withheld}
     return {
         **shown,
-        "also": [clean(row[1]) for row in chapter.labels.get(feature, [])][1:],
+        **words_view(chapter, feature),
         "evidence": reliability(book, chapter, feature),
         "withheld": False,
         "withheld_images": withheld,

@@ -70,7 +70,8 @@ HEADLINES = (
     ("l0_mean", "features fire on an image"),
     ("explained_variance_heldout", "of variance explained, held out"),
     ("icons_round_trip_shown", "of icons make the round trip"),
-    ("names_auroc", "AUROC of names, median"),
+    ("names_right", "features whose name is in the captions of half of their strongest pictures"),
+    ("names_right_unseen", "the same of pictures that had no say in the name"),
     ("search_precision_at_10", "of the first ten found are right"),
 )
 

@@ -59,10 +59,10 @@ def _decomposed(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any
 
 
 def _best_named(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
-    """Return the image whose terms contain the most labels of its eight strongest features."""
+    """Return the image whose terms contain the most names of its eight strongest features."""
     rows = db.execute(
         """SELECT image, count(DISTINCT label) FILTER (contains(lower(array_to_string(terms, ' ')), lower(label))) AS named, len(terms) AS parts
-           FROM decompositions JOIN images USING (image) LEFT JOIN labels USING (feature)
+           FROM decompositions JOIN images USING (image) LEFT JOIN names USING (feature)
            WHERE decompositions.rank < 8 AND NOT sensitive
            GROUP BY image, terms ORDER BY named DESC, parts DESC, image LIMIT 1"""
     ).fetchall()
@@ -72,7 +72,7 @@ def _best_named(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
 def _film_and_near_miss(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
     rows = db.execute(
         f"""SELECT n.feature, n.image, n.top_image, n.similarity, a.caption, b.caption
-           FROM near_misses n JOIN labels l ON l.feature = n.feature AND l.rank = 0
+           FROM near_misses n JOIN labels l ON l.feature = n.feature AND l.rank = 0 AND NOT l.perhaps
            JOIN images a ON a.image = n.image JOIN images b ON b.image = n.top_image
            JOIN features f ON f.feature = n.feature
            WHERE NOT f.sensitive AND NOT a.sensitive AND NOT b.sensitive AND a.caption <> b.caption
@@ -85,7 +85,7 @@ def _film_and_near_miss(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
     feature, miss, top, similarity, miss_caption, top_caption = rows[0]
     strongest = db.execute(
         f"""SELECT l.feature FROM labels l JOIN features f USING (feature)
-           WHERE l.rank = 0 AND NOT f.sensitive AND f.feature <> ? ORDER BY f.count * {SURE} DESC, l.feature LIMIT 1""",
+           WHERE l.rank = 0 AND NOT l.perhaps AND NOT f.sensitive AND f.feature <> ? ORDER BY f.count * {SURE} DESC, l.feature LIMIT 1""",
         [feature],
     ).fetchall()
     filmed = strongest[0][0] if strongest else feature

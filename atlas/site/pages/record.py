@@ -7,7 +7,7 @@ from typing import Any
 from atlas.site import links
 from atlas.site.book import ROW_FIELDS, Book
 from atlas.site.chapter import Chapter, Rows
-from atlas.site.pages.evidence import label_records
+from atlas.site.pages.evidence import label_records, name_record
 from atlas.site.pages.icon import round_trip_record
 
 
@@ -46,6 +46,7 @@ def feature_record(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]
             {"strength": strength, "on_icon": on_icon}
             for _, strength, on_icon in ([] if hidden else chapter.strip.get(feature, []))
         ],
+        "name": None if hidden else name_record(chapter, feature),
         "labels": [] if hidden else label_records(chapter, feature),
         "top_images": images(chapter.top),
         "quantile_images": images(chapter.film),

@@ -110,11 +110,22 @@ def charts(db: DuckDBPyConnection) -> list[Chart]:
         ),
         Chart(
             "How well names hold",
+            "Names by the share of the feature's 20 strongest pictures whose caption or tags hold them, among pictures that had no say in the name.",
+            *_bars(
+                db,
+                """SELECT least(floor(judged * 20), 19)::INTEGER AS bin, count(*) FROM names
+                   WHERE judged IS NOT NULL GROUP BY bin ORDER BY bin""",
+                lambda bin: percent(bin / 20),
+            ),
+        ),
+        Chart(
+            "How well names from the vocabulary tell pictures apart",
             "First labels by AUROC on images that did not choose them; 0.5 is chance.",
             *_bars(
                 db,
-                """SELECT floor(auroc * 40)::INTEGER AS bin, count(*) FROM labels
-                   WHERE rank = 0 AND auroc IS NOT NULL GROUP BY bin ORDER BY bin""",
+                """SELECT floor(auroc * 40)::INTEGER AS bin, count(*) FROM names
+                   JOIN labels USING (feature, label)
+                   WHERE rank = 0 AND held IS NULL AND auroc IS NOT NULL GROUP BY bin ORDER BY bin""",
                 lambda bin: f"{bin / 40:.3f}",
             ),
         ),
@@ -157,21 +168,43 @@ def _bars(
     return bars, table, label(first), label(last + 1)
 
 
-def read_reliability(db: DuckDBPyConnection) -> list[list[str]]:
-    """Return the rows of the table of name reliability, one per tenth of firings, strongest first."""
+class Tenths(NamedTuple):
+    """How well names hold for each tenth of their features' firings, strongest first."""
+
+    what: str
+    """What the figures are."""
+    heads: tuple[str, ...]
+    rows: list[list[str]]
+    """The tenth, then a cell for each head."""
+
+
+def read_reliability(db: DuckDBPyConnection) -> Tenths:
+    """Return the table of name reliability, one row per tenth of firings, strongest first."""
+    borne_out = db.execute(
+        """SELECT quantile, held, held_shuffled, features FROM name_reliability
+           WHERE held IS NOT NULL ORDER BY quantile DESC"""
+    ).fetchall()
+    if borne_out:
+        return Tenths(
+            "Means over the features that have a name: the share of pictures whose caption or tags hold it.",
+            ("name in the caption or tags", "another feature's name", "features"),
+            [[f"{10 - q}", percent(a), percent(null), f"{n:,}"] for q, a, null, n in borne_out],
+        )
     rows = db.execute(
         """SELECT quantile, auroc, auroc_low, auroc_high, first_word, shuffled, features
            FROM name_reliability ORDER BY quantile DESC"""
     ).fetchall()
-    return [
-        [f"{10 - q}", f"{a:.3f}", f"{low:.3f} to {high:.3f}", f"{one:.3f}", f"{null:.3f}", f"{n:,}"]
-        for q, a, low, high, one, null, n in rows
-    ]
+    return Tenths(
+        "Medians over the features that have a name: how often a picture on which the feature fires scores above one on which it does not.",
+        ("AUROC, the words together", "95 %", "first word alone", "another feature's name", "features"),
+        [
+            [f"{10 - q}", f"{a:.3f}", f"{low:.3f} to {high:.3f}", f"{one:.3f}", f"{null:.3f}", f"{n:,}"]
+            for q, a, low, high, one, null, n in rows
+        ],
+    )  # fmt: skip
 
 
-def report_view(
-    book: Book, drawn: Sequence[Chart], tenths: Sequence[Sequence[str]] = ()
-) -> dict[str, Any]:
+def report_view(book: Book, drawn: Sequence[Chart], tenths: Tenths) -> dict[str, Any]:
     """Return what the report shows: every metric beside its baseline, its n and its command.
 
     Args:
