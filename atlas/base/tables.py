@@ -174,10 +174,11 @@ TABLES = (
         LEVEL, CLUSTER,
         Column("parent",      "INTEGER", "cluster of the level above; null at level 0"),
         Column("features",    "BIGINT",  "members"),
-        Column("label",       "VARCHAR", "words that many members' labels hold and few others; may be "
-                                         "empty"),
+        Column("label",       "VARCHAR", "words that many members' strongest images have in caption or "
+                                         "tags (without these: their labels) and few others'; may "
+                                         "be empty"),
         Column("label_share", "DOUBLE",  "share of the members with one of these words"),
-        Column("null_share",  "DOUBLE",  "share of all labeled features with one of them"),
+        Column("null_share",  "DOUBLE",  "share of all features with one of them"),
         Column("map_x",       "FLOAT",   "median place of its members on the map, 0 to 1"),
         Column("map_y",       "FLOAT",   "median place of its members on the map, 0 to 1"),
     )),

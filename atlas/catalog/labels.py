@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from atlas.catalog.insert import in_sql, insert
 from atlas.run.stage import Job
+from atlas.study.caption_names import STRONG, draft_words
 from atlas.study.clusters import label_words, name_cluster
+from atlas.study.phrases import read_texts
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LABELS_KEPT = 3
+SPEAKS = 0.4
+"""Share of a feature's strongest images that must hold a phrase for it to speak for the feature's cluster."""
 FEWEST_IMAGES_FOR_A_LABEL = 3
 """A term in fewer top images than this says nothing about the feature."""
 
@@ -37,18 +43,13 @@ def insert_families(db: DuckDBPyConnection, job: Job) -> None:
 
 
 def cluster_names(db: DuckDBPyConnection) -> Any:
-    """Return level, cluster, label, label_share, null_share: from the labels of the members.
+    """Return level, cluster, label, label_share, null_share: from what bears the members' names out.
 
     Sensitive features lend no words.
     """
     import pyarrow as pa
 
-    words: dict[int, frozenset[str]] = {}
-    for feature, label in db.execute(
-        """SELECT feature, label FROM labels JOIN features USING (feature)
-           WHERE NOT sensitive ORDER BY feature, rank"""
-    ).fetchall():
-        words[feature] = words.get(feature, frozenset()) | label_words(label)
+    words = evidence_words(db)
     common = Counter(word for held in words.values() for word in held)
     rows = db.execute(
         """SELECT level, cluster, list(feature ORDER BY rank) FROM cluster_features
@@ -64,6 +65,42 @@ def cluster_names(db: DuckDBPyConnection) -> Any:
             "null_share": pa.array([name.null_share for name in names], pa.float64()),
         }
     )
+
+
+def evidence_words(db: DuckDBPyConnection) -> dict[int, frozenset[str]]:
+    """Return the phrases that many of a feature's strongest images hold; without text, its labels' words."""
+    strong = db.execute(
+        f"""SELECT feature, list(image ORDER BY t.rank) FROM top_images t
+            JOIN images i USING (image) JOIN features f USING (feature)
+            WHERE t.rank < {STRONG} AND NOT i.sensitive AND NOT f.sensitive AND i.duplicate_of IS NULL
+            GROUP BY feature ORDER BY feature"""
+    ).fetchall()
+    table = db.sql(
+        f"""SELECT image, name, caption, tags FROM images WHERE image IN
+            (SELECT image FROM top_images WHERE rank < {STRONG}) ORDER BY image"""
+    ).to_arrow_table()
+    texts, image = read_texts(table), table["image"].to_numpy()
+    found = _label_words(db)
+    for feature, images in strong:
+        rows = np.searchsorted(image, images)
+        if texts.captioned[rows].any():
+            found[feature] = frozenset(
+                phrase
+                for phrase, draft in draft_words(texts, rows).items()
+                if draft.texts >= SPEAKS * len(rows)
+            )
+    return found
+
+
+def _label_words(db: DuckDBPyConnection) -> dict[int, frozenset[str]]:
+    """Return the words of each feature's labels, guesses aside."""
+    words: dict[int, frozenset[str]] = {}
+    for feature, label in db.execute(
+        """SELECT feature, label FROM labels JOIN features USING (feature)
+           WHERE NOT sensitive AND NOT perhaps ORDER BY feature, rank"""
+    ).fetchall():
+        words[feature] = words.get(feature, frozenset()) | label_words(label)
+    return words
 
 
 def insert_labels(db: DuckDBPyConnection, job: Job) -> None:

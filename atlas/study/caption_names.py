@@ -110,7 +110,7 @@ def choose_words(pool: Pool, strong: dict[int, NDArray[np.int64]]) -> dict[int, 
         pool: The images.
         strong: Feature -> the images that choose its name, strongest first.
     """
-    drafts = {feature: _draft(pool.texts, images) for feature, images in strong.items()}
+    drafts = {feature: draft_words(pool.texts, images) for feature, images in strong.items()}
     side = pool.own(pool.choose)
     holders = pool.texts.holders({phrase for draft in drafts.values() for phrase in draft})
     usual = {
@@ -126,8 +126,8 @@ def strong_images(pool: Pool) -> dict[int, NDArray[np.int64]]:
     return {f: images for f, images in found.items() if len(images) >= FEWEST_STRONG}
 
 
-def _draft(texts: Texts, strong: NDArray[np.int64]) -> dict[str, Draft]:
-    """Return the phrases that might be said of strong images."""
+def draft_words(texts: Texts, strong: NDArray[np.int64]) -> dict[str, Draft]:
+    """Return the phrases, whole ones alone, that a fifth or more of strong images hold."""
     held = [texts.phrases(image) for image in strong.tolist()]
     counts = Counter(phrase for phrases in held for phrase in phrases)
     captions = Counter(p for image in strong.tolist() for p in phrases_of(texts.captions[image]))

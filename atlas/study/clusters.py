@@ -27,8 +27,8 @@ EMPTY_WORDS = frozenset({"and", "for", "from", "the", "with"})
 LABEL_WORDS = 2
 FEWEST_NAMED = 2
 """Members that must have a word before it speaks for the cluster."""
-SECOND_WORD_SHARE = 0.1
-"""Members that a further word must add, as a share."""
+WORD_SHARE = 0.1
+"""Members that each word must add, as a share."""
 
 
 def cluster_levels(directions: NDArray[np.float32], seed: int) -> list[NDArray[np.int64]]:
@@ -130,14 +130,14 @@ class ClusterName:
 def name_cluster(
     members: Sequence[int], words: Mapping[int, frozenset[str]], common: Mapping[str, int]
 ) -> ClusterName:
-    """Return the words that many members have in their labels and few other features.
+    """Return the words that many members have and few other features.
 
     The first word has the largest share times log of share over everybody's share; a further
     one must do the same among the members that are still without.
 
     Args:
         members: Features of the cluster.
-        words: Feature -> the words of its labels; features without any may be left out.
+        words: Feature -> the words that speak for it; features without any may be left out.
         common: Word -> how many features have it.
     """
     chosen: list[str] = []
@@ -145,7 +145,7 @@ def name_cluster(
     everyone = max(len(words), 1)
     while len(chosen) < LABEL_WORDS:
         counts = Counter(word for held in left for word in held)
-        fewest = max(FEWEST_NAMED, SECOND_WORD_SHARE * len(members) if chosen else 0)
+        fewest = max(FEWEST_NAMED, WORD_SHARE * len(members))
         worth = {
             word: count / len(members) * np.log(count / len(members) * everyone / common[word])
             for word, count in counts.items()

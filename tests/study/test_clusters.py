@@ -95,5 +95,11 @@ def test_a_cluster_without_a_shared_word_has_no_name():
     assert name_cluster([7, 8], WORDS, COMMON).label == ""
 
 
+def test_a_word_of_too_few_members_speaks_for_none():
+    words = {feature: frozenset({"moon"} if feature < 2 else ()) for feature in range(21)}
+    assert name_cluster(range(20), words, {"moon": 2}).label == "moon"
+    assert name_cluster(range(21), words, {"moon": 2}).label == ""
+
+
 def test_numbers_and_two_letters_speak_for_nothing():
     assert label_words("TV of 1984, No. 12 clock") == {"clock"}

@@ -59,7 +59,7 @@ def read_clusters(book: Book, db: DuckDBPyConnection) -> list[list[Cluster]]:
                 parent,
                 clean(label) or f"cluster {cluster + 1}",
                 bool(label),
-                f"{percent(share)} of them are labeled so, {percent(null)} of all" if label else "",
+                f"{percent(share)} of them show it, {percent(null)} of all" if label else "",
                 f"{features:,}",
                 members[level, cluster],
                 links.family_page(cluster) if level == 1 else "",
