@@ -1,4 +1,4 @@
-// Search over the words of labels and captions, and by meaning over lists made with the atlas.
+// Search over the words of names and captions, and by meaning over lists made with the atlas.
 // Lists come as scripts, by how words begin, when they are asked for: see table.js. Same rules as
 // atlas/site/search_index.py, atlas/base/text.py and atlas/study/meanings.py. In a key's own task only what
 // changed among the first results is drawn, of what is here; all else waits until it is painted.
@@ -11,7 +11,7 @@
   var start = document.getElementById("start");
   var box = document.getElementById("find");
   var meant = document.getElementById("meant");
-  var SHOWN = 60, FIRST = 8, JUDGED = 16, MEANT_SHOWN = 24, UNFINISHED = 0.2;
+  var SHOWN = 60, FIRST = 8, JUDGED = 16, MEANT_SHOWN = 24, UNFINISHED = 0.05, NAMED = 1000, HELD = 100, CAPTIONS = 9, SURE = 5 * HELD;
   var PAUSE_MS = 150; // who types on does not wait for what lies below the first results
   var WORDS_KEPT = 16;
   var STOP_WORDS = ["a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "with"];
@@ -63,19 +63,24 @@
     });
     return held.sort(order).slice(0, n).map(function (entry) { return entry[0]; });
   }
-  // Knowing two words a little is better than knowing one of them well; where nothing knows all, any will do.
+  // A feature counts as much as the word that it knows least; where nothing knows all, any will do.
   function rank(each) {
-    var total = new Map();
+    var sum = new Map(), least = new Map();
     each.forEach(function (scores) {
-      scores.forEach(function (score, feature) {
-        total.set(feature, (total.get(feature) || 0) + Math.log1p(score));
-      });
+      scores.forEach(function (score, feature) { sum.set(feature, (sum.get(feature) || 0) + score); });
     });
-    var any = Array.from(total), all = any.filter(function (entry) {
-      return each.every(function (scores) { return scores.has(entry[0]); });
+    sum.forEach(function (total, feature) {
+      least.set(feature, Math.min.apply(null, each.map(function (scores) { return scores.get(feature) || 0; })));
     });
-    var chosen = all.length ? all : any;
-    return { list: best(chosen, SHOWN), n: chosen.length, has: function (feature) { return total.has(feature); } };
+    var any = Array.from(sum.keys()), all = any.filter(function (feature) { return least.get(feature) > 0; });
+    var chosen = (all.length ? all : any).map(function (feature) { return [feature, least.get(feature) + sum.get(feature) / (1e4 * each.length)]; });
+    return { list: best(chosen, SHOWN), n: chosen.length, has: function (feature) { return sum.has(feature); }, least: least, words: each.length };
+  }
+  // Why a feature is here, from its weight: see word_weights in atlas/site/search_index.py.
+  function why(ranked, feature) {
+    var weight = ranked.least.get(feature) || 0, n = Math.floor(weight % NAMED / HELD);
+    var captions = n ? (ranked.words > 1 ? "each word in " : "in ") + n + " of " + CAPTIONS + " captions" : "";
+    return [weight >= NAMED ? "by name" : "", captions].filter(Boolean).join(", ");
   }
   function listOf(entry) {
     var known = table.piece(entry.split(" ")[0]).meanings;
@@ -121,14 +126,15 @@
   // A tile says the number at once, and the rest as soon as its row is here. Its parts stay and show
   // one feature after another: new ones would cost a slow machine more time than a key has.
   function tile() {
-    var parts = { item: document.createElement("li"), link: document.createElement("a"), frame: document.createElement("span"), name: document.createElement("span"), more: document.createElement("b"), feature: -1, place: -1, pictured: -1 };
+    var parts = { item: document.createElement("li"), link: document.createElement("a"), frame: document.createElement("span"), name: document.createElement("span"), more: document.createElement("b"), why: document.createElement("small"), feature: -1, place: -1, pictured: -1 };
     parts.frame.className = "frame";
     parts.name.className = "clamp";
-    parts.link.append(parts.frame, parts.name, parts.more);
+    parts.link.append(parts.frame, parts.name, parts.more, parts.why);
     return parts;
   }
-  function fill(parts, feature) {
+  function fill(parts, feature, reason) {
     var place = table.place(feature);
+    if (parts.why.textContent !== reason) parts.why.textContent = reason;
     if (parts.feature === feature && parts.place === place) return;
     parts.feature = feature;
     parts.place = place;
@@ -160,7 +166,7 @@
     parts.frame.replaceChildren(words);
   }
   // A list of tiles that shows exactly the features it is given; what stays in its place is left alone.
-  function shelf(holder) {
+  function shelf(holder, reason) {
     var tiles = [], shown = [];
     function put(list) {
       shown = list;
@@ -168,7 +174,7 @@
       list.forEach(function (feature) {
         if (table.known(feature) && table.place(feature) < 0) return;
         if (n === tiles.length) tiles.push(tile());
-        fill(tiles[n], feature);
+        fill(tiles[n], feature, reason(feature));
         if (n >= holder.children.length) holder.append(tiles[n].item);
         n += 1;
       });
@@ -184,7 +190,9 @@
     });
     return { put: put, draw: draw };
   }
-  var foundList = shelf(found), meantList = shelf(meant.querySelector("ul"));
+  var answered = rank([]);
+  var foundList = shelf(found, function (feature) { return why(answered, feature); });
+  var meantList = shelf(meant.querySelector("ul"), function () { return "near in meaning"; });
   // Work that may wait: a piece at a time, once a key's results are painted and no other key follows.
   function idle(work) {
     if (window.requestIdleCallback) requestIdleCallback(work, { timeout: 2 * PAUSE_MS });
@@ -226,27 +234,23 @@
     meant.hidden = true;
     meantList.put([]);
   }
-  // As the command does: labels first, then meaning, then captions.
-  function labeled(text, list) {
-    var query = wordsOf(text);
-    return list.some(function (feature) {
-      var i = table.place(feature), name = i < 0 ? "" : table.name[i].toLowerCase();
-      return query.every(function (word) { return name.includes(word) || String(feature) === word; });
-    });
+  // Names and captions come first where they say enough; else meaning does.
+  function borneOut(list, feature) {
+    return list.some(function (other) { return other === feature || (answered.least.get(other) || 0) >= SURE; });
   }
   function say(text, n, entries) {
     if (n) {
-      answer.textContent = n + (n === 1 ? " feature" : " features") + " labeled or captioned “" + text + "”" +
+      answer.textContent = n + (n === 1 ? " feature" : " features") + " named or captioned “" + text + "”" +
         (n > SHOWN ? "; the best " + SHOWN + ":" : ":");
     } else {
-      answer.textContent = "Nothing is labeled or captioned “" + text + "”. " +
-        (entries.length ? "What lies near it in meaning:" : "Try a single, plainer word, or choose from the labels.");
+      answer.textContent = "Nothing is named or captioned “" + text + "”. " +
+        (entries.length ? "What lies near it in meaning:" : "Try a single, plainer word, or choose from the names.");
     }
     answer.removeAttribute("aria-busy");
   }
   // A key is answered with the first row of pictures; the rest is added once these are painted.
-  function show(text, list, n, entries) {
-    var captioned = entries.length > 0 && !labeled(text, list.slice(0, JUDGED));
+  function show(text, list, n, entries, feature) {
+    var captioned = entries.length > 0 && !borneOut(list.slice(0, JUDGED), feature);
     var close = entries.length ? near(entries) : [];
     start.hidden = n > 0 || entries.length > 0;
     say(text, n, entries);
@@ -270,7 +274,7 @@
       answer.textContent = "Looking for “" + text + "”…";
       return;
     }
-    answer.textContent = "The first that are labeled or captioned “" + text + "”…";
+    answer.textContent = "The first that are named or captioned “" + text + "”…";
     start.hidden = true;
     foundList.put(list.slice(0, FIRST));
     hideMeant();
@@ -279,7 +283,8 @@
   function named(query) {
     var known = query.slice(0, -1), last = query[query.length - 1];
     if (!known.every(table.piece)) return [];
-    return rank(known.map(matches)).list.filter(function (feature) {
+    answered = rank(known.map(matches));
+    return answered.list.filter(function (feature) {
       var i = table.place(feature);
       return i >= 0 && wordsOf(table.name[i]).some(function (word) { return word.startsWith(last); });
     });
@@ -306,11 +311,11 @@
     }
     function go() {
       if (turn !== asked) return;
-      var ranked = rank(query.map(matches)), list = numberFirst(ranked.list).slice(0, SHOWN);
+      var ranked = answered = rank(query.map(matches)), list = numberFirst(ranked.list).slice(0, SHOWN);
       var n = ranked.n + (table.place(feature) >= 0 && !ranked.has(feature) ? 1 : 0);
       var entries = entriesOf(text), first = list.slice(0, entries.length ? JUDGED : FIRST);
       if (first.every(table.known)) {
-        show(text, list, n, entries);
+        show(text, list, n, entries, feature);
       } else {
         glimpse(text, list);
         table.want(first).then(go).catch(fail);

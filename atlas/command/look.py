@@ -15,7 +15,7 @@ from atlas.command.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from atlas.lookup.atlas import Atlas
-    from atlas.lookup.records import Feature
+    from atlas.lookup.records import Feature, Hit
 
 
 @app.command()
@@ -58,10 +58,22 @@ def search(
     print_table(
         ("feature", "label", "score", "found by", "density"),
         [
-            (f"{h.feature}", h.label or "no name", f"{h.score:.3f}", h.why, f"{h.density:.2%}")
+            (f"{h.feature}", h.label or "no name", f"{h.score:.3f}", _why(h), f"{h.density:.2%}")
             for h in hits
         ],
     )
+
+
+def _why(hit: Hit) -> str:
+    """Return in words why a search found a feature."""
+    held = f"in {hit.held} of {hit.shown} captions"
+    reasons = {
+        "id": "its number",
+        "label": f"its name, {held}" if hit.held else "its name",
+        "prefix": "its name begins so",
+        "caption": held,
+    }
+    return reasons.get(hit.why, "near in meaning")
 
 
 @app.command()

@@ -92,10 +92,14 @@ class Hit:
     feature: int
     label: str
     why: str
-    """id, label, prefix, caption or meaning: which kind of match put it here."""
+    """id, label, prefix, caption or meaning: what the best reason is."""
     score: float
-    """Larger is better; comparable only among hits of one kind."""
+    """Larger is better; hits come by it."""
     density: float
+    held: int = 0
+    """Of its strongest images, those whose caption or tags have all words of the query."""
+    shown: int = 0
+    """Strongest images that were searched; 0 where none has any of the words."""
 
 
 @dataclass(frozen=True, slots=True)

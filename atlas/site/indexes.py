@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.base.tables import SURE
 from atlas.inputs.vocabulary import read_vocabulary
 from atlas.site import links, lookalikes
 from atlas.site.book import Book, name_of
@@ -109,8 +108,8 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
 def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     """Write the search index, the feature rows and the JSON index."""
     labels = db.execute(
-        f"""SELECT feature, label, {SURE} FROM labels JOIN features USING (feature)
-           WHERE NOT sensitive ORDER BY feature, rank"""
+        """SELECT feature, label FROM labels JOIN features USING (feature)
+           WHERE NOT sensitive AND NOT perhaps ORDER BY feature, rank"""
     ).fetchall()
     texts = db.execute(
         f"""SELECT t.feature, concat_ws(' ', i.caption, array_to_string(i.tags, ' ')), t.activation

@@ -17,9 +17,10 @@ from typing import Any, TypeAlias
 from atlas.base.text import plain_words
 from atlas.site import links
 
-LABEL_WEIGHT = 100
-"""Weight of a word in a label, times the label's score; a word in captions weighs as much if
-all of a feature's strongest images have it."""
+NAMED = 1000
+"""Weight of a word in a label; search.js divides by it."""
+HELD = 100
+"""Weight of each of a feature's strongest images whose caption or tags have a word, below NAMED together."""
 FEATURES_A_WORD = 400
 """Features kept for one word, the best ones."""
 PIECE_CHARS = 65_536
@@ -29,8 +30,9 @@ LONGEST_PREFIX = 12
 FIRST_SHOWN = 8
 """Features that a piece lists for each next letter, so that a keystroke is answered before that
 letter's own piece has loaded."""
-UNFINISHED = 0.2
-"""Factor for words that only begin with what was typed; the word and its plural count in full."""
+UNFINISHED = 0.05
+"""Factor for words that only begin with what was typed; the word and its plural count in full, and
+always more."""
 FEATURES_A_FILE = 1024
 """Consecutive feature numbers, live or not, whose rows share a file."""
 MAP_SIDE = 10_000
@@ -38,30 +40,32 @@ MAP_SIDE = 10_000
 
 
 def word_weights(
-    labels: Iterable[tuple[int, str, float]], texts: Iterable[tuple[int, str, float]]
+    labels: Iterable[tuple[int, str]], texts: Iterable[tuple[int, str, float]]
 ) -> dict[str, dict[int, int]]:
     """Return for each word the features that it finds, with weights; larger is better.
 
+    A weight says why: NAMED for a label, HELD for each of the strongest images, and up to 99 for
+    the share of their activation, which settles ties.
+
     Args:
-        labels: (feature, label, score) with scores from 0 to 1.
+        labels: (feature, label).
         texts: (feature, caption and tags of one of its strongest images, activation on it).
     """
-    found: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    held: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     total: dict[int, float] = defaultdict(float)
     for feature, text, activation in texts:
         total[feature] += activation
         for word in set(plain_words(text)):
-            found[word][feature] += activation
-    for held in found.values():
-        for feature in held:
-            held[feature] *= LABEL_WEIGHT / total[feature]
-    for feature, label, score in labels:
+            held[word][feature].append(activation)
+    found: dict[str, dict[int, int]] = defaultdict(dict)
+    for word, features in held.items():
+        for feature, on in features.items():
+            found[word][feature] = HELD * len(on) + int((HELD - 1) * sum(on) / total[feature])
+    for feature, label in labels:
         for word in set(plain_words(label)):
-            found[word][feature] += LABEL_WEIGHT * score
-    return {
-        word: {feature: max(1, round(weight)) for feature, weight in held.items()}
-        for word, held in found.items()
-    }
+            weight = found[word].get(feature, 0)
+            found[word][feature] = weight % NAMED + NAMED
+    return dict(found)
 
 
 @dataclass(frozen=True, slots=True)

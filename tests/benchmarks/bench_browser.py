@@ -50,7 +50,7 @@ TIME_FRAMES = """async frames => {
 TIME_KEY = """async typed => {
   const box = document.getElementById("find"), answer = document.getElementById("answer");
   const start = performance.now();
-  const there = () => answer.textContent.includes(" labeled or captioned “" + typed + "”")
+  const there = () => answer.textContent.includes(" named or captioned “" + typed + "”")
     && document.querySelector("#found .clamp, #meant:not([hidden]) .clamp");
   box.value = typed;
   box.dispatchEvent(new Event("input", { bubbles: true }));

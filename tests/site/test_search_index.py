@@ -22,10 +22,22 @@ def read_script(text, receiver):
     return json.loads(text[len(receiver) + 1 : -3])
 
 
-def test_a_word_of_all_strongest_images_weighs_as_much_as_a_sure_label():
+def test_a_weight_says_how_many_captions_have_a_word_and_whether_a_label_does():
     texts = [(1, "Red apple", 3.0), (1, "apple pie", 1.0), (2, "pear", 2.0)]
-    found = word_weights([(2, "Pear", 0.5)], texts)
-    assert found == {"red": {1: 75}, "apple": {1: 100}, "pie": {1: 25}, "pear": {2: 150}}
+    found = word_weights([(2, "Pear"), (1, "fruit")], texts)
+    assert found == {
+        "red": {1: 100 + 74},
+        "apple": {1: 200 + 99},
+        "pie": {1: 100 + 24},
+        "pear": {2: 1000 + 100 + 99},
+        "fruit": {1: 1000},
+    }
+
+
+def test_a_word_that_only_begins_so_never_beats_the_word_itself():
+    most = word_weights([(1, "apples")], [(1, "apples", 1.0)] * 9)["apples"][1]
+    least = min(word_weights([], [(1, "apple", 1.0), (1, "pear", 1e9)])["apple"].values())
+    assert UNFINISHED * most < least
 
 
 WEIGHTS = st.dictionaries(

@@ -12,6 +12,7 @@ from planted import HOSTILE, plant
 import atlas
 from atlas.base.errors import InputError
 from atlas.base.progress import Progress
+from atlas.base.text import plain_words
 from atlas.command.app import run
 from atlas.inputs.vocabulary import VECTORS, WORDS
 from atlas.lookup.coverage import _rival, best_of_random
@@ -164,12 +165,21 @@ def test_names_wants_one_of_its_options(made, capsys):
     )
 
 
-def test_search_takes_the_beginning_of_a_label_and_then_meaning(made):
+def test_search_takes_the_label_first_and_says_why_others_come(made):
     with atlas.open(made[0] / "build") as opened:
         hits = opened.search("shape 1", 40)
         whys = [hit.why for hit in hits]
-        assert whys == sorted(whys, key=["label", "prefix", "meaning"].index)
-        assert {"label", "prefix"} <= set(whys)
+        assert whys == sorted(whys, key=lambda why: why != "label")
+        assert {"label", "caption"} <= set(whys)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        for hit in hits:
+            _, texts = opened.sql_with(
+                """SELECT concat_ws(' ', caption, array_to_string(tags, ' ')) FROM top_images
+                   JOIN images USING (image) WHERE feature = ? AND rank < 9 AND NOT sensitive""",
+                [hit.feature],
+            )
+            assert hit.held == sum({"shape", "1"} <= set(plain_words(text)) for (text,) in texts)
+            assert (hit.why == "caption") == (hit.held > 0 and hit.why != "label")
         with pytest.raises(InputError, match="no word of 'zzqqx' is in the vocabulary"):
             opened.search("zzqqx")
 
