@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures serve demo-data fixtures clean
+.PHONY: help judge-names atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -17,7 +17,7 @@ READY := .venv/.ready
 BIN := .venv/bin
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON); install Python 3.11 or newer, or name one: make PYTHON=python3.12 atlas" >&2; exit 1; }
@@ -85,6 +85,9 @@ screenshots: atlas ## Pictures of every kind of page at three widths in both the
 
 readme-pictures: atlas ## The four pictures of the README: data/screenshots (needs Chromium)
 	$(BIN)/python -m tests.screenshots build/demo/site build/screenshots data/screenshots
+
+judge-names: atlas ## A page on which a person judges 200 names blind: build/judge; ANSWERS=answers.json reads what it saved
+	$(BIN)/atlas names --judge build/judge $(if $(ANSWERS),--answers '$(ANSWERS)')
 
 serve: $(READY) ## Look at the demo atlas on http://localhost:8000
 	$(BIN)/atlas serve

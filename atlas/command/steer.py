@@ -37,12 +37,26 @@ def names(
     features: Annotated[
         list[int] | None, typer.Option("--feature", help="Only this feature. May be repeated.")
     ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option("--judge", help="Write a page to this folder on which a person judges names."),
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            "--answers", help="With --judge: read what that page saved, say what it means."
+        ),
+    ] = None,
 ) -> None:
-    """Import names for features, or write contact sheets to name them from."""
+    """Import names for features, write contact sheets to name them from, or judge the names."""
     from atlas.lookup.atlas import Atlas
 
-    if (given is None) == (sheets is None):
-        raise ConfigError("names needs either --from FILE or --contact-sheets DIR")
+    if [given, sheets, judge].count(None) != 2 or (answers and not judge):
+        raise ConfigError(
+            "names needs one of --from FILE, --contact-sheets DIR and --judge DIR (with --answers FILE)"
+        )
+    if judge is not None:
+        _judge(atlas, judge, answers)
     if given is not None:
         from atlas.study.name_files import keep_names
 
@@ -54,6 +68,31 @@ def names(
 
         n = write_sheets(atlas, sheets, tuple(features or ()))
         print(f"wrote {n:,} sheets, sheets.jsonl and TASK.txt to {sheets}")
+
+
+def _judge(atlas: Path, folder: Path, answers: Path | None) -> None:
+    """Write the page on which a person judges names, or print what the answers mean."""
+    from atlas.lookup.judge_names import read_verdict, write_judging
+
+    if answers is None:
+        n = write_judging(atlas, folder)
+        print(f"open {short_path(folder / 'judge.html')}: {n} features")
+        return
+    found = read_verdict(folder, answers)
+    print_table(
+        ("answered", "right", "95 %", "a neighbor's name", "a random name", "none", "by chance"),
+        [
+            (
+                f"{found.answered}",
+                f"{found.own / max(found.answered, 1):.1%}",
+                f"{found.low:.1%} to {found.high:.1%}",
+                f"{found.neighbor}",
+                f"{found.random}",
+                f"{found.none}",
+                "33.3%",
+            )
+        ],
+    )
 
 
 @icons_app.command("tune")

@@ -178,7 +178,11 @@ def _shares(name: BestName, pool: Pool) -> dict[str, float]:
     strong = pool.strongest(name.feature, pool.choose)[:STRONG].tolist()
     texts = [pool.texts.phrases(image) for image in strong]
     on_people = shows_people(texts)
-    said = set(plain_words(name.label))
+    said = {
+        form
+        for word in plain_words(name.label)
+        for form in (word, f"{word}s", word.removesuffix("s"))
+    }
     counts = Counter(phrase for phrases in texts for phrase in phrases)
     return {
         phrase: count / len(strong)

@@ -244,7 +244,9 @@ def test_search_by_meaning_shows_what_the_lists_add_up_to(visit, drawn_atlas, dr
     assert [int(re.search(r"(\d+)\.html", href)[1]) for href in shown] == wanted
 
 
-def test_labels_come_before_meaning_and_meaning_before_captions(visit, drawn_site, drawn_atlas):
+def test_names_and_captions_come_before_meaning_where_they_say_enough(
+    visit, drawn_site, drawn_atlas
+):
     with duckdb.connect(str(drawn_atlas / "build/catalog/atlas.duckdb"), read_only=True) as db:
         (label,) = db.execute(
             """SELECT label FROM labels JOIN features USING (feature)
@@ -253,7 +255,7 @@ def test_labels_come_before_meaning_and_meaning_before_captions(visit, drawn_sit
     place = (
         "document.querySelector('#meant').compareDocumentPosition(document.querySelector('#found'))"
     )
-    for query, follows in ((label, False), ("shape 1 2 4 5", True)):
+    for query, follows in ((label, False), ("shape 1 2 4 5 6 7 8 9 10 11", True)):
         page = visit(f"search.html?q={query}", site=drawn_site)
         page.wait_for_selector("#meant:not([hidden]) a")
         assert bool(page.evaluate(place) & 4) == follows, query

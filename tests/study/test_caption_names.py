@@ -130,7 +130,7 @@ def test_names_from_outside_come_first_and_are_judged_alike():
 
 def test_a_second_word_tells_namesakes_apart():
     captions = [
-        f"flag of {('ghana, green star', 'japan, white disk')[i % 2]}" if i < 60 else f"{i}"
+        f"flag of {('ghana, green star, flags', 'japan, white disk')[i % 2]}" if i < 60 else f"{i}"
         for i in range(N)
     ]
     even, odd = list(range(0, 40, 2)), list(range(1, 40, 2))

@@ -161,7 +161,7 @@ def test_contact_sheets_show_three_rows_and_nothing_sensitive(made, tmp_path, ca
 def test_names_wants_one_of_its_options(made, capsys):
     assert run(["names", "--atlas", str(made[0] / "build")]) == 1
     assert capsys.readouterr().err == (
-        "atlas: names needs either --from FILE or --contact-sheets DIR\n"
+        "atlas: names needs one of --from FILE, --contact-sheets DIR and --judge DIR (with --answers FILE)\n"
     )
 
 
