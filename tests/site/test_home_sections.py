@@ -9,7 +9,7 @@ from atlas.site.book import read_book
 from atlas.site.hash_order import hash_order
 from atlas.site.pages.game import PICTURES_A_ROUND, game_section
 from atlas.site.pages.home_sections import choose_sections
-from atlas.site.pages.one_word import flips, one_word_apart, one_word_section
+from atlas.site.pages.one_word import flips, of_things, one_word_apart, one_word_section
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,20 @@ def test_captions_one_word_apart_are_found_and_no_others():
         ((2, 4), ("pear", "apple")),
         ((2, 5), ("pear", "apple")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("caption", "tags", "wanted"),
+    [
+        ("artist: dark skin tone", ["painter"], False),
+        ("person taking bath", [], False),
+        ("thumbs up", ["hand", "good"], False),
+        ("flag: New Zealand", ["country"], True),
+        ("red paper lantern", [], True),
+    ],
+)
+def test_one_word_changes_things_and_never_people(caption, tags, wanted):
+    assert of_things(caption, tags) is wanted
 
 
 def test_flips_count_what_fires_on_one_image_alone():

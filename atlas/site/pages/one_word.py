@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from atlas.base.text import plain_words
 from atlas.site.book import Book
 from atlas.site.hash_order import hash_order
 from atlas.site.pages.parts import feature_link, picture
 from atlas.site.queries import read_groups
 from atlas.site.text import clean, figure, percent
+from atlas.study.unfit_names import shows_people
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -22,6 +24,8 @@ FLIPS_SHOWN = 4
 FEWEST_WORDS = 3
 """Shorter captions differ in one word by chance."""
 PAIRS_COMPARED = 200
+BODY = frozenset(["skin", "body", "hand", "hair"])
+"""Words of texts about people beside those of study.unfit_names."""
 LARGEST_GROUP = 40
 """Captions of one pattern that are compared: pairs grow with the square."""
 
@@ -53,6 +57,12 @@ def one_word_apart(captions: Mapping[int, str]) -> list[Change]:
     )
 
 
+def of_things(caption: str, tags: Iterable[str]) -> bool:
+    """Return whether a picture is of things rather than people, by its words."""
+    words = frozenset(word for text in (caption, *tags) for word in plain_words(text))
+    return not words & BODY and not shows_people([words])
+
+
 Codes = Mapping[int, Mapping[int, float]]
 """Image -> feature -> activation."""
 
@@ -71,15 +81,18 @@ def one_word_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | Non
     """Return two images whose captions differ in one word, and the features that fire on only one.
 
     Of all such pairs it is the one whose images share most of their mass. Beside its share of
-    features that fire on only one image stands the median of that share for random pairs. None if
-    no captions differ in one word.
+    features that fire on only one image stands the median of that share for random pairs. Pictures of
+    people are left out: one person in two skin tones is no curiosity. None if no captions differ in
+    one word.
     """
-    captions = dict(
-        db.execute(
-            "SELECT image, caption FROM images WHERE image IN (SELECT unnest(?)) ORDER BY image",
+    captions = {
+        image: caption
+        for image, caption, tags in db.execute(
+            "SELECT image, caption, tags FROM images WHERE image IN (SELECT unnest(?)) ORDER BY image",
             [list(book.decomposed)],
         ).fetchall()
-    )
+        if of_things(caption, tags)
+    }
     pairs = one_word_apart({image: clean(text) for image, text in captions.items()})
     if not pairs:
         return None
