@@ -154,7 +154,7 @@ def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> lis
     """Return a knob for each coarse concept that was rendered at several gains."""
     query = "SELECT concept, gain, mass FROM knobs WHERE image = ? ORDER BY concept, gain"
     steps = {
-        concept: [(f"{gain:g}", figure(mass)) for gain, mass in rows]
+        concept: [(f"{gain:g}", mass) for gain, mass in against_usual(rows)]
         for concept, rows in read_groups(db, query, [image]).items()
     }
     return [
@@ -162,6 +162,12 @@ def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> lis
         for n, c in enumerate(coarse)
         if n in steps
     ]
+
+
+def against_usual(masses: Sequence[tuple[float, float]]) -> list[tuple[float, str]]:
+    """Return each gain with its mass over that at gain 1; the mass itself where that is none."""
+    usual = dict(masses).get(1.0, 0.0)
+    return [(gain, percent(mass / usual) if usual > 0 else figure(mass)) for gain, mass in masses]
 
 
 def _transfers(db: DuckDBPyConnection, book: Book, image: int) -> list[Transfer]:
