@@ -25,7 +25,7 @@ def _stage(name: str, room: str, version: int, needs: str, unstable: tuple[str, 
 # fmt: off
 STAGES = (
     #      name         room    version needs (stages and outside inputs)
-    _stage("embed",     "inputs",    3, "vectors images pictures compositions encoder"),
+    _stage("embed",     "inputs",    4, "vectors images pictures compositions encoder"),
     _stage("convert",   "sae",       1, "checkpoint input_mean"),
     _stage("train",     "training",  4, "embed"),
     _stage("scan",      "scan",      3, "embed sae"),

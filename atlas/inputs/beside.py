@@ -25,6 +25,7 @@ from atlas.inputs.found import Found, Skipped
 from atlas.inputs.ingest import DETAIL, list_shards
 from atlas.inputs.picture import decode_picture, encode_webp
 from atlas.inputs.picture_sets import PictureShard, containers, read_shard
+from atlas.inputs.unsafe import why_withheld
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers
 from atlas.settings.inputs import EmbedSettings
@@ -198,11 +199,11 @@ Task = list[tuple[list[int], Found]]
 def _tasks(
     read: Iterator[Found | Skipped], keys: tuple[ImageKeys, ImageKeys], strangers: list[str]
 ) -> Iterator[Task]:
-    """Yield runs of pictures with the images that each is of; note those of none."""
+    """Yield runs of pictures with the images that each is of, unsafe ones left out; note those of none."""
     by_url, by_key = keys
     held: Task = []
     for one in read:
-        if isinstance(one, Skipped):
+        if isinstance(one, Skipped) or why_withheld(one.facts):
             continue
         url = one.facts.get("url")
         images = by_url.images_of(url) if isinstance(url, str) and url else []

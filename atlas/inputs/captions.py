@@ -18,12 +18,12 @@ from atlas.inputs.found import PICTURE_SUFFIXES
 from atlas.inputs.image_table import (
     CAPTION_COLUMNS,
     NAME_COLUMNS,
-    SENSITIVE_COLUMNS,
     SUFFIXES,
     URL_COLUMNS,
     find_column,
     raw_batches,
 )
+from atlas.inputs.unsafe import marks, why_withheld
 
 CAPTION_TABLES = ("metadata", "captions")
 """Names, without ending, of a table in a folder of pictures that holds their captions."""
@@ -63,9 +63,9 @@ class Captions:
             if path.stem.lower() not in CAPTION_TABLES:
                 continue
             if path.suffix.lower() in SUFFIXES:
-                rows |= self._below(path, _rows_by_name(path))
+                self._add(rows, path, _rows_by_name(path))
             elif path.suffix.lower() == ".json":
-                rows |= self._below(path, _listed_captions(path))
+                self._add(rows, path, _listed_captions(path))
         names = [self._name(path) for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
         self._table, self.unmatched = match_rows(rows, names)
         """Rows that are of no picture, by name."""
@@ -73,11 +73,13 @@ class Captions:
     def _name(self, path: Path) -> str:
         return same_name(path.relative_to(self._root).as_posix())
 
-    def _below(self, table: Path, rows: Mapping[str, Facts]) -> dict[str, Facts]:
-        """Return a table's rows by their names below the root."""
+    def _add(self, rows: dict[str, Facts], table: Path, more: Mapping[str, Facts]) -> None:
+        """Add a table's rows to those by their names below the root."""
         folder = self._name(table.parent)
         prefix = "" if folder in ("", ".") else f"{folder}/"
-        return {f"{prefix}{same_name(name)}": facts for name, facts in rows.items()}
+        for name, facts in more.items():
+            place = f"{prefix}{same_name(name)}"
+            rows[place] = _merged(rows.get(place, {}), facts)
 
     def of(self, picture: Path) -> Facts:
         """Return what is known of a picture; what lies beside it goes before the table."""
@@ -86,10 +88,16 @@ class Captions:
         found = dict(self._table.get(name, {}))
         note, text = self._beside.get(f"{stem}.json"), self._beside.get(f"{stem}.txt")
         if note is not None:
-            found |= json_facts(note.read_bytes())
+            found = _merged(found, json_facts(note.read_bytes()))
         if text is not None:
             found["caption"] = plain_text(text.read_bytes())
         return found
+
+
+def _merged(old: Facts, new: Facts) -> Facts:
+    """Return what two sources say of a picture: the newer word, but every mark that withholds it."""
+    kept = {name: old[name] for name in marks(old) if why_withheld({name: old[name]})}
+    return old | new | kept
 
 
 def match_rows(
@@ -152,8 +160,8 @@ def known_facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "tags": ("tags",),
         "split": ("split",),
     }
-    wanted |= {key: (key,) for key in SENSITIVE_COLUMNS}
     found = {key: find_column(names, columns) for key, columns in wanted.items()}
+    found |= {name: name for name in marks(names)}
     return {key: row[name] for key, name in found.items() if name is not None}
 
 

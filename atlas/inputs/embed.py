@@ -27,6 +27,7 @@ from atlas.inputs.shard_index import (
     number_images,
     write_index,
 )
+from atlas.inputs.unsafe import UNKNOWN
 from atlas.run.stage import Job
 
 SKIPPED = "skipped.jsonl"
@@ -55,6 +56,7 @@ def run(job: Job) -> None:
     report_skipped(job, found.skipped)
     report_notes(job, found.hashes)
     report_captions(job, job.out_dir / "images.parquet")
+    report_withheld(job, job.out_dir / "images.parquet")
     report_twins(job, twins)
     if settings.pictures is None or found.hashes:
         return
@@ -124,6 +126,23 @@ def report_captions(job: Job, table: Path) -> None:
         job.progress.say(
             f"embed: captions that hold what is no character, shown as {REPLACED}: {broken:,}"
         )
+
+
+def report_withheld(job: Job, table: Path) -> None:
+    """Say how many images are withheld, and by which marks that were not understood."""
+    import pyarrow.compute as pc
+
+    why = read_parquet(table, ["withheld"])["withheld"]
+    n = pc.sum(pc.not_equal(why, "")).as_py() or 0
+    if not n:
+        return
+    unknown = Counter(why.filter(pc.ends_with(why, UNKNOWN)).to_pylist())
+    examples = [one.removesuffix(f", {UNKNOWN}") for one, _ in unknown.most_common(EXAMPLES_SHOWN)]
+    of_these = f", {sum(unknown.values()):,} for a mark that is not known: {'; '.join(examples)}"
+    job.progress.say(
+        f"embed: {n:,} of {len(why):,} images are withheld{of_these if unknown else ''} "
+        "(column withheld of embed/images.parquet says why)"
+    )
 
 
 def report_twins(job: Job, twins: Twins) -> None:

@@ -23,6 +23,7 @@ from atlas.base.files import draft
 from atlas.base.text import clean_text
 from atlas.inputs.arrow_file import SUFFIXES as ARROW
 from atlas.inputs.arrow_file import arrow_batches
+from atlas.inputs.unsafe import marks, why_withheld
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,17 +50,6 @@ ID_COLUMNS = ("key", "uid", "sample_id", "id")
 """Columns that name each image once; other names may repeat, as those of files in folders do."""
 CAPTION_COLUMNS = ("caption", "text", "title", "alt_text", "description", "prompt")
 URL_COLUMNS = ("url", "image_url", "source_url")
-SENSITIVE_COLUMNS = ("sensitive", "nsfw", "is_nsfw", "punsafe", "unsafe")
-"""A row is withheld if any of these says so."""
-NSFW_WORDS = frozenset(
-    [
-        *("nsfw", "unsure", "true", "yes", "y", "t", "likely", "very_likely", "possible"),
-        *("unsafe", "porn", "hentai", "sexy", "explicit", "sensitive"),
-    ]
-)
-"""Words that withhold a picture; LAION's third is UNLIKELY, which does not."""
-UNSAFE = 0.5
-"""A probability, as LAION's punsafe, from which on a picture is withheld."""
 
 
 def read_tables(path: Path) -> Iterator[pa.Table]:
@@ -233,7 +223,7 @@ def find_column(names: Sequence[str], wanted: Sequence[str]) -> str | None:
 
 
 def image_columns(table: pa.Table, path: Path, first: int) -> pa.Table:
-    """Return name, caption, url, tags, terms, split and sensitive of some rows, missing ones filled in.
+    """Return the columns of IMAGE_COLUMNS of some rows, missing ones filled in.
 
     Args:
         table: The rows as they were found.
@@ -276,7 +266,7 @@ def _known_columns(table: pa.Table, first: int) -> pa.Table:
     caption = texts(CAPTION_COLUMNS) or [""] * n
     terms = lists("terms")
     name = texts((*NAME_COLUMNS, *URL_COLUMNS)) or [f"{first + row}" for row in range(n)]
-    listed = pa.list_(pa.string())
+    listed, withheld = pa.list_(pa.string()), _withheld(table)
     return pa.table(
         {
             "name": pa.array(name, pa.string()),
@@ -287,7 +277,8 @@ def _known_columns(table: pa.Table, first: int) -> pa.Table:
                 [[text] if text else [] for text in caption] if terms is None else terms, listed
             ),
             "split": pa.array(texts(("split",)) or [""] * n, pa.string()),
-            "sensitive": pa.array(_sensitive(table), pa.bool_()),
+            "sensitive": pa.array([why != "" for why in withheld], pa.bool_()),
+            "withheld": pa.array(withheld, pa.string()),
         }
     )
 
@@ -313,25 +304,13 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
     return cells
 
 
-def _sensitive(table: pa.Table) -> list[bool]:
-    """Return which rows are to be withheld: those of which any column says so."""
-    withheld = [False] * len(table)
-    for name in table.column_names:
-        if name.lower() in SENSITIVE_COLUMNS:
-            cells = table[name].to_pylist()
-            withheld = [a or is_sensitive(cell) for a, cell in zip(withheld, cells, strict=True)]
-    return withheld
-
-
-def is_sensitive(value: Any) -> bool:
-    """Return whether a cell of such a column withholds its picture: a word, a bool, or a probability."""
-    if isinstance(value, str):
-        word = value.strip().lower()
-        try:
-            return float(word.replace(",", ".")) >= UNSAFE
-        except ValueError:
-            return word in NSFW_WORDS
-    return isinstance(value, (bool, int, float)) and float(value) >= UNSAFE
+def _withheld(table: pa.Table) -> list[str]:
+    """Return why each row is to be withheld; empty where no column says so."""
+    cells = {name: _cells(table[name]) for name in marks(table.column_names)}
+    if not cells:
+        return [""] * len(table)
+    rows = zip(*cells.values(), strict=True)
+    return [why_withheld(dict(zip(cells, row, strict=True))) for row in rows]
 
 
 def write_image_table(path: Path, tables: Iterable[pa.Table]) -> int:

@@ -119,6 +119,7 @@ def _skipped_table(skipped: list[Skipped]) -> pa.Table:
             "terms": pa.array([[]] * n, texts),
             "split": pa.array([""] * n, pa.string()),
             "sensitive": pa.array([False] * n, pa.bool_()),
+            "withheld": pa.array([""] * n, pa.string()),
             "sha256": pa.array([None] * n, pa.string()),
             "dhash": pa.array([None] * n, pa.int64()),
             "file": pa.array([one.file for one in skipped], pa.string()),

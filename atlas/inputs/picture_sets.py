@@ -22,11 +22,10 @@ from atlas.inputs.captions import Captions, known_facts
 from atlas.inputs.found import OTHER_PICTURES, PICTURE_SUFFIXES, Found, Skipped
 from atlas.inputs.image_table import (
     NAME_COLUMNS,
-    SENSITIVE_COLUMNS,
     find_column,
     image_columns,
-    is_sensitive,
 )
+from atlas.inputs.unsafe import why_withheld
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -189,9 +188,7 @@ def facts_table(found: Sequence[Found], root: Path) -> pa.Table:
         values = [one.facts.get(column, default) for one in found]
         return [clean_text(value) or default for value in values]
 
-    withheld = [
-        any(is_sensitive(one.facts.get(name)) for name in SENSITIVE_COLUMNS) for one in found
-    ]
+    withheld = [why_withheld(one.facts) for one in found]
     tags = [one.facts.get("tags") for one in found]
     table = pa.table(
         {
@@ -203,7 +200,11 @@ def facts_table(found: Sequence[Found], root: Path) -> pa.Table:
                 pa.list_(pa.string()),
             ),
             "split": pa.array(texts("split", ""), pa.string()),
-            "sensitive": pa.array(withheld, pa.bool_()),
         }
     )
-    return image_columns(table, root, 0)
+    known = image_columns(table, root, 0)
+    reasons = {
+        "sensitive": pa.array([why != "" for why in withheld], pa.bool_()),
+        "withheld": pa.array(withheld, pa.string()),
+    }
+    return pa.table({name: known[name] for name in known.column_names} | reasons)

@@ -21,7 +21,7 @@ from atlas.run.stage import Job
 if TYPE_CHECKING:
     import pyarrow as pa
 
-IMAGE_COLUMNS = ["name", "caption", "url", "tags", "terms", "split", "sensitive"]
+IMAGE_COLUMNS = ["name", "caption", "url", "tags", "terms", "split", "sensitive", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)

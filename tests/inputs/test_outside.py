@@ -143,6 +143,7 @@ def test_columns_are_matched_without_case(tmp_path, column, value, withheld):
         "terms": [],
         "split": "",
         "sensitive": withheld,
+        "withheld": f"{column} {value}" if withheld else "",
     }
 
 

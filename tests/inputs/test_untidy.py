@@ -16,7 +16,7 @@ from atlas.base.errors import InputError
 from atlas.inputs.archives import read_tar
 from atlas.inputs.captions import Captions, match_rows
 from atlas.inputs.found import Found
-from atlas.inputs.image_table import image_columns, is_sensitive, read_tables
+from atlas.inputs.image_table import image_columns, read_tables
 from atlas.settings.outside import files_of
 
 
@@ -124,34 +124,6 @@ def test_shards_without_zeros_keep_the_order_of_their_numbers(tmp_path):
     found = np.concatenate([np.load(out / shard["path"]) for shard in index["shards"]])
     captions = pq.read_table(out / "images.parquet")["caption"].to_pylist()
     assert captions == [f"row {int(n)}" for n in found[:, 0]]
-
-
-@pytest.mark.parametrize(
-    ("column", "values"),
-    [
-        ("punsafe", ["0.93", "0.1", None, "nan"]),
-        ("punsafe", [0.93, 0.1, None, float("nan")]),
-        ("NSFW", ["LIKELY", "UNLIKELY", "", "no"]),
-        ("nsfw", ["porn", "neutral", "drawings", None]),
-        ("is_nsfw", [True, False, None, False]),
-        ("sensitive", ["1", "0", "", "no"]),
-        ("Sensitive", ["yes", "No", "false", None]),
-    ],
-)
-def test_what_marks_a_row_as_unsafe_withholds_it(tmp_path, column, values):
-    table = pa.table({"caption": ["x"] * 4, column: values})
-    assert image_columns(table, tmp_path, 0)["sensitive"].to_pylist() == [True, False, False, False]
-
-
-def test_of_two_columns_the_stricter_decides(tmp_path):
-    columns = {
-        "caption": ["x"] * 3,
-        "NSFW": ["UNLIKELY", "NSFW", "UNLIKELY"],
-        "punsafe": [0.9, 0.1, 0.1],
-    }
-    table = image_columns(pa.table(columns), tmp_path, 0)
-    assert table["sensitive"].to_pylist() == [True, True, False]
-    assert not is_sensitive({"a": 1})
 
 
 def test_nothing_is_no_caption_and_a_list_is_its_first(tmp_path):
