@@ -37,8 +37,9 @@ STAGES = (
     _stage("where",     "icons",     1, "embed sae scan encoder"),
     _stage("concepts",  "concepts",  2, "embed sae scan encoder decoder template"),
     _stage("catalog",   "catalog",   7, "embed sae scan neighbors families compare names icons "
-                                        "where concepts vocabulary figures", unstable=(DATABASE,)),
-    _stage("site",      "site",     14, "embed compare icons concepts catalog templates fetched"),
+                                        "where concepts vocabulary figures takedown", unstable=(DATABASE,)),
+    _stage("site",      "site",     14, "embed compare icons concepts catalog templates fetched "
+                                        "takedown"),
 )
 # fmt: on
 """In the order of the build. A need that the configuration lacks is left out. The need "sae" is made

@@ -72,7 +72,8 @@ TABLES = (
                                              "on fewer than two images"),
         Column("map_x",           "FLOAT",   "place on the map, 0 to 1; null where dead"),
         Column("map_y",           "FLOAT",   "place on the map, 0 to 1; null where dead"),
-        Column("sensitive",       "BOOLEAN", "a tenth or more of its top images are sensitive"),
+        Column("sensitive",       "BOOLEAN", "a tenth or more of its top images are marked as unsafe, or it "
+                                             "is taken down; it has no labels"),
     )),
     Table("images", "one row for every scanned image", order="image", columns=(
         IMAGE,
@@ -90,7 +91,8 @@ TABLES = (
         Column("mass",          "DOUBLE",    "sum of its activations"),
         Column("squared_error", "DOUBLE",    "squared distance of embedding and reconstruction"),
         Column("norm",          "FLOAT",     "length of its raw embedding"),
-        Column("sensitive",     "BOOLEAN",   "withheld from pages and search"),
+        Column("sensitive",     "BOOLEAN",   "withheld from pages and search; its name, caption, url, tags "
+                                             "and terms are left out"),
     )),
     Table("top_images",
           "the images that activate a feature most; equal activations by image number",

@@ -28,6 +28,7 @@ from atlas.catalog.labels import insert_families, insert_labels
 from atlas.catalog.map import map_figure, map_key, write_map
 from atlas.catalog.provenance import insert_provenance
 from atlas.catalog.search import write_search
+from atlas.catalog.withheld import drop_labels, take_down
 from atlas.run.stage import Job
 from atlas.sae.checkpoints import load_sae
 from atlas.settings.paths import DATABASE
@@ -56,15 +57,17 @@ def run(job: Job) -> None:
         db.execute("USE atlas")
         for table in TABLES:
             db.execute(create_sql(table))
+        found = take_down(db, job)
         insert_tables(db, job, map_file)
         insert_labels(db, job)
+        drop_labels(db, found)
         insert_families(db, job)
         insert(db, "icons", icons_query(job))
         insert_drawn(db, job)
         insert_concepts(db, job)
         insert_decompositions(db, job)
-        found = write_search(job, alive, _hidden_features(db))
-        insert_metrics(db, job, [*found, map_figure(job, sae, map_file)])
+        searched = write_search(job, alive, _hidden_features(db))
+        insert_metrics(db, job, [*searched, map_figure(job, sae, map_file)])
         insert_provenance(db, job, sae)
         export(db, job.out_dir / "parquet")
         db.execute("CHECKPOINT")

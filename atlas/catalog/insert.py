@@ -36,22 +36,37 @@ def insert(db: DuckDBPyConnection, table: str, select: str) -> None:
     )
 
 
+WITHOUT_TEXTS = """
+    sensitive,
+    CASE WHEN sensitive THEN '' ELSE e_name END AS name,
+    CASE WHEN sensitive THEN '' ELSE e_caption END AS caption,
+    CASE WHEN NOT sensitive THEN e_url END AS url,
+    CASE WHEN sensitive THEN [] ELSE e_tags END AS tags,
+    CASE WHEN sensitive THEN [] ELSE e_terms END AS terms"""
+"""Columns of the images: of those that are withheld, nothing that came with them."""
+
+
 def insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
     """Fill the tables of images, features and neighbors."""
     scan, neighbors, embed = (in_sql(job.inputs[name]) for name in ("scan", "neighbors", "embed"))
     insert(
         db,
         "images",
-        f"SELECT * FROM '{embed}/images.parquet' e JOIN '{scan}/images.parquet' s USING (image)",
+        f"""SELECT * EXCLUDE (sensitive), {WITHOUT_TEXTS} FROM (
+                SELECT * EXCLUDE (sensitive, name, caption, url, tags, terms),
+                       name AS e_name, caption AS e_caption, url AS e_url, tags AS e_tags, terms AS e_terms,
+                       sensitive OR image IN (FROM gone_images) AS sensitive
+                FROM '{embed}/images.parquet' e JOIN '{scan}/images.parquet' s USING (image))""",
     )
     insert(db, "top_images", f"SELECT * FROM '{scan}/top_images.parquet'")
     sensitive = f"""
         SELECT feature, avg(i.sensitive::INTEGER) >= {SENSITIVE_SHARE} AS sensitive
-        FROM top_images JOIN images i USING (image) GROUP BY feature"""
+        FROM top_images JOIN '{embed}/images.parquet' i USING (image) GROUP BY feature"""
     insert(
         db,
         "features",
-        f"""SELECT f.*, monosemanticity, m.map_x, m.map_y, coalesce(s.sensitive, false) AS sensitive
+        f"""SELECT f.*, monosemanticity, m.map_x, m.map_y,
+                   coalesce(s.sensitive, false) OR feature IN (FROM gone_features) AS sensitive
             FROM '{scan}/features.parquet' f
             LEFT JOIN '{in_sql(job.inputs["families"])}/monosemanticity.parquet' USING (feature)
             LEFT JOIN '{in_sql(map_file)}' m USING (feature) LEFT JOIN ({sensitive}) s USING (feature)""",
@@ -139,17 +154,17 @@ def insert_concepts(db: DuckDBPyConnection, job: Job) -> None:
 def stand_ins() -> str:
     """Return the query for the picture that stands for a feature while it has no icon.
 
-    The strongest image that shows one thing, namely what the feature's name says, if it is not
+    An image that is not withheld, if there is one. The strongest image that shows one thing, namely what the feature's name says, if it is not
     much weaker than the strongest of all; else that one. An image of four things is a poor
     sign for what one of them excites, and one of something else would contradict the name.
     """
     return f"""
         WITH judged AS (
-            SELECT feature, image, t.rank,
+            SELECT feature, image, t.rank, sensitive,
                    len(terms) <= 1 AND coalesce(contains(lower(array_to_string(terms, ' ')), lower(label)), true)
                    AND activation >= {STAND_IN_SHARE} * max(activation) OVER (PARTITION BY feature) AS clear
             FROM top_images t JOIN images USING (image)
             LEFT JOIN (SELECT feature, label FROM names) USING (feature)),
         placed AS (
-            SELECT *, row_number() OVER (PARTITION BY feature ORDER BY clear DESC, rank) AS place FROM judged)
+            SELECT *, row_number() OVER (PARTITION BY feature ORDER BY sensitive, clear DESC, rank) AS place FROM judged)
         SELECT feature, image, 'top image' AS source FROM placed WHERE place = 1"""

@@ -33,9 +33,13 @@ def check(
         typer.Option("--host", help=f"Also check the limits of this host: {', '.join(HOSTS)}."),
     ] = "local",
 ) -> None:
-    """Check links, anchors, scripts and sizes of a finished site."""
+    """Check links, anchors, scripts and sizes of a finished site, and that nothing withheld is in it."""
     from atlas.site.check import check_host, check_site
+    from atlas.site.withheld import check_atlas
 
     checked = check_site(site)
     print(checked.summary())
+    n_read = check_atlas(site.resolve().parent) if site.resolve().name == "site" else 0
+    if n_read:
+        print(f"withheld: nothing of it in {n_read:,} files")
     check_host(checked.tally, host)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.base.errors import InputError
-from atlas.base.files import write_json
+from atlas.base.files import read_parquet, write_json
 from atlas.inputs.duplicates import Twins
 from atlas.inputs.embeddings import INDEX, EmbeddingSet, Shard
 from atlas.inputs.encoder import read_encoder_note
@@ -94,6 +94,29 @@ def _numbered(
             + (f" in {shards[0].name}" if len(shards) == 1 and number else "")
             + "; they must describe the same images"
         )
+
+
+def read_texts(folder: Path) -> pa.Table:
+    """Return caption, tags, split and duplicate_of of all images; what is withheld has neither of the first two.
+
+    Args:
+        folder: The embed stage's.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = ["caption", "tags", "split", "duplicate_of", "sensitive"]
+    table = read_parquet(folder / "images.parquet", columns)
+    withheld = table["sensitive"]
+    if not pc.any(withheld).as_py():
+        return table
+    tags = [
+        [] if hidden else one
+        for hidden, one in zip(withheld.to_pylist(), table["tags"].to_pylist(), strict=True)
+    ]
+    caption = pc.if_else(withheld, "", table["caption"])
+    table = table.set_column(0, "caption", caption)
+    return table.set_column(1, "tags", pa.array(tags, pa.list_(pa.string())))
 
 
 def embedding_set(files: list[ShardFile]) -> EmbeddingSet:

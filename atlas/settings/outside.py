@@ -37,6 +37,7 @@ def outside_files(config: Config) -> Files:
         "template": config.icons.template,
         "second_encoder": config.icons.second_encoder,
         "vocabulary": config.catalog.vocabulary,
+        "takedown": config.catalog.takedown,
         "templates": template_root(),
     }
     found = {

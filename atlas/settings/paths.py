@@ -13,6 +13,8 @@ FETCHED = "fetched"
 """Folder in an atlas for what was downloaded: checkpoints, thumbnails. No build deletes it."""
 FETCHED_THUMBNAILS = "thumbnails-"
 """Start of the names of thumbnails in it; 12 letters of the embed stage's digest follow."""
+TAKEN_DOWN = "takedown.json"
+"""File of the catalog with the hashes of what was taken down."""
 PACKAGE = Path(__file__).parents[1]
 
 

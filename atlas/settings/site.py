@@ -42,6 +42,10 @@ class CatalogSettings(Section):
         default="",
         description="http or https address for feedback and take-down requests; an address that ends in /issues/new gets the feature as the title.",
     )
+    takedown: Path | None = Field(
+        default=None,
+        description="List of what must not be published, an entry a line: key, url, sha256, dhash, picture, feature or caption, and its value. The next build leaves it out everywhere, and the site names its entries by hashes alone.",
+    )
     decomposed_images: int = Field(
         default=2000, ge=0, description="Images that get a page with their features."
     )
@@ -52,7 +56,7 @@ class CatalogSettings(Section):
     @classmethod
     def places(cls) -> set[str]:
         """Return the fields that locate inputs."""
-        return {"vocabulary", "figures"}
+        return {"vocabulary", "figures", "takedown"}
 
 
 class SiteSettings(Section):
@@ -72,7 +76,7 @@ class SiteSettings(Section):
     )
     tables: Literal["shown", "all", "none"] = Field(
         default="shown",
-        description="Which Parquet tables can be downloaded from the site. shown: all, but of images and groupings only the rows of images that the pages show. all: all of them whole, withheld images' captions too. none: none.",
+        description="Which Parquet tables can be downloaded from the site. shown: all, but of images and groupings only the rows of images that the pages show. all: all of them whole. none: none.",
     )
     load_images: bool = Field(
         default=False,

@@ -27,6 +27,7 @@ from atlas.site.picture_sheets import (
 )
 from atlas.site.render import open_templates
 from atlas.site.tables import write_tables
+from atlas.site.withheld import check_withheld, read_withheld, words_of, write_takedown
 
 HASH_TABLES = ("top_images", "features", "images")
 """Tables that decide which pictures are hashed."""
@@ -67,7 +68,12 @@ def run(job: Job) -> None:
         write_strips(out, book)
         write_knobs(out, book)
         write_tables(out, db)
+        write_takedown(out)
+        withheld = read_withheld(
+            db, job.inputs["embed"], job.inputs.get("takedown"), words_of(catalog)
+        )
     checked = check_site(job.out_dir, job.published_dir if out.same_program else None)
+    check_withheld(job.out_dir, withheld)
     check_host(checked.tally, job.settings.host)
     out.close()
     job.progress.say(f"  {checked.summary()}")

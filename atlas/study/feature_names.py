@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError
-from atlas.base.files import read_parquet
 from atlas.inputs.embeddings import read_embeddings
+from atlas.inputs.shard_index import read_texts
 from atlas.inputs.vocabulary import Vocabulary, read_vocabulary
 from atlas.run.stage import Job
 from atlas.sae.activations import FeatureActivations
@@ -53,7 +53,7 @@ def read_naming_inputs(job: Job, by_feature: FeatureActivations) -> NamingInputs
         raise InputError(
             f"{job.inputs['vocabulary']} has words of {vocabulary.vectors.shape[1]} dimensions, the images have {embeddings.width}; name the vocabulary of this encoder"
         )
-    table = read_parquet(job.inputs["embed"] / "images.parquet", ["caption", "tags", "split"])
+    table = read_texts(job.inputs["embed"])
     choose, judge = naming.split_sides(table["split"].to_pylist(), settings.seed)
     vectors = center_units(embeddings, choose.images)
     captions = caption_words(table, vocabulary)

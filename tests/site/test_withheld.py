@@ -1,0 +1,247 @@
+"""Nothing withheld or taken down is in anything that is published; canaries prove it."""
+
+import hashlib
+import io
+import re
+import shutil
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from building import atlas, contents, stamps
+from PIL import Image
+from planted import plant
+
+from atlas.base.errors import ConfigError, SiteError
+from atlas.base.progress import Progress
+from atlas.inputs.picture import difference_hash
+from atlas.inputs.takedown import read_takedown
+from atlas.pipeline import build_atlas
+from atlas.settings.load import load_config
+from atlas.site import links
+from atlas.site.withheld import check_atlas, check_withheld, read_withheld
+
+CANARY = "xqcanary"
+
+
+def mark(folder):
+    """Give every image texts of its own; the withheld ones' are canaries."""
+    path = folder / "images.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for image, row in enumerate(rows):
+        word = f"{CANARY} {image}" if row["sensitive"] else f"plainword {image}"
+        slug = word.replace(" ", "-")
+        row["name"] = f"{slug}.jpg"
+        row["caption"] = f'{word} "of" <its> & own, {row["caption"]}'
+        row["url"] = f"https://example.org/{slug}.jpg"
+        row["tags"] = [f"{word} tag", *row["tags"]]
+        row["terms"] = [f"{CANARY} term"] * row["sensitive"] + row["terms"]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def build(folder, *changes):
+    build_atlas(load_config(folder / "atlas.toml", changes), progress=Progress(silent=True))
+    return folder / "build"
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("marked")
+    plant(folder)
+    mark(folder)
+    build(folder, "site.tables=all")
+    return folder
+
+
+@pytest.fixture
+def copy(marked, tmp_path):
+    return shutil.copytree(marked, tmp_path / "atlas")
+
+
+def published(out):
+    """Every text of the site, the catalog's Parquet and its database, by file."""
+    found = {}
+    for path in sorted([*(out / "site").rglob("*"), *(out / "catalog").rglob("*")]):
+        if path.suffix == ".parquet":
+            found[path] = str(pq.read_table(path).to_pydict())
+        elif path.is_file() and path.suffix not in (".webp", ".duckdb", ".npy"):
+            found[path] = path.read_text(errors="replace")
+    with duckdb.connect(str(out / "catalog/atlas.duckdb"), read_only=True) as db:
+        for (table,) in db.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+            found[f"duckdb {table}"] = str(db.execute(f"FROM {table}").fetchall())
+    return found
+
+
+def holding(out, text):
+    return [str(path) for path, held in published(out).items() if text in held.lower()]
+
+
+def test_texts_of_withheld_images_are_in_no_output(marked):
+    assert holding(marked / "build", CANARY) == []
+    assert holding(marked / "build", "plainword")  # what may be shown is there
+
+
+def test_withheld_features_have_no_labels_in_any_table(marked):
+    with duckdb.connect(str(marked / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        hidden = "SELECT feature FROM features WHERE sensitive"
+        assert db.execute(hidden).fetchall()
+        assert db.execute("SELECT count(*) FROM labels").fetchone()[0]
+        found = db.execute(f"SELECT * FROM labels WHERE feature IN ({hidden})").fetchall()
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "plant_in",
+    ["index.html", "api/v1/index.json", "parquet/images.parquet", "assets/site.css", "new.txt"],
+)
+def test_the_check_finds_a_withheld_text_in_any_file(copy, plant_in):
+    site = copy / "build/site"
+    said = f'{CANARY} 7 "of" <its> & own'
+    path = site / plant_in
+    if path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+        rows[0]["name"] = f"{CANARY}-7.jpg"
+        pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path)
+    elif path.suffix == ".html":
+        path.write_text(path.read_text().replace("<main", f'<p title="{CANARY}-7.jpg"></p><main'))
+    else:
+        kept = path.read_text() if path.exists() else ""
+        path.write_text(f'{kept}\n"{CANARY} 7 tag"\n{said}')
+    with pytest.raises(SiteError, match=re.escape(plant_in)) as error:
+        check_atlas(copy / "build")
+    assert CANARY not in str(error.value)
+
+
+def test_the_check_finds_a_withheld_picture_and_page(copy):
+    site = copy / "build/site"
+    for address in (links.thumbnail(7), links.image_page(7)):
+        path = site / address
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        with pytest.raises(SiteError, match=re.escape(f"{address} is of image 7")):
+            check_atlas(copy / "build")
+        path.unlink()
+    assert check_atlas(copy / "build") > 100
+
+
+def test_atlas_check_looks_for_what_is_withheld(copy):
+    status, out, _ = atlas("check", copy / "build/site")
+    assert (status, out[-1].split(" in ")[0]) == (0, "withheld: nothing of it")
+    (copy / "build/site/new.txt").write_text(f"{CANARY}-7.jpg")
+    status, _, err = atlas("check", copy / "build/site")
+    assert status == 1
+    assert "new.txt has a text of a withheld image" in err[-1]
+
+
+def thumbnail(out, image):
+    for path in sorted((out / "embed/parts").glob("thumbnails-*.parquet")):
+        table = pq.read_table(path).to_pydict()
+        if image in table["image"]:
+            return table["webp"][table["image"].index(image)]
+    raise AssertionError(image)
+
+
+def on_a_page(out, n):
+    """Images that have a page, repeat none and are repeated by none."""
+    pages = [int(path.stem) for path in (out / "site/image").rglob("*.html")]
+    copies = pq.read_table(out / "embed/images.parquet").to_pydict()["duplicate_of"]
+    return [i for i in sorted(pages) if i > 8 and copies[i] is None and i not in copies][:n]
+
+
+def test_what_is_taken_down_is_in_no_output_and_little_else_is_rewritten(copy):
+    out = copy / "build"
+    by_key, by_url, by_caption = on_a_page(out, 3)
+    with duckdb.connect(str(out / "catalog/atlas.duckdb"), read_only=True) as db:
+        (feature,) = db.execute("SELECT min(feature) FROM labels").fetchone()
+    entries = [
+        f"key plainword-{by_key}.jpg",
+        f"url https://example.org/plainword-{by_url}.jpg",
+        f'caption PlainWord {by_caption} "of',
+        f"feature {feature}",
+    ]
+    (copy / "takedown.txt").write_text("# asked for by letter\n\n" + "\n".join(entries) + "\n")
+    before = stamps(out / "site")
+    build(copy, "site.tables=all", f"catalog.takedown={copy / 'takedown.txt'}")
+    for image in (by_key, by_url, by_caption):
+        assert holding(out, f"plainword {image} ") == []
+        assert holding(out, f"plainword-{image}.jpg") == []
+        assert not (out / "site" / links.image_page(image)).exists()
+        assert not (out / "site" / links.thumbnail(image)).exists()
+    with duckdb.connect(str(out / "catalog/atlas.duckdb"), read_only=True) as db:
+        assert db.execute("SELECT * FROM labels WHERE feature = ?", [feature]).fetchall() == []
+    assert not (out / "site" / links.icon(feature)).exists()
+    assert ">no name</h1>" in (out / "site" / links.feature_page(feature)).read_text()
+    lines = (out / "site/takedown.txt").read_text().splitlines()
+    assert sorted(lines) == sorted(
+        hashlib.sha256(e.casefold().encode() if "caption" in e else e.encode()).hexdigest()
+        for e in entries
+    )
+    after = stamps(out / "site")
+    kept = [name for name in before if after.get(name) == before[name]]
+    assert len(kept) > 0.3 * len(before)
+    assert check_atlas(out) > 100
+
+
+def test_a_picture_taken_down_is_found_by_its_looks(copy):
+    out = copy / "build"
+    webp = thumbnail(out, 20)
+    with Image.open(io.BytesIO(webp)) as opened:
+        bits = difference_hash(opened.convert("RGB")) % 2**64
+        opened.convert("RGB").save(copy / "again.png")
+    for entry in (f"dhash {bits:016x}", "picture again.png"):
+        (copy / "takedown.txt").write_text(entry + "\n")
+        build(copy, "catalog.takedown=" + str(copy / "takedown.txt"))
+        with duckdb.connect(str(out / "catalog/atlas.duckdb"), read_only=True) as db:
+            hidden = [
+                i for (i,) in db.execute("SELECT image FROM images WHERE sensitive").fetchall()
+            ]
+        assert {20, 20 + 48} <= set(hidden)  # the planted pictures repeat
+        assert not any((out / "site" / links.thumbnail(image)).exists() for image in hidden)
+
+
+def test_copies_of_an_image_are_taken_down_with_it(copy):
+    out = copy / "build"
+    copies = pq.read_table(out / "embed/images.parquet").to_pydict()["duplicate_of"]
+    twin = next(image for image, first in enumerate(copies) if first is not None)
+    (copy / "takedown.txt").write_text(f"url https://example.org/plainword-{twin}.jpg\n")
+    build(copy, "catalog.takedown=" + str(copy / "takedown.txt"))
+    with duckdb.connect(str(out / "catalog/atlas.duckdb"), read_only=True) as db:
+        hidden = {i for (i,) in db.execute("SELECT image FROM images WHERE sensitive").fetchall()}
+    assert {twin, copies[twin]} <= hidden
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("mail a@b.org", "line 1 begins with 'mail'; write one of key, url"),
+        ("sha256 12", "line 1: sha256 needs 64 hex digits, got '12'"),
+        ("caption cat", "line 1: caption needs a text of 6 characters or more, got 'cat'"),
+        ("feature x", "line 1: feature needs a number, got 'x'"),
+        ("picture none.jpg", "none.jpg can't be read"),
+        ("url", "line 1: url needs an address, got ''"),
+    ],
+)
+def test_a_line_that_says_nothing_is_refused(tmp_path, line, said):
+    (tmp_path / "takedown.txt").write_text(line + "\n")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read_takedown(tmp_path / "takedown.txt")
+
+
+def test_a_caption_of_a_takedown_list_may_not_even_be_part_of_a_text(copy):
+    (copy / "takedown.txt").write_text("caption Jane Q. Doe\n")
+    build(copy, "catalog.takedown=" + str(copy / "takedown.txt"))
+    with duckdb.connect(str(copy / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        withheld = read_withheld(db, copy / "build/embed", copy / "takedown.txt", ())
+    (copy / "build/site/new.json").write_text('{"note": "seen with Jane Q. Doe in 1990"}')
+    with pytest.raises(SiteError, match="new.json has caption text number 1"):
+        check_withheld(copy / "build/site", withheld)
+
+
+def test_a_list_that_is_emptied_brings_everything_back(copy):
+    whole = contents(copy / "build/catalog")
+    (copy / "takedown.txt").write_text("feature 3\nkey plainword-20.jpg\n")
+    build(copy, "site.tables=all", f"catalog.takedown={copy / 'takedown.txt'}")
+    assert contents(copy / "build/catalog") != whole
+    build(copy, "site.tables=all")
+    assert contents(copy / "build/catalog") == whole
