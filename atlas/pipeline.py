@@ -6,14 +6,22 @@ import time
 from collections.abc import Collection, Iterator
 from importlib import import_module
 
-from atlas.base.errors import ConfigError
-from atlas.base.files import DigestCache, explain_full_disk
+from atlas.base.errors import ConfigError, InputError
+from atlas.base.faults import explain_faults
+from atlas.base.files import DigestCache, read_sealed
 from atlas.base.progress import Progress
 from atlas.run.build import Outcome, build_stage, locked, make_job
-from atlas.run.receipt import make_plan, outside_source, stage_source, why_damaged, why_stale
+from atlas.run.receipt import (
+    Verified,
+    make_plan,
+    outside_source,
+    stage_source,
+    why_damaged,
+    why_stale,
+)
 from atlas.run.stage import Source, Stage
 from atlas.sae.fetch import fetch_sae
-from atlas.settings.load import Config, save_config, settings_of
+from atlas.settings.load import SAVED_CONFIG, Config, save_config, settings_of
 from atlas.settings.outside import needs_conversion, outside_files, sae_path
 from atlas.settings.paths import DATABASE
 
@@ -46,6 +54,8 @@ STAGES = (
 by train or convert, unless the configuration names an SAE in our own format."""
 SHARED = ("scan", "icons")
 """Stages whose parts can be shared by all processes that torchrun starts."""
+RECORDS = (SAVED_CONFIG, ".digests.json", ".site.json")
+"""Files in the folder of an atlas that builds and look-ups believe."""
 WAIT_S = 2.0
 """Seconds between checks whether the inputs of a shared stage have been built."""
 
@@ -106,10 +116,10 @@ def build_atlas(
     """
     wanted_stages(config, only)  # report an unknown name before anything is downloaded
     outcomes = []
-    with locked(config.out_dir), explain_full_disk("build", config.out_dir):
+    with explain_faults("build", config.out_dir), locked(config.out_dir):
         fetch_sae(config, progress)
         wanted = wanted_stages(config, only)  # again: a downloaded SAE may need no conversion
-        cache = DigestCache(config.out_dir / ".digests.json")
+        cache, verified = DigestCache(config.out_dir / ".digests.json"), Verified()
         for stage in wanted:
             outcomes.append(
                 build_stage(
@@ -121,6 +131,7 @@ def build_atlas(
                     root=config.out_dir,
                     progress=progress,
                     force=force and (not only or stage.name in only),
+                    verified=verified,
                 )
             )
             cache.save()
@@ -201,3 +212,17 @@ def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[
         if reasons:
             stale.add(stage.name)
         yield stage.name, reasons
+    damaged = _damaged_records(config) if verify else []
+    if damaged:
+        yield "records", damaged
+
+
+def _damaged_records(config: Config) -> list[str]:
+    """Return what is wrong with the records beside the stages: of settings, digests, parts of the site."""
+    found = []
+    for name in RECORDS:
+        try:
+            read_sealed(config.out_dir / name)
+        except InputError:
+            found.append(f"{name} is damaged; delete it and build again")
+    return found

@@ -33,3 +33,7 @@ class CheckError(AtlasError):
 
 class RoomError(AtlasError):
     """The disk is full, or a file exceeds the size that this user may write."""
+
+
+class FaultError(AtlasError):
+    """The system refused something: no permission, read-only, a folder that was removed."""

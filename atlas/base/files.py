@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -12,19 +11,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.base.errors import AtlasError, InputError, MissingError, RoomError
+from atlas.base.errors import InputError, MissingError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DRAFT_SUFFIX = ".part"
 """Suffix of a file that is still being written; such a file is never read."""
-DISK_FULL = (
-    *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
-    "requested and",
-)
-"""Messages of the operating system for a full disk, a quota and a size limit, and of numpy, whose
-error has no errno."""
 
 
 @contextmanager
@@ -38,32 +31,6 @@ def draft(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(unfinished)
         raise
-
-
-@contextmanager
-def explain_full_disk(what: str, folder: Path) -> Iterator[None]:
-    """Turn the error of any library about a full disk into a RoomError; pass on all others.
-
-    Libraries raise types of their own, often without an errno, so the message is what tells.
-
-    Args:
-        what: What writes, for the message.
-        folder: Where it writes.
-
-    Raises:
-        RoomError: The disk is full.
-    """
-    try:
-        yield
-    except AtlasError:
-        raise
-    except Exception as error:
-        message = " ".join(str(error).split())
-        if not any(text in message for text in DISK_FULL) and shutil.disk_usage(folder).free:
-            raise
-        raise RoomError(
-            f"{what}: no room to write in {folder} ({message}); make room and run the same command: finished parts are kept"
-        ) from error
 
 
 def _remove(path: Path) -> None:
@@ -155,6 +122,34 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}); restore it or build it again") from error
 
 
+def write_sealed(path: Path, value: object) -> None:
+    """Write a value as JSON together with its digest, by which damage is noticed."""
+    write_text(path, seal(value))
+
+
+def seal(value: object) -> str:
+    """Return a value and its digest as JSON."""
+    return json.dumps({"sha256": digest_json(value), "value": value}, separators=(",", ":")) + "\n"
+
+
+def read_sealed(path: Path) -> Any:
+    """Return a value that write_sealed wrote; None if there is no such file.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if digest_json(held["value"]) == held["sha256"]:
+            return held["value"]
+        reason = "its content differs from its digest"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"it is not JSON as it was written: {error}"
+    raise InputError(f"{path} is damaged ({reason}); delete it and build again")
+
+
 ROWS_PER_GROUP = 131_072
 PARQUET: dict[str, Any] = {
     "compression": "zstd",
@@ -242,9 +237,11 @@ class DigestCache:
         self._path = path
         self._known: dict[str, list[Any]] = {}
         try:
-            self._known = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-            self._known = {}
+            known = read_sealed(path)
+        except InputError:
+            known = None
+        if isinstance(known, dict):
+            self._known = known
 
     def digest(self, path: Path) -> str:
         """Return the SHA-256 of a file, from the cache if size and mtime are unchanged."""
@@ -264,7 +261,7 @@ class DigestCache:
 
     def save(self) -> None:
         """Write the cache for the next run."""
-        write_text(self._path, json.dumps(self._known, sort_keys=True))
+        write_sealed(self._path, self._known)
 
 
 def list_files(root: Path) -> list[Path]:

@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from atlas.base.errors import AtlasError
+from atlas.base.faults import explain
 from atlas.command import build, look, publish, steer
 from atlas.command.options import app
 
@@ -30,6 +32,36 @@ def _print_anything() -> None:
             stream.reconfigure(errors="replace")
 
 
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Leave on signals within the block; yield the list of those that came."""
+    signals: list[int] = []
+    deadlines: list[threading.Timer] = []
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        signals.append(number)
+        print("\natlas: stopped; run the same command to resume", file=sys.stderr)
+        # Libraries sometimes swallow the exception inside a callback and run on.
+        deadlines.append(threading.Timer(PATIENCE_S, os._exit, [128 + number]))
+        deadlines[-1].daemon = True
+        deadlines[-1].start()
+        raise SystemExit(128 + number)
+
+    def pass_over(problem: sys.UnraisableHookArgs) -> None:
+        if not signals:  # else it is the stop, inside a callback of a library
+            unraisable(problem)
+
+    unraisable, sys.unraisablehook = sys.unraisablehook, pass_over
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    try:
+        yield signals
+    finally:
+        sys.unraisablehook = unraisable
+        for deadline in deadlines:
+            deadline.cancel()
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line.
 
@@ -38,36 +70,22 @@ def run(arguments: Sequence[str]) -> int:
         130 or 143 ended by a signal.
     """
     _print_anything()
-    signals: list[int] = []
-    deadlines: list[threading.Timer] = []
-
-    def leave(number: int, _frame: FrameType | None) -> NoReturn:
-        signals.append(number)
-        print("\natlas: stopped; run the same command to resume", file=sys.stderr)
-        # DuckDB sometimes swallows the exception inside a query and runs on.
-        deadlines.append(threading.Timer(PATIENCE_S, os._exit, [128 + number]))
-        deadlines[-1].daemon = True
-        deadlines[-1].start()
-        raise SystemExit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
-    try:
-        app(list(arguments))
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    except AtlasError as error:
-        print(f"atlas: {error}", file=sys.stderr)
-        return 1
-    except RuntimeError:
-        # DuckDB turns a SystemExit raised inside a query into a RuntimeError.
-        if not signals:
-            raise
-        return 128 + signals[0]
-    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
-        sys.stdout = None  # nothing more can be printed
-        return 0
-    finally:
-        for deadline in deadlines:
-            deadline.cancel()
-    return 0
+    with _stoppable() as signals:
+        try:
+            app(list(arguments))
+        except SystemExit as leaving:
+            return int(leaving.code or 0) or (128 + signals[0] if signals else 0)
+        except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
+            sys.stdout = None  # nothing more can be printed
+            return 128 + signals[0] if signals else 0
+        except Exception as error:
+            # A library that is stopped inside a callback raises whatever it likes.
+            if signals:
+                return 128 + signals[0]
+            told = explain(error) if isinstance(error, OSError) else ""
+            told = told or (str(error) if isinstance(error, AtlasError) else "")
+            if not told:
+                raise
+            print(f"atlas: {told}", file=sys.stderr)
+            return 1
+        return 128 + signals[0] if signals else 0

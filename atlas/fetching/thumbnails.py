@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from atlas.base.errors import ConfigError, InputError, MissingError
-from atlas.base.files import explain_full_disk
+from atlas.base.faults import explain_faults
 from atlas.base.progress import Progress
 from atlas.base.text import clean_text
 from atlas.fetching.crawl import Fetched, crawl
@@ -84,7 +84,7 @@ def fetch_thumbnails(
         BusyError: Another command writes to the atlas.
     """
     _require_use(config)
-    with locked(config.out_dir), explain_full_disk("thumbnails", config.out_dir):
+    with locked(config.out_dir), explain_faults("thumbnails", config.out_dir):
         record = Record(config.out_dir / FETCHED, _embed_digest(config))
         bare = _without_thumbnail(config)
         images = _images_by_url(bare)

@@ -11,11 +11,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from atlas.base.errors import BusyError
-from atlas.base.files import DRAFT_SUFFIX, explain_full_disk, remove_tree, write_json, write_text
+from atlas.base.errors import BusyError, InputError
+from atlas.base.faults import explain_faults
+from atlas.base.files import DRAFT_SUFFIX, remove_tree, write_json, write_text
 from atlas.base.progress import Progress
-from atlas.run.receipt import RECEIPT, make_plan, make_receipt, why_stale
+from atlas.run.receipt import RECEIPT, Verified, make_plan, make_receipt, why_damaged, why_stale
 from atlas.run.stage import PARTS, USED, Job, Source, Stage
+from atlas.run.watch import watched
 from atlas.settings.runtime import Runtime
 
 
@@ -38,8 +40,13 @@ def build_stage(
     root: Path,
     progress: Progress,
     force: bool = False,
+    verified: Verified | None = None,
 ) -> Outcome:
-    """Run the stage if it is stale or forced, and publish what it wrote."""
+    """Run the stage if it is stale or forced, and publish what it wrote.
+
+    What it reads of other stages is checked against their receipts first, and so is what an
+    earlier run left, as parts of it may be used again.
+    """
     final = root / stage.name
     work = root / ".work" / stage.name
     publish(work, final)  # finish what a kill may have interrupted
@@ -48,19 +55,39 @@ def build_stage(
     if not reasons:
         return Outcome(stage.name, ())
     progress.say(f"{stage.name}: {'; '.join(reasons)}")
+    (verified or Verified()).check(stage.name, sources)
+    if not force:
+        _drop_damaged(stage.name, final, progress)
     _clear(work, keep_parts=not force)
     job = make_job(stage, settings, runtime, sources, root, progress)
     if force:
         job = replace(job, published_dir=root / ".work" / "nothing")  # reuse no published part
-    with explain_full_disk(stage.name, root):
+    needed = [source.path for source in sources.values() if source.path.exists()]
+    with explain_faults(stage.name, root, (work, *needed)):
         try:
-            run(job)
+            with watched(stage.name, work, needed):
+                run(job)
         finally:
             progress.stop()
         _drop_unused_parts(work)
         write_json(work / RECEIPT, make_receipt(stage, plan, work))
     publish(work, final)
     return Outcome(stage.name, tuple(reasons))
+
+
+def _drop_damaged(stage: str, final: Path, progress: Progress) -> None:
+    """Delete what of a stage's last outputs is damaged, so that no part of it is used again."""
+    try:
+        damaged = why_damaged(final)
+    except InputError:  # no receipt tells which files are whole
+        remove_tree(final)
+        return
+    for name in damaged:
+        (final / name).unlink(missing_ok=True)
+    if damaged:
+        progress.say(
+            f"{stage}: {damaged[0]} was damaged and is made again ({len(damaged)} such files)"
+        )
 
 
 def make_job(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas.base.errors import InputError
+from atlas.base.errors import InputError, MissingError
 from atlas.base.files import DigestCache, digest_file, digest_json, list_files
 from atlas.run.stage import Source, Stage
 
@@ -25,15 +25,41 @@ def read_receipt(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: The receipt is damaged.
     """
+    path = folder / RECEIPT
     try:
-        receipt: dict[str, Any] = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return checked_receipt(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(
-            f"{folder / RECEIPT} is damaged ({error}); delete the folder {folder} and build again"
+            f"{path} is damaged ({error}); build again: the stage {folder.name} is made from its parts"
         ) from error
-    return receipt
+
+
+def checked_receipt(data: bytes) -> dict[str, Any]:
+    """Return a receipt from its file's bytes.
+
+    Raises:
+        ValueError: It is no receipt.
+    """
+    try:
+        receipt = json.loads(data.decode("utf-8"))
+        plan, files = receipt["plan"], receipt["files"]
+        whole = (
+            isinstance(plan["version"], int)
+            and isinstance(plan["settings"], dict)
+            and isinstance(plan["inputs"], dict)
+            and isinstance(receipt["outputs"], str)
+            and all(
+                isinstance(size, int) and isinstance(digest, str) for size, digest in files.values()
+            )
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if not whole:
+        raise ValueError("it lacks what a receipt holds")
+    found: dict[str, Any] = receipt
+    return found
 
 
 def make_plan(stage: Stage, settings: Any, sources: Mapping[str, Source]) -> dict[str, Any]:
@@ -52,7 +78,10 @@ def why_stale(plan: Mapping[str, Any], folder: Path) -> list[str]:
     Output files are compared by size only, as hashing them all at each start would be slow; see
     why_damaged.
     """
-    receipt = read_receipt(folder)
+    try:
+        receipt = read_receipt(folder)
+    except InputError:
+        return [f"its {RECEIPT} is damaged"]
     if receipt is None:
         return ["never built"]
     before = receipt["plan"]
@@ -69,6 +98,8 @@ def why_stale(plan: Mapping[str, Any], folder: Path) -> list[str]:
         for key in inputs
         if before["inputs"].get(key) != plan["inputs"].get(key)
     ]
+    if not reasons and before != plan:
+        reasons.append("its plan changed")
     missing = [name for name, size in receipt["files"].items() if _size(folder / name) != size[0]]
     if missing:
         reasons.append(f"{missing[0]} is missing or changed ({len(missing)} such files)")
@@ -83,7 +114,48 @@ def why_damaged(folder: Path) -> list[str]:
     """Return the files whose content differs from the receipt; reads every byte."""
     receipt = read_receipt(folder)
     files = receipt["files"] if receipt else {}
-    return [name for name, (_, digest) in files.items() if digest_file(folder / name) != digest]
+    return [name for name, (_, digest) in files.items() if _digest(folder / name) != digest]
+
+
+def _digest(path: Path) -> str:
+    """Return a file's digest; empty if it is gone or can't be read."""
+    try:
+        return digest_file(path)
+    except OSError:
+        return ""
+
+
+class Verified:
+    """Folders of stages whose files were read whole in this build and are as their receipts say."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[Path, str]] = set()
+
+    def check(self, reader: str, sources: Mapping[str, Source]) -> None:
+        """Check all files of the stages that a stage is about to read.
+
+        Hashing takes a second for about a gigabyte, and a folder is read once in a build.
+
+        Raises:
+            InputError: A file is not what its stage wrote.
+        """
+        for source in sources.values():
+            receipts = [file for file in source.files if file.name == RECEIPT]
+            for folder in [path.parent for path in receipts] or [source.path]:
+                self._check(reader, folder)
+
+    def _check(self, reader: str, folder: Path) -> None:
+        receipt = read_receipt(folder) if folder.is_dir() else None
+        if receipt is None or (folder, receipt["outputs"]) in self._known:
+            return
+        damaged = why_damaged(folder)
+        if damaged:
+            more = f" ({len(damaged)} such files)" if len(damaged) > 1 else ""
+            raise InputError(
+                f"{reader}: {folder / damaged[0]} is damaged: it is not what the stage {folder.name} "
+                f"wrote{more}; mend it with: atlas build CONFIG {folder.name} --force"
+            )
+        self._known.add((folder, receipt["outputs"]))
 
 
 def make_receipt(stage: Stage, plan: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -121,5 +193,6 @@ def outside_source(name: str, path: Path, files: tuple[Path, ...], cache: Digest
 def stage_source(folder: Path) -> Source:
     """Return an input that another stage made; that stage must have finished."""
     receipt = read_receipt(folder)
-    assert receipt is not None, f"{folder} is used before it is built"
+    if receipt is None:
+        raise MissingError(f"{folder} has no {RECEIPT}: it was removed; run the same command again")
     return Source(folder, (), str(receipt["outputs"]))

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from atlas.base.errors import ConfigError, MissingError
-from atlas.base.files import write_text
+from atlas.base.files import read_sealed, seal, write_text
 from atlas.settings.expected import Download, ExpectedSettings
 from atlas.settings.icons import ConceptsSettings, DrawnConcepts, IconsSettings, WhereSettings
 from atlas.settings.inputs import EmbedSettings
@@ -76,8 +76,8 @@ def settings_of(config: Config, stage: str) -> Section:
 
 def save_config(config: Config) -> None:
     """Save the configuration in the folder of the atlas, for look-ups that encode or draw."""
-    path, text = config.out_dir / SAVED_CONFIG, config.model_dump_json(indent=1) + "\n"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    path, text = config.out_dir / SAVED_CONFIG, seal(config.model_dump(mode="json"))
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 
@@ -86,15 +86,17 @@ def saved_config(atlas_dir: Path) -> Config:
 
     Raises:
         MissingError: The folder holds none, for instance because only the catalog was copied.
+        InputError: It is damaged.
         ConfigError: It was written by another version of atlas.
     """
     path = atlas_dir / SAVED_CONFIG
-    try:
-        return Config.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    value = read_sealed(path)
+    if value is None:
         raise MissingError(
             f"{atlas_dir} holds no {SAVED_CONFIG} with its configuration; build it on this machine first"
-        ) from error
+        )
+    try:
+        return Config.model_validate_json(json.dumps(value))
     except ValidationError as error:
         raise ConfigError(
             f"{path} was written by another version of atlas ({_explain(error)}); build the atlas again"

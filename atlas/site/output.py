@@ -8,19 +8,20 @@ record lies beside the site and not in it, because times differ between builds o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from atlas.base.errors import InputError
 from atlas.base.files import (
     digest_file,
     digest_json,
     link_or_copy,
     list_files,
+    read_sealed,
     write_or_link,
-    write_text,
+    write_sealed,
 )
 from atlas.run.stage import Job
 from atlas.settings.paths import PACKAGE, template_root
@@ -52,8 +53,8 @@ class Output:
         self._now: dict[str, Part] = {}
         self._open: list[str] = []
         try:
-            held = json.loads(self._record.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            held = read_sealed(self._record) or {"program": ""}
+        except InputError:
             held = {"program": ""}
         self.same_program: bool = held["program"] == self._program
         """Whether the published site was made, and so checked, by the same code."""
@@ -128,7 +129,7 @@ class Output:
                 for name, part in self._now.items()
             },
         }
-        write_text(self._record, json.dumps(held, separators=(",", ":")))
+        write_sealed(self._record, held)
 
 
 def digest_program() -> str:

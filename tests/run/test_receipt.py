@@ -57,5 +57,6 @@ def test_a_missing_input_is_named(tmp_path):
 
 def test_a_damaged_receipt_says_what_to_do(tmp_path):
     (tmp_path / "receipt.json").write_text("{")
-    with pytest.raises(InputError, match=r"is damaged .*; delete the folder"):
-        why_stale({}, tmp_path)
+    with pytest.raises(InputError, match=r"is damaged .*; build again"):
+        read_receipt(tmp_path)
+    assert why_stale({}, tmp_path) == ["its receipt.json is damaged"]

@@ -234,7 +234,7 @@ def test_a_caption_of_a_takedown_list_may_not_even_be_part_of_a_text(copy):
     with duckdb.connect(str(copy / "build/catalog/atlas.duckdb"), read_only=True) as db:
         withheld = read_withheld(db, copy / "build/embed", copy / "takedown.txt", ())
     (copy / "build/site/new.json").write_text('{"note": "seen with Jane Q. Doe in 1990"}')
-    with pytest.raises(SiteError, match="new.json has caption text number 1"):
+    with pytest.raises(SiteError, match=r"new\.json has caption text number 1"):
         check_withheld(copy / "build/site", withheld)
 
 

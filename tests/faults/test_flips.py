@@ -1,0 +1,135 @@
+"""A bit that flips after a stage is done is never believed: file, stage and the command that mends it are named."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from building import atlas, built_stages, contents
+from planted import plant
+
+from atlas.base.errors import InputError
+from atlas.base.files import read_sealed
+from atlas.pipeline import RECORDS
+from atlas.run.receipt import RECEIPT, Verified, read_receipt, why_stale
+from atlas.run.stage import Source
+
+FLIPS = [300, pytest.param(1500, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flips") / "planted"
+    plant(folder)
+    built_stages(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(built, tmp_path):
+    return shutil.copytree(built, tmp_path / "planted", symlinks=True)
+
+
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8 % len(data)] ^= 1 << bit % 8
+    path.unlink()  # files of the site may be hard links
+    path.write_bytes(data)
+
+
+def _is_whole(folder):
+    try:
+        Verified().check("reader", {"stage": Source(folder, (), "")})
+    except InputError as error:
+        return f"mend it with: atlas build CONFIG {folder.name} --force" not in str(error)
+    return True
+
+
+@pytest.mark.parametrize("n_flips", FLIPS)
+def test_no_flip_is_silent(copied, n_flips):
+    root = copied / "build"
+    rng = np.random.default_rng(0)
+    folders = sorted(path.parent for path in root.glob(f"*/{RECEIPT}"))
+    plans = {f: read_receipt(f)["plan"] | {"outputs": read_receipt(f)["outputs"]} for f in folders}
+    files = {
+        f: sorted(p for p in f.rglob("*") if p.is_file() and p.stat().st_size) for f in folders
+    }
+    silent = []
+    for number in range(n_flips):
+        folder = folders[number % len(folders)]
+        places = [*files[folder], folder / RECEIPT, *(root / name for name in RECORDS)]
+        path = places[int(rng.integers(len(places)))]
+        before = path.read_bytes()
+        flip(path, int(rng.integers(8 * len(before))))
+        plan = {key: value for key, value in plans[folder].items() if key != "outputs"}
+        if not _noticed(path, folder, plan, plans[folder]["outputs"]):
+            silent.append(path.name)
+        path.write_bytes(before)
+    assert silent == []
+
+
+def _noticed(path, folder, plan, outputs):
+    """Whether a build that reads the folder of a stage, or a record, notices that a file is damaged."""
+    if path.name in RECORDS:
+        with pytest.raises(InputError, match="is damaged"):
+            read_sealed(path)
+        return True
+    if path != folder / RECEIPT:
+        return not _is_whole(folder)
+    try:
+        found = read_receipt(folder)["outputs"]
+    except InputError:
+        return True
+    return bool(why_stale(plan, folder)) or found != outputs or not _is_whole(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["scan/top_images.parquet", "families/clusters.parquet", "neighbors/image_index.faiss",
+     "catalog/atlas.duckdb", "catalog/search/prototypes.npy", "embed/embeddings.json",
+     "concepts/examples.parquet"],
+)  # fmt: skip
+def test_a_stage_that_reads_a_damaged_file_names_it_its_stage_and_what_mends_it(
+    built, copied, name
+):
+    stage, _, file = name.partition("/")
+    path = copied / "build" / name
+    if not path.exists():
+        pytest.skip("not in this atlas")
+    flip(path, 4 * path.stat().st_size)
+    reader = {"catalog": "site", "embed": "scan"}.get(stage, "catalog")
+    status, _, err = atlas("build", copied / "atlas.toml", reader, "--force")
+    assert status == 1
+    assert err[-1] == (
+        f"atlas: {reader}: {path} is damaged: it is not what the stage {stage} wrote; "
+        f"mend it with: atlas build CONFIG {stage} --force"
+    )
+    _, out, _ = atlas("status", copied / "atlas.toml", "--verify")
+    assert f"{stage}: {file} is damaged" in out
+    assert stage in built_stages(copied, stage, "--force")
+    built_stages(copied)
+    assert contents(copied / "build") == contents(built / "build")
+
+
+def test_a_damaged_part_is_not_used_again(built, copied, tmp_path):
+    change = ("--set", "scan.quantile_images=3")
+    built_stages(copied, *change)
+    whole = contents(copied / "build")
+    shutil.rmtree(copied)
+    shutil.copytree(built, copied, symlinks=True)
+    part = next((copied / "build/scan/parts").glob("*.safetensors"))
+    flip(part, 8 * (part.stat().st_size - 1))
+    page = copied / "build/site/about.html"
+    flip(page, 8 * 200)
+    built_stages(copied, *change)
+    assert contents(copied / "build") == whole
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_verifying_covers_the_records(copied, name):
+    flip(copied / "build" / name, 800)
+    _, out, _ = atlas("status", copied / "atlas.toml", "--verify")
+    assert out[-1] == f"records: {name} is damaged; delete it and build again"
+    if name != ".settings.json":
+        assert built_stages(copied) == []
