@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError, MissingError
+from atlas.base.npy import map_npy
 from atlas.sae.encoding import Firings, make_encoder
 from atlas.sae.model import SAE
 
@@ -45,7 +46,7 @@ def read_embedding(path: Path, width: int) -> NDArray[np.float32]:
         raise MissingError(f"no template at {path}; change icons.template")
     try:
         if path.suffix == ".npy":
-            held = np.load(path, allow_pickle=False)
+            held = map_npy(path)
         else:
             import torch
 

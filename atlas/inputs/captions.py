@@ -22,6 +22,7 @@ from atlas.inputs.image_table import (
     URL_COLUMNS,
     find_column,
     raw_batches,
+    row_dicts,
 )
 from atlas.inputs.unsafe import marks, why_withheld
 
@@ -126,7 +127,7 @@ def _rows_by_name(path: Path) -> dict[str, Facts]:
         named = find_column(batch.column_names, ("file_name", *NAME_COLUMNS))
         if named is None:
             raise InputError(f"{path} has no column file_name; it has {batch.column_names}")
-        for row in batch.to_pylist():
+        for row in row_dicts(batch, path):
             rows[clean_text(row[named])] = known_facts(row)
     return rows
 

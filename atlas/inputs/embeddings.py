@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError
 from atlas.base.files import read_json
+from atlas.base.npy import map_npy
 
 INDEX = "embeddings.json"
 ROWS_PER_BLOCK = 8192
@@ -260,13 +261,12 @@ def read_blocks(
 
 def _map_array(path: Path) -> np.memmap[Any, np.dtype[Any]]:
     try:
-        # Never np.load: for a file that isn't .npy its error advises to unpickle it.
-        return cast("np.memmap[Any, np.dtype[Any]]", np.lib.format.open_memmap(path, mode="r"))
+        return map_npy(path)
     except FileNotFoundError as error:
         raise InputError(f"no embeddings at {path}; restore the file") from error
     except IsADirectoryError as error:
         raise InputError(f"{path} is a folder, expected a .npy file") from error
-    except (ValueError, OSError, EOFError) as error:
+    except ValueError as error:
         raise InputError(
             f"{path} is not a whole .npy file of numbers ({path.stat().st_size} bytes); "
             "replace the file"

@@ -160,7 +160,7 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}: line {number} is not JSON ({error}); fix it") from error
             if not isinstance(row, dict):
                 raise InputError(f"{path}: line {number} is no JSON object; fix it")
@@ -236,13 +236,14 @@ def image_columns(table: pa.Table, path: Path, first: int) -> pa.Table:
     import pyarrow as pa
 
     names = table.column_names
+    _refuse_repeated(names, path)
     if find_column(names, CAPTION_COLUMNS) is None:
         raise InputError(
             f"{path} has no column caption (or {', '.join(CAPTION_COLUMNS[1:])}); it has {names}"
         )
     try:
         return _known_columns(table, first)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: a column holds something unexpected ({reason})") from error
 
@@ -281,6 +282,36 @@ def _known_columns(table: pa.Table, first: int) -> pa.Table:
             "withheld": pa.array(withheld, pa.string()),
         }
     )
+
+
+def row_dicts(table: pa.Table, path: Path) -> list[dict[str, Any]]:
+    """Return rows as dictionaries; what is no UTF-8 has marks in its place.
+
+    Raises:
+        InputError: Two columns have one name, or a text within a list or record is no UTF-8.
+    """
+    names = table.column_names
+    _refuse_repeated(names, path)
+    try:
+        columns = [_as_text(_cells(table[name]), table[name].type) for name in names]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} has text that is no UTF-8 ({error.reason}); mend it") from error
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _as_text(cells: list[Any], kind: pa.DataType) -> list[Any]:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return cells
+    return [None if one is None else one.decode("utf-8", errors="replace") for one in cells]
+
+
+def _refuse_repeated(names: Sequence[str], path: Path) -> None:
+    repeated = next((name for name in names if list(names).count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"{path} has two columns called {repeated}; rename one of them")
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -24,6 +24,7 @@ from atlas.inputs.image_table import (
     NAME_COLUMNS,
     find_column,
     image_columns,
+    row_dicts,
 )
 from atlas.inputs.unsafe import why_withheld
 
@@ -151,7 +152,7 @@ def _read_table(root: Path, path: Path) -> Iterator[Found | Skipped]:
             yield Skipped(file, "", f"no column of pictures; it has {batch.column_names}")
             return
         rest = batch.drop_columns([column])
-        for cell, facts in zip(batch[column].to_pylist(), rest.to_pylist(), strict=True):
+        for cell, facts in zip(batch[column].to_pylist(), row_dicts(rest, path), strict=True):
             inside = cell.get("bytes") if isinstance(cell, dict) else cell
             named = find_column(list(facts), NAME_COLUMNS)
             name = clean_text(facts[named]) if named else f"{Path(file).with_suffix('')}/{row:06d}"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError, MissingError
+from atlas.base.npy import map_npy
 from atlas.base.text import STOP_WORDS, clean_text, plain_words
 
 WORDS, VECTORS = "words.txt", "vectors.npy"
@@ -97,11 +98,18 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     try:
         text = clean_text((folder / WORDS).read_text(encoding="utf-8")).replace("\u2019", "'")
         words = tuple(text.splitlines())
-        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+        vectors = map_npy(folder / VECTORS)
     except FileNotFoundError as error:
         raise MissingError(f"no vocabulary at {folder}; it needs {WORDS} and {VECTORS}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{folder / WORDS} is not UTF-8 ({error.reason}); restore it") from error
     except ValueError as error:
-        raise InputError(f"{folder / VECTORS} is damaged; restore it") from error
+        raise InputError(f"{folder / VECTORS} is damaged: {error}; restore it") from error
+    if vectors.ndim != 2 or vectors.dtype not in (np.dtype("<f2"), np.dtype("<f4")):
+        raise InputError(
+            f"{folder / VECTORS} holds {vectors.dtype} of shape {vectors.shape}, expected a row of "
+            "float16 or float32 numbers a word; restore it"
+        )
     if len(words) != len(vectors):
         raise InputError(
             f"{folder} has {len(words)} words and {len(vectors)} vectors; restore the two files"

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from atlas.base.text import clean_text
 from atlas.settings.paths import IMPORTED
 
 LONGEST_NAME = 200
+MOST_BYTES = 1 << 30
+"""Of a file of names once it is unpacked: a small .gz can hold any number of zeros."""
 KEYS = {
     "feature": ("feature", "index"),
     "label": ("label", "name", "description"),
@@ -61,12 +64,17 @@ def read_names(path: Path) -> list[GivenName]:
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(
+                f"{path} holds more than {MOST_BYTES:,} bytes of names; cut it in several"
+            )
         return data.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise MissingError(f"no names at {path}; give a .csv or .jsonl file") from error
-    except (IsADirectoryError, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except (IsADirectoryError, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a text file ({error}); give UTF-8") from error
 
 
@@ -86,7 +94,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number} is not JSON ({error}); fix it") from error
         for item in row if isinstance(row, list) else [row]:
             if not isinstance(item, dict):
@@ -95,6 +103,8 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]
                 )
             inner = item.get("explanations")
             for one in inner if isinstance(inner, list) and inner else [{}]:
+                if not isinstance(one, dict):
+                    raise InputError(f"{path}, line {number}: an explanation is no object; fix it")
                 yield number, {**item, **one}
 
 
@@ -109,7 +119,7 @@ def _name(row: Mapping[str, Any], path: Path, line: int) -> GivenName:
         feature = int(str(found["feature"]))
     except ValueError as error:
         raise InputError(
-            f"{where}: feature is {found['feature']!r}; it must be a number"
+            f"{where}: feature is {str(found['feature'])[:40]!r}; it must be a number"
         ) from error
     label = " ".join(clean_text(found["label"] or "").split())
     if not label:
@@ -126,8 +136,10 @@ def _score(value: Any, where: str) -> float | None:
         return None
     try:
         score = float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: score is {value!r}; it must be a number or empty") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{where}: score is {str(value)[:40]!r}; it must be a number or empty"
+        ) from error
     if not math.isfinite(score):
         raise InputError(f"{where}: score is {value!r}; it must be finite or empty")
     return score

@@ -26,8 +26,8 @@ from atlas.base.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-LARGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header, at most; safetensors' own limit."""
+LARGEST_HEADER = 8_000_000
+"""Bytes of a safetensors header, at most: hundreds for each of MOST_ITEMS tensors."""
 LARGEST_LINE = 1_000_000
 """Bytes of a saev file's first line, at most."""
 DEPTH = 4
@@ -131,10 +131,16 @@ def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if length > min(size - 8, LARGEST_HEADER):
+        if length > size - 8:
             raise _broken(path, size, "its header is longer than the file")
+        if length > LARGEST_HEADER:
+            raise InputError(
+                f"{path} has a header of {length:,} bytes, at most {LARGEST_HEADER:,} are read; "
+                "save the SAE's weights alone"
+            )
         try:
             declared = json.loads(file.read(length))
+            _refuse_many(path, len(declared))
             items = {_name(path, k): v for k, v in declared.items() if k != "__metadata__"}
             spans = {k: _span(path, k, v, size - 8 - length) for k, v in items.items()}
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -146,6 +152,15 @@ def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
             raw = np.frombuffer(file.read(end - begin), SAFE_DTYPES[kind]).reshape(shape)
             found[name] = _widen_bfloat16(raw) if kind == "BF16" else raw
     return found
+
+
+def _refuse_many(path: Path, n_tensors: int) -> None:
+    """Refuse what would take minutes to look at and is no SAE: the largest has some dozens."""
+    if n_tensors > MOST_ITEMS:
+        raise InputError(
+            f"{path} declares {n_tensors:,} tensors, at most {MOST_ITEMS:,} are read; "
+            "save the SAE's weights alone"
+        )
 
 
 def _span(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError
+from atlas.base.npy import map_npy
 from atlas.sae.formats.tensors import Stored
 from atlas.sae.model import SAE, Activation, InputConvention
 from atlas.settings.sae import SaeSettings
@@ -192,7 +193,7 @@ def _told_mean(found: Found) -> NDArray[np.float32] | None:
     if path is None:
         return None
     try:
-        mean = np.load(path, allow_pickle=False)
+        mean = map_npy(path)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is no .npy file of numbers; see sae.input_mean") from error
     return np.asarray(mean, np.float32).reshape(-1)
