@@ -181,17 +181,25 @@ def sql(
     query: Annotated[str, typer.Argument(help="One SQL query.", metavar="QUERY")],
     atlas: AtlasOpt = DEMO,
     as_json: JsonOpt = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0, help="Time that it may take; 0 for any.")
+    ] = 300.0,
+    memory: Annotated[
+        float, typer.Option("--memory", min=0.1, help="Memory that it may take, in GB.")
+    ] = 4.0,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows that it may give.")] = 1_000_000,
 ) -> None:
     """Query the catalog in SQL; build/README.md lists the tables."""
     from atlas.lookup.atlas import Atlas
+    from atlas.lookup.catalog import Limits
 
     with Atlas(atlas) as opened:
-        names, rows = opened.sql(query)
+        names, found = opened.ask(query, Limits(seconds, memory, rows))
     if as_json:
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        print_json([dict(zip(names, row, strict=True)) for row in found])
     else:
         print_table(
-            names, [tuple("" if cell is None else str(cell) for cell in row) for row in rows]
+            names, [tuple("" if cell is None else str(cell) for cell in row) for row in found]
         )
 
 

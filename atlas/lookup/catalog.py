@@ -7,9 +7,11 @@ look-up answers in a fraction of a second.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any, Self
 
 from atlas.base.errors import InputError, MissingError
@@ -19,6 +21,16 @@ from atlas.settings.paths import database_path, require_atlas
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a query may take."""
+
+    seconds: float = 300.0
+    """0 for any time."""
+    memory_gb: float = 4.0
+    rows: int = 1_000_000
 
 
 class Catalog:
@@ -103,6 +115,40 @@ class Catalog:
             raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
         names = tuple(column[0] for column in cursor.description or ())
         return names, cursor.fetchall()
+
+    def ask(self, query: str, limits: Limits) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Return what sql does, within limits of time, memory and rows.
+
+        Raises:
+            InputError: DuckDB refuses the query, or it takes more than it may.
+        """
+        import duckdb
+
+        timer = Timer(limits.seconds, self._db.interrupt)
+        timer.daemon = True
+        try:
+            self._db.execute(f"SET memory_limit = '{limits.memory_gb} GB'")
+            if limits.seconds:
+                timer.start()
+            cursor = self._db.execute(query)
+            rows = cursor.fetchmany(limits.rows + 1)
+        except duckdb.InterruptException as error:
+            raise InputError(
+                f"the query took longer than {limits.seconds:g} s and was stopped; ask for less, or allow more with --seconds"
+            ) from error
+        except duckdb.OutOfMemoryException as error:
+            raise InputError(
+                f"the query needs more than {limits.memory_gb:g} GB of memory; ask for less, or allow more with --memory"
+            ) from error
+        except duckdb.Error as error:
+            raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
+        finally:
+            timer.cancel()
+        if len(rows) > limits.rows:
+            raise InputError(
+                f"the query gives more than {limits.rows:,} rows; add LIMIT, or allow more with --rows"
+            )
+        return tuple(column[0] for column in cursor.description or ()), rows
 
     def arrow(self, query: str) -> pa.Table:
         """Return a query's rows as an Arrow table, for processing many of them.

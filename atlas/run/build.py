@@ -16,7 +16,7 @@ from atlas.base.faults import explain_faults
 from atlas.base.files import DRAFT_SUFFIX, remove_tree, write_json, write_text
 from atlas.base.progress import Progress
 from atlas.run.receipt import RECEIPT, Verified, make_plan, make_receipt, why_damaged, why_stale
-from atlas.run.stage import PARTS, USED, Job, Source, Stage
+from atlas.run.stage import LOCK_SUFFIX, PARTS, USED, Job, Source, Stage
 from atlas.run.watch import watched
 from atlas.settings.runtime import Runtime
 
@@ -53,6 +53,7 @@ def build_stage(
     plan = make_plan(stage, settings, sources)
     reasons = why_stale(plan, final) or (["forced"] if force else [])
     if not reasons:
+        _drop_leftovers(work, final)
         return Outcome(stage.name, ())
     progress.say(f"{stage.name}: {'; '.join(reasons)}")
     (verified or Verified()).check(stage.name, sources)
@@ -73,6 +74,23 @@ def build_stage(
         write_json(work / RECEIPT, make_receipt(stage, plan, work))
     publish(work, final)
     return Outcome(stage.name, tuple(reasons))
+
+
+def _drop_leftovers(work: Path, final: Path) -> None:
+    """Delete what a killed run of a stage left that is current all the same, as forced ones do.
+
+    Parts of other settings are kept: a build with these goes on from them.
+    """
+    if not work.is_dir():
+        return
+    _clear(work, keep_parts=True)
+    for path in sorted((work / PARTS).glob("*")):
+        drafts = (DRAFT_SUFFIX, LOCK_SUFFIX)
+        if path.name.endswith(drafts) or (final / PARTS / path.name).exists():
+            path.unlink(missing_ok=True)
+    for folder in (work / PARTS, work):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _drop_damaged(stage: str, final: Path, progress: Progress) -> None:

@@ -20,7 +20,7 @@ from atlas.prepare.sizes import Size
 from atlas.settings.load import load_config
 from atlas.settings.site import SiteSettings
 from atlas.site import links, site
-from atlas.site.check import check_host, check_site, media_of
+from atlas.site.check import check_host, check_site
 from atlas.site.page_check import policy_of
 from atlas.site.serve import SiteHandler
 
@@ -168,7 +168,7 @@ def fetch(url):
 
 def test_the_server_shows_the_pictures_that_lie_here(pair, shelf):
     site_dir = pair[1]
-    base = shelf.show(site_dir, SiteHandler, media=media_of(site_dir))
+    base = shelf.show(site_dir, SiteHandler)
     text = fetch(f"{base}/").decode()
     assert ELSEWHERE not in text
     pictures = re.findall(r'src="(/media/[^"]+)"', text)
