@@ -81,10 +81,11 @@ class SiteHandler(SimpleHTTPRequestHandler):
             path = Path(self.translate_path(self.path))
             path = path / links.HOME if self.path.partition("?")[0].endswith("/") else path
             inside = path.resolve().relative_to(root.resolve())
-        except (ValueError, OSError):
+            there = path.is_file()
+        except (ValueError, OSError):  # no path that the system could have
             return None
         hidden = any(part.startswith(".") for part in inside.parts)
-        return path if path.is_file() and not hidden and inside.as_posix() != RECEIPT else None
+        return path if there and not hidden and inside.as_posix() != RECEIPT else None
 
     def _span(self, size: int) -> tuple[int, int] | None:
         """Return the bytes that are asked for, the end excluded; None for all, none in common if there are no such."""
