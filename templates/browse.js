@@ -53,7 +53,7 @@
     cap.className = "cap";
     number.textContent = feature;
     more.className = "more";
-    more.textContent = "fires on " + (100 * table.density[i]).toPrecision(3) + " % of images";
+    more.textContent = "fires on " + (100 * table.density[i]).toPrecision(3) + "% of pictures";
     cap.append(number, " " + (table.name[i] || "no name"), more);
     link.append(cap);
     item.append(link);

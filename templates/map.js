@@ -253,7 +253,7 @@
       link.append(name);
       var more = document.createElement("p");
       more.className = "small";
-      more.textContent = "Feature " + table.feature[i] + ", fires on " + (100 * table.density[i]).toPrecision(3) + " % of images. Its page";
+      more.textContent = "Feature " + table.feature[i] + ", fires on " + (100 * table.density[i]).toPrecision(3) + "% of pictures. Its page";
       panel.append(link, more);
       more.append(" ");
       var go = document.createElement("a");

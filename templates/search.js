@@ -147,7 +147,7 @@
     }
     parts.link.href = atlasPage(root, table, feature);
     parts.name.textContent = table.name[place] || "no name";
-    parts.more.textContent = feature + " · " + (100 * table.density[place]).toPrecision(3) + " %";
+    parts.more.textContent = feature + " · " + (100 * table.density[place]).toPrecision(3) + "%";
     if (parts.pictured !== place && parts.frame.firstChild) parts.frame.firstChild.remove();
     parts.frame.hidden = false;
     if (parts.link.parentNode !== parts.item) parts.item.replaceChildren(parts.link);

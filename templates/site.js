@@ -55,12 +55,13 @@ window.atlasPage = function (root, table, feature) {
       help();
     } else if (turn) {
       var ways = document.querySelectorAll('a[data-key="' + turn + '"]');
-      var link = Array.from(ways).find(function (way) { return way.offsetParent; });
+      var shown = Array.from(ways).filter(function (way) { return way.offsetParent; });
+      var link = shown.find(function (way) { return way.closest("main"); }) || shown[0];
       if (link) link.click();
     }
   });
-  var KEYS = { ArrowLeft: "back", k: "back", ArrowRight: "on", j: "on", g: "map", b: "browse" };
-  var HELP = [["j, →", "next"], ["k, ←", "previous"], ["/", "search"], ["g", "map"], ["b", "browse"], ["?", "these keys"]];
+  var KEYS = { ArrowLeft: "back", k: "back", ArrowRight: "on", j: "on", g: "map", b: "browse", r: "random" };
+  var HELP = [["j, →", "next"], ["k, ←", "previous"], ["/", "search"], ["g", "map"], ["b", "browse"], ["r", "a random feature"], ["?", "these keys"]];
   var sheet = null;
   function help() {
     if (!sheet) {
@@ -84,6 +85,8 @@ window.atlasPage = function (root, table, feature) {
     }
     if (!sheet.open) sheet.showModal();
   }
+  // What needs scripts shows where there are some.
+  document.querySelectorAll(".random").forEach(function (way) { way.hidden = false; });
   // A strip of doses becomes one picture and a slider; without scripts the strip stays.
   // On a bench one picture shows the knob that was turned last, and the others go back.
   var dials = [];
@@ -156,8 +159,8 @@ window.atlasPage = function (root, table, feature) {
   // What a bar of a feature's chart stands for, told below it while it is pointed at.
   document.querySelectorAll("[data-counts]").forEach(function (chart) {
     var counts = chart.dataset.counts.split(","), room = chart.viewBox.baseVal.width / BAR_ROOM;
-    var ends = chart.closest(".spark").querySelector(".ends"), told = document.createElement("span");
-    var weakest = ends.firstElementChild.textContent, strongest = ends.lastElementChild.textContent;
+    var ends = chart.closest(".spark").querySelectorAll(".ends span"), told = ends[1], unpointed = told.textContent;
+    var weakest = ends[0].textContent, strongest = ends[2].textContent;
     function edge(bin) {
       var octaves = (bin + +chart.dataset.quarter) / BINS_AN_OCTAVE, octave = Math.floor(octaves);
       var value = Math.pow(2, octave) * (1 + octaves - octave);
@@ -168,15 +171,18 @@ window.atlasPage = function (root, table, feature) {
       var box = chart.getBoundingClientRect(), bin = Math.floor((event.clientX - box.left) / box.width * room);
       var low = bin ? edge(bin) : weakest, high = bin < counts.length - 1 ? edge(bin + 1) : strongest;
       var n = +counts[bin], text = n ? n.toLocaleString("en") + (n === 1 ? " image, " : " images, ") + low + " to " + high : "";
-      if (told.textContent !== text) told.textContent = text;
+      told.textContent = text || unpointed;
     });
-    chart.addEventListener("pointerleave", function () { told.textContent = ""; });
-    ends.insertBefore(told, ends.lastElementChild);
+    chart.addEventListener("pointerleave", function () { told.textContent = unpointed; });
   });
   // A reader's own list: kept in this browser alone, under this atlas's name; the data page exports it.
   var SHELF = "atlas-kept " + (document.documentElement.dataset.atlas || "");
   function kept() {
-    try { return JSON.parse(localStorage.getItem(SHELF)) || []; } catch (error) { return []; }
+    try { return Array.from(JSON.parse(localStorage.getItem(SHELF)) || []).filter(whole); } catch (error) { return []; }
+  }
+  // Anything may lie there under this name: only rows that this script wrote count.
+  function whole(row) {
+    return row && Number.isInteger(row.feature) && /^feature\/[\d/]+\.html(#f\d+)?$/.test(row.page);
   }
   function store(list) {
     try { localStorage.setItem(SHELF, JSON.stringify(list)); return true; } catch (error) { return false; }
@@ -232,7 +238,9 @@ window.atlasPage = function (root, table, feature) {
     if (!navigator.clipboard) return;
     button.hidden = false;
     button.addEventListener("click", function () {
-      navigator.clipboard.writeText(button.closest(".cite").querySelector(COPIED[button.dataset.copy]).textContent).then(function () {
+      var part = COPIED[button.dataset.copy];
+      var text = part ? button.closest(".cite").querySelector(part).textContent : button.dataset.copy;
+      navigator.clipboard.writeText(text).then(function () {
         button.textContent = "copied";
       });
     });

@@ -75,7 +75,7 @@ def shoot(browser: Browser, site: Path, folder: Path) -> int:
 def shoot_for_readme(browser: Browser, site: Path, folder: Path) -> list[Path]:
     """Write what the README shows, as WebP: the home page, a feature, a picture and the map."""
     folder.mkdir(parents=True, exist_ok=True)
-    (feature,) = drawn_page(site, "strip", "feature", "Round trip shown.")
+    (feature,) = drawn_page(site, "strip", "feature", "recognizes this icon: <b>yes</b>")
     (picture,) = drawn_page(site, "knob", "image")
     shots = (
         ("home", "index.html", "light"),

@@ -147,13 +147,15 @@ def softened_figure(scan: Path) -> dict[str, Any]:
     does the feature still fire above its median, among the image's ten strongest?
     """
     by_feature = FeatureActivations(scan)
-    n = len(by_feature)
-    firings = [by_feature[feature] for feature in range(n)]
+    every = [by_feature[feature] for feature in range(len(by_feature))]
+    live = np.flatnonzero([len(images) > 0 for images, _ in every])
+    n, firings = len(live), [every[feature] for feature in live.tolist()]
     best = np.array([images[np.lexsort((images, -a))[0]] for images, a in firings])
     usual, high = (np.array([np.quantile(a, q) for _, a in firings]) for q in (0.5, 0.99))
     found = make_encoder(load_sae(SAE)).fire(embed_softened(best))
-    codes = np.zeros((n, n), np.float32)
+    codes = np.zeros((n, len(every)), np.float32)
     codes[found.image, found.feature] = found.activation
+    codes = codes[:, live]
 
     def shown(images: NDArray[np.int64]) -> NDArray[np.bool_]:
         own = codes[images, np.arange(n)]

@@ -50,12 +50,12 @@ def icon_figures(
             asked += "; its network is the first encoder's, without the trained last map"
         rows += [
             ("icons_two_choice", look.two_choice, m, look.null_two_choice,
-             "icons handed round among the features",
+             "icons shuffled among the features",
              f"which of two icons belongs to one feature's top images: {asked}"),
             ("nearest_pictures_two_choice", look.nearest_two_choice, m, look.null_two_choice,
-             "icons handed round among the features",
+             "icons shuffled among the features",
              f"the same with the nearest image in each icon's place: {asked}"),
-            ("icons_auc", look.auc, m, look.null_auc, "icons handed round among the features",
+            ("icons_auc", look.auc, m, look.null_auc, "icons shuffled among the features",
              f"icon to its own against another feature's top images: {asked}"),
         ]  # fmt: skip
     return [

@@ -31,7 +31,7 @@ class SecondJudgment:
     two_choice: float
     """How often, of two icons, the right one is more like a feature's top images."""
     null_two_choice: float
-    """The same after the icons are handed round."""
+    """The same after the icons are shuffled."""
     nearest_two_choice: float
     """The same with the image nearest to the icon's embedding in each icon's place."""
     auc: float

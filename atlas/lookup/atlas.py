@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -57,7 +58,7 @@ class Atlas(Catalog):
             labels=self._labels(feature),
             top_images=() if facts["sensitive"] else self.top_images(feature),
             neighbors=self.neighbors(feature) if alive else (),
-            page=f"feature/{feature // 1000}/{feature}.html" if alive else "",
+            page=links.feature_page(feature, self._layout) if alive else "",
         )
 
     def top_images(self, feature: int, limit: int = TOP_IMAGES_SHOWN) -> tuple[TopImage, ...]:
@@ -88,6 +89,15 @@ class Atlas(Catalog):
             InputError: The text is empty, or nothing of it is known.
         """
         return self._search.find(text, limit)
+
+    @cached_property
+    def _layout(self) -> str:
+        """How the site is laid out; as by default where there is none."""
+        index = site_dir(self.path) / links.INDEX
+        if not index.exists():
+            return "pages"
+        layout: str = json.loads(index.read_text(encoding="utf-8"))["layout"]
+        return layout
 
     @cached_property
     def _search(self) -> Search:

@@ -88,7 +88,7 @@ class SiteSettings(Section):
     base_url: str = Field(
         default="",
         pattern=r"^(https?://[^\s/?#]+(/[^\s/?#]+)*)?$",
-        description="http or https address at which the site will be published, without a trailing slash: for sitemaps, and for short links on hosts that answer a missing address with 404.html.",
+        description="http or https address at which the site will be published, without a trailing slash: for sitemaps, for short links on hosts that answer a missing address with 404.html, and for sharing: canonical links, cards, frames and oEmbed.",
     )
     media_base_url: str = Field(
         default="",

@@ -16,6 +16,7 @@ ASSETS = (
     "map.js",
     "game.js",
     "go.js",
+    "embed.js",
 )
 FONTS = ("inter.woff2", "newsreader.woff2", "inter-OFL.txt", "newsreader-OFL.txt")
 

@@ -84,12 +84,18 @@ class Book:
     """The features that walls show, in the order of the map; none sensitive."""
     layout: str
     """The setting site.layout, which decides where a feature's page lies."""
+    base_url: str
+    """The setting site.base_url; without it no page says how to share it."""
     media: str
     """The setting site.media_base_url: where pictures are published; empty if beside the pages."""
     shown: Shown
     """How images are shown."""
     joined: bool
     """Whether icons and the features' thumbnails are joined in sheets."""
+    icon_px: int = 0
+    """Natural side of an icon on a page; 0 if there is none. Nothing is shown larger."""
+    thumbnail_px: int = 0
+    """The same of a thumbnail of a feature's page."""
     icons_2x: bool = False
     """Whether each sheet of icons has a second one, of twice the resolution."""
     urls: Mapping[int, str] = field(default_factory=dict)
@@ -149,6 +155,7 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings, thumbnails: Iterable[P
         shown=shown,
         urls=read_urls(db, LISTED) if shown.linked else {},
         joined=site.pictures == "sheets",
+        base_url=site.base_url,
         media=site.media_base_url,
     )
 

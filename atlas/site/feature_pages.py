@@ -30,6 +30,7 @@ from atlas.site.pages.feature import (
     feature_view,
     frame_view,
     group_view,
+    oembed_record,
     row_of_images,
 )
 from atlas.site.pages.record import feature_record
@@ -189,6 +190,9 @@ def render_block(renderer: Renderer, chapter: Chapter, live: Sequence[int]) -> R
     records = {str(f): feature_record(book, chapter, f) for f in live}
     files = render_pages(renderer, views)
     files[links.feature_json(live[0])] = json.dumps(records, separators=(",", ":")) + "\n"
+    if book.base_url and book.layout == "pages":
+        for f in live:
+            files[links.oembed_json(f)] = json.dumps(oembed_record(book, f)) + "\n"
     rows = {f: row_of_images(book, chapter, f) for f in live} if book.joined else {}
     return RenderedBlock(files, rows)
 

@@ -12,6 +12,9 @@ from atlas.site.hosts import URLS_A_SITEMAP
 from atlas.site.names import NO_JEKYLL
 from atlas.site.output import Output
 
+UNLISTED = (links.NOT_FOUND, links.SHORT, links.EMBED)
+"""Pages that no sitemap names."""
+
 
 def write_host_files(out: Output, book: Book) -> None:
     """Write robots.txt, the sitemaps of a site that knows its address, and Cloudflare's redirects.
@@ -24,13 +27,13 @@ def write_host_files(out: Output, book: Book) -> None:
     if base and not synthetic:
         robots += f"Sitemap: {base}/sitemap.xml\n"
         names = sorted(name for name, _ in list_sizes(out.job.out_dir) if name.endswith(".html"))
-        addresses = [f"{base}/{name}" for name in names if name != links.NOT_FOUND]
+        addresses = [f"{base}/{name}" for name in names if name not in UNLISTED]
         for name, text in sitemaps(base, addresses).items():
             out.put(name, text)
     out.put("robots.txt", robots)
     out.put(NO_JEKYLL, "")
     if out.job.settings.host.startswith("cloudflare"):
-        out.put("_redirects", f"/f/* /{links.NOT_FOUND}?f=:splat 302\n")
+        out.put("_redirects", f"/f/* /{links.SHORT}?f=:splat 302\n")
 
 
 def sitemaps(base: str, addresses: Sequence[str]) -> dict[str, str]:

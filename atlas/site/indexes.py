@@ -151,6 +151,7 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         "id": book.facts["id"],
         "title": book.facts["title"],
         "note": book.facts["note"],
+        "layout": book.layout,
         "n_features": book.n_features,
         "n_alive": len(book.live),
         "features": "features/{feature // 64}.json",
@@ -158,7 +159,7 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         "provenance": dict(sorted(book.facts.items())),
         "metrics": [metric._asdict() for metric in book.metrics],
     }
-    out.put(f"{links.API}/index.json", json.dumps(index, indent=1) + "\n")
+    out.put(links.INDEX, json.dumps(index, indent=1) + "\n")
     out.put(f"{links.API}/schema.json", json.dumps(SCHEMA, indent=1) + "\n")
 
 

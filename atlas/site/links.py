@@ -26,9 +26,12 @@ ABOUT = "about.html"
 DEAD = "dead.html"
 NOT_FOUND = "404.html"
 TAKEDOWN = "takedown.txt"
+SHORT = "go.html"
+"""Leads from go.html?f=12345 to the feature, whatever the layout."""
 STYLE = "assets/site.css"
 ICONS_STYLE = "assets/icons.css"
-"""The addresses of the sheets of icons, once: a page would repeat them some thirty times."""
+"""Natural sizes of pictures, and the addresses of the sheets of icons, once: a page would repeat them
+some thirty times."""
 FEATURES_SCRIPT = "assets/features.js"
 """Which files of rows and words there are, and the regions of the map."""
 SPOTS_SCRIPT = "assets/spots.js"
@@ -39,6 +42,8 @@ ROUNDS_SCRIPT = "assets/rounds.js"
 PICTURES_SCRIPT = "assets/pictures.js"
 """Hashes of the pictures shown, to find a reader's own picture."""
 API = "api/v1"
+INDEX = f"{API}/index.json"
+"""What the JSON files hold, and how the site is laid out."""
 FEATURES_A_GROUP = 16
 FEATURES_A_SHEET = 4
 PICTURE_FOLDERS = frozenset(
@@ -50,6 +55,10 @@ MEDIA = "media"
 ICON_COLUMNS = 8
 """Columns and rows of a sheet of icons; the style sheet and the scripts repeat it."""
 LONGEST_URL = 2000
+CARD = "assets/card.webp"
+"""The picture of a shared page that has none of its own."""
+EMBED = "embed/feature.html"
+"""One page for all features, by the number behind #: for frames in other people's pages."""
 OTHER = "0-9"
 """The page of the words that do not begin with a Latin letter."""
 
@@ -184,6 +193,11 @@ def family_page(cluster: int) -> str:
     return f"family/{cluster}.html"
 
 
+def oembed_json(feature: int) -> str:
+    """Return what other sites are told that want to show a feature (oembed.com)."""
+    return f"oembed/{feature // 1000}/{feature}.json"
+
+
 def feature_json(feature: int) -> str:
     """Return the JSON file that holds a live feature, with 63 others."""
     return f"{API}/features/{feature // 64}.json"
@@ -240,6 +254,17 @@ def published(address: str, media: str) -> str:
         media: As in stored.
     """
     return f"{media}/{address}" if media and is_picture(address) else address
+
+
+def absolute(base: str, address: str, media: str = "") -> str:
+    """Return the full URL of a page or file.
+
+    Args:
+        base: Where the site is published, without a slash at the end.
+        address: Relative to the site's root.
+        media: Where pictures are published; empty if beside the pages.
+    """
+    return published(address, media) if media and is_picture(address) else f"{base}/{address}"
 
 
 def origin(url: str) -> str:

@@ -18,7 +18,7 @@ from atlas.site.pages.example import read_example
 from atlas.site.pages.home import home_view
 from atlas.site.pages.home_sections import choose_sections
 from atlas.site.pages.map import map_view
-from atlas.site.pages.missing import missing_view
+from atlas.site.pages.missing import missing_view, short_view
 from atlas.site.pages.parts import common
 from atlas.site.pages.pictures import image_view, pictures_views, read_decomposed
 from atlas.site.pages.report import charts, dead_view, read_reliability, report_view
@@ -93,6 +93,8 @@ def write_front(
     words = words_views(book)
     letters = words[0]["letters"] if words else []
     sections = choose_sections(db, book)
+    if book.base_url:
+        write_page(out, env, "embed", common(book, links.EMBED, "Feature"))
     if sections["game"]:
         rounds = [a_round._asdict() for a_round in sections["game"]["rounds"]]
         out.put(links.ROUNDS_SCRIPT, script("atlasRounds", rounds))
@@ -107,7 +109,8 @@ def write_front(
         ),
         ("data", data_view(book, out.job.settings.tables)),
         ("about", common(book, links.ABOUT, "About", "about")),
-        ("404", missing_view(book, out.job.settings.base_url)),
+        missing_view(book, out.job.settings.base_url),
+        ("404", short_view(book)),
         *(("browse", view) for view in browse_views(book)),
         *(("words", view) for view in words),
         *families.views(book, db),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html import unescape
@@ -25,8 +25,10 @@ POLICY = (
 )
 """The content security policy of every page, first in its head; {} is where pictures come from.
 
-No page fetches a file, but auditing tools fetch robots.txt from within it: so connect-src."""
+The page for frames fetches a JSON file, and auditing tools fetch robots.txt from within any: so connect-src."""
 LINKING = {"a": "href", "link": "href", "img": "src", "script": "src", "form": "action"}
+SHARED_RELS = ("canonical", "alternate")
+"""Links of a head that say the full address of a page of this site."""
 SAFE_RELS = {"noopener", "noreferrer", "nofollow"}
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 TAG = re.compile(r'<(?:!--.*?-->|(/?[a-zA-Z!][^\s/>]*)((?:[^">]|"[^"]*")*)>)|(<)', re.DOTALL)
@@ -115,6 +117,8 @@ def _read_tag(name: str, attributes: str, media: str) -> _Tag:
 
 def _may_lead_out(name: str, scheme: str, found: Mapping[str, str]) -> bool:
     """Return whether a tag may have an address outside the site: a safe link, a remote picture."""
+    if name == "link":
+        return scheme in ("http", "https") and found.get("rel") in SHARED_RELS
     if name == "img":
         return scheme == "https" and REMOTE.items() <= found.items()
     return (
@@ -158,7 +162,8 @@ def read_page(name: str, text: str, files: Container[str], media: str) -> Checke
     missing = MISSING.search(text) if name == "404.html" else None
     page = CheckedPage(root=missing[1] if missing and missing[1] != "." else None)
     counts: Counter[str] = Counter()
-    policy = language = ""
+    language = ""
+    told: list[Mapping[str, str]] = []
     for tag_name, attributes, stray in TAG.findall(text):
         if stray:
             page.problems.append("a < that begins no tag")
@@ -173,17 +178,43 @@ def read_page(name: str, text: str, files: Container[str], media: str) -> Checke
             if tag.found["id"] in page.anchors:
                 page.problems.append(f"id {tag.found['id']} is there twice")
             page.anchors.add(tag.found["id"])
-        if tag_name == "meta" and not policy and "charset" not in tag.found:
-            policy = tag.found.get("content", "")
+        if tag_name in ("link", "meta"):
+            told.append(tag.found)
         elif tag_name == "html":
             language = tag.found.get("lang", "")
         if tag.targets or tag.pictures:
             page.links += len(tag.targets) + len(tag.pictures)
             _add_links(page, name, tag, files)
+    page.problems += _shared_problems(name, told, files, media)
     remote = f'class="{REMOTE["class"]}"' in text
+    metas = (found for found in told if "rel" not in found and "charset" not in found)
+    policy = next(metas, {}).get("content", "")
     own = policy in {policy_of(media, remote=True), policy_of(media, remote=remote)}
     page.problems += _page_problems(text, own, language, counts)
     return page
+
+
+def _shared_problems(
+    name: str, told: Sequence[Mapping[str, str]], files: Container[str], media: str
+) -> list[str]:
+    """Return what is wrong with the full addresses that a page's head says of itself.
+
+    Args:
+        name: The page's address.
+        told: The attributes of its links and metas.
+        files: Paths of all files below the site's folder.
+        media: Where pictures are published; empty if beside the pages.
+    """
+    own = [found["href"] for found in told if found.get("rel") == "canonical"]
+    base = own[0].removesuffix(name) if own else ""
+    problems = [f"{address} is not the page's own" for address in own if address != base + name]
+    others = [found["href"] for found in told if found.get("rel") == "alternate"]
+    others += [found["content"] for found in told if found.get("property") == "og:image"]
+    for address in others:
+        place = _elsewhere(address, media) or address.removeprefix(base)
+        if not base or place not in files:
+            problems.append(f"{address} leads nowhere")
+    return problems
 
 
 def _page_problems(

@@ -7,8 +7,8 @@ encoded again only if a picture in it changed: the published site has a digest o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +83,9 @@ class Sheets:
     icon_sides: tuple[int, ...]
     """Pixels of an icon's side in its sheet, and in the second sheet if there is one."""
     thumbnail_sides: tuple[int, ...]
+    icon_px: int
+    """Side at which an icon is not enlarged; 0 if there is none."""
+    thumbnail_px: int
     now: dict[str, str] = field(default_factory=dict)
 
     def write(
@@ -121,7 +124,8 @@ def open_sheets(out: Output, db: DuckDBPyConnection, book: Book) -> Sheets:
         for line in job.settings.why_once(icon_px, thumbnail_px):
             job.progress.say(f"  {line}")
     before = read_json(path) if path.exists() else {}
-    return Sheets(out, before, icon_sides, thumbnail_sides)
+    natural = (icon_sides[0], thumbnail_sides[0]) if in_sheets(job) else (icon_px, thumbnail_px)
+    return Sheets(out, before, icon_sides, thumbnail_sides, *natural)
 
 
 def icon_source_px(job: Job, db: DuckDBPyConnection, book: Book, thumbnail_px: int) -> int:
@@ -140,9 +144,13 @@ def read_stand_ins(db: DuckDBPyConnection) -> dict[int, int]:
 
 
 def icons_style(book: Book) -> str:
-    """Return the style sheet with the address of each sheet of icons."""
-    if not book.icons:
-        return ""
+    """Return the style sheet with the natural sizes of pictures, and the address of each sheet of icons."""
+    sizes = {"icon": book.icon_px, "thumb": book.thumbnail_px}
+    told = "".join(f"--{name}:{px}px;" for name, px in sizes.items() if px)
+    return f":root{{{told}}}\n{_sheets_style(book) if book.joined and book.icons else ''}"
+
+
+def _sheets_style(book: Book) -> str:
     sheets = [links.icon_sheet(n) for n in range(-(-len(book.order) // links.ICON_COLUMNS**2))]
 
     def rules(addresses: Sequence[str]) -> str:
@@ -157,33 +165,62 @@ def icons_style(book: Book) -> str:
     return f"{rules(sheets)}@media (min-resolution:{DENSE}dppx){{\n{dense}}}\n"
 
 
+CARD_COLUMNS, CARD_ROWS, CARD_PX = 14, 7, 86
+"""Of the picture of a shared page: 1,204 by 602 pixels where the icons are large enough."""
+
+
+def write_card(db: DuckDBPyConnection, book: Book, sheets: Sheets, features: Sequence[int]) -> None:
+    """Write the picture that is shown where a page without one of its own is shared: a wall of icons.
+
+    Args:
+        db: The catalog.
+        book: The atlas.
+        sheets: The sheets of the site.
+        features: Those of the wall.
+    """
+    job, shown = sheets.out.job, features[: CARD_COLUMNS * CARD_ROWS]
+    if not book.icons:
+        return
+    with _open_icons(job, db, book) as webp_of:
+        webps = [webp_of(feature) for feature in shown]
+    px, quality = min(CARD_PX, book.icon_px), job.settings.sheet_quality
+    sheets.out.put(links.CARD, join_pictures(webps, CARD_COLUMNS, px, quality))
+
+
+@contextmanager
+def _open_icons(
+    job: Job, db: DuckDBPyConnection, book: Book
+) -> Iterator[Callable[[int], bytes | None]]:
+    """Open the icons: a feature's icon or stand-in, None where it has neither."""
+    stand_ins = read_stand_ins(db)
+    drawn = [job.inputs["icons"] / "icons.parquet"] if "icons" in job.inputs else []
+    rendered = {feature for feature in book.icons if feature not in stand_ins}
+    with (
+        open_pictures(drawn, "feature", rendered) as icons,
+        thumbnails(job, {stand_ins[f] for f in book.icons if f in stand_ins}) as small,
+    ):
+
+        def webp_of(feature: int) -> bytes | None:
+            if feature not in book.icons:
+                return None
+            return small[stand_ins[feature]] if feature in stand_ins else icons[feature]
+
+        yield webp_of
+
+
 def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dict[str, str]:
     """Write the sheets of icons in the order of the map; an image stands in for an icon not rendered.
 
     Returns:
         Address -> key of each.
     """
-    job = sheets.out.job
     written: dict[str, str] = {}
     if not book.icons:
         return written
-    stand_ins = read_stand_ins(db)
-    drawn = [job.inputs["icons"] / "icons.parquet"] if "icons" in job.inputs else []
-    rendered = {feature for feature in book.icons if feature not in stand_ins}
     a_sheet = links.ICON_COLUMNS**2
-    with (
-        open_pictures(drawn, "feature", rendered) as icons,
-        thumbnails(job, {stand_ins[f] for f in book.icons if f in stand_ins}) as small,
-    ):
+    with _open_icons(sheets.out.job, db, book) as webp_of:
         for first in range(0, len(book.order), a_sheet):
-            webps = [
-                None
-                if feature not in book.icons
-                else small[stand_ins[feature]]
-                if feature in stand_ins
-                else icons[feature]
-                for feature in book.order[first : first + a_sheet]
-            ]
+            webps = [webp_of(feature) for feature in book.order[first : first + a_sheet]]
             name = links.icon_sheet(first // a_sheet)
             written |= sheets.write(name, webps, links.ICON_COLUMNS, sheets.icon_sides)
     return written

@@ -47,6 +47,7 @@ def digest_blocks(
             others,
             book.layout,
             book.shown.mode,
+            book.icon_px,
             frame_view(book),
             names_were_looked_for(book),
             list(book.decomposed),

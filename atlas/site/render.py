@@ -75,10 +75,11 @@ def render_feature(env: Templates, frame: Mapping[str, Any], view: Mapping[str, 
         view: From pages.feature.feature_view.
     """
     to = _way_from(frame)
-    own = {name: view[name] for name in ("title", "about", "citation")}
+    own = {name: view[name] for name in ("title", "about", "citation", "says", "card", "oembed")}
     ways = {way: view[way] and to(view[way]) for way in ("before", "after")}
     article = render_article(env, view, to, rank=1)
-    return render(env, "feature", {**frame, **own, **ways, "article": article})
+    shared = {"address": view["page"], **own, **ways}
+    return render(env, "feature", {**frame, **shared, "article": article})
 
 
 def render_group(

@@ -17,12 +17,14 @@ from atlas.site.host_files import write_host_files
 from atlas.site.indexes import write_hashes
 from atlas.site.other_pages import write_other_pages
 from atlas.site.output import Output
+from atlas.site.pages.home import home_wall
 from atlas.site.picture_files import write_icons, write_knobs, write_strips, write_thumbnails
 from atlas.site.picture_sheets import (
     icons_style,
     in_sheets,
     open_sheets,
     thumbnail_parts,
+    write_card,
     write_icon_sheets,
 )
 from atlas.site.render import open_templates
@@ -47,7 +49,12 @@ def run(job: Job) -> None:
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
         book = read_book(db, job.settings, thumbnail_parts(job))
         sheets = open_sheets(out, db, book)
-        book = replace(book, icons_2x=len(sheets.icon_sides) > 1)
+        book = replace(
+            book,
+            icons_2x=len(sheets.icon_sides) > 1,
+            icon_px=sheets.icon_px,
+            thumbnail_px=sheets.thumbnail_px,
+        )
         env = open_templates(icons_2x=book.icons_2x)
         write_assets(out)
         job.progress.start("site", total=len(book.live) + len(book.decomposed), unit="pages")
@@ -61,9 +68,11 @@ def run(job: Job) -> None:
         if in_sheets(job):
             icons = partial(write_icon_sheets, db, book, sheets)
             sheets.now |= out.make("icons", _digest(job, *ICON_TABLES), icons)
-            out.put(links.ICONS_STYLE, icons_style(book))
         else:
             write_icons(out, book)
+        out.put(links.ICONS_STYLE, icons_style(book))
+        if book.base_url:
+            write_card(db, book, sheets, home_wall(book))
         sheets.close()
         write_strips(out, book)
         write_knobs(out, book)

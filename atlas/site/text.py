@@ -32,10 +32,10 @@ def figure(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage with a no-break space."""
+    """Return a share as a percentage."""
     if share and share < 1e-5:
-        return "< 0.001\u00a0%"
-    return f"{figure(100 * share)}\u00a0%"
+        return "< 0.001%"
+    return f"{figure(100 * share)}%"
 
 
 def share_of(part: float, whole: float) -> int:

@@ -1,10 +1,14 @@
 """The command line beside the README."""
 
+import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ import typer
 
 from atlas.command.app import run
 from atlas.command.options import app
+from atlas.site.serve import serve_folder
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -54,6 +59,28 @@ def test_serve_shows_the_site_to_this_machine_only(planted_atlas):
         process.send_signal(signal.SIGTERM)
         process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_serve_shows_what_a_build_has_put_in_place(planted_atlas, tmp_path):
+    site = tmp_path / "site"
+    shutil.copytree(planted_atlas / "site", site)
+    told = queue.SimpleQueue()
+    serving = partial(serve_folder, site, 0, announce=told.put)
+    threading.Thread(target=serving, daemon=True).start()
+    address = re.search(r"http://127\.0\.0\.1:\d+", told.get(timeout=60)).group()
+    with urllib.request.urlopen(f"{address}/about.html") as answer:
+        assert answer.headers["Cache-Control"] == "no-cache"
+    shutil.copytree(site, tmp_path / "new")
+    for name in ("index.html", "about.html"):
+        page = tmp_path / "new" / name
+        page.write_text(
+            page.read_text().replace("<html ", '<html data-media="https://p.example" ')
+            + '"https://p.example/thumb/0/1.webp"'
+        )
+    site.rename(tmp_path / "old")
+    (tmp_path / "new").rename(site)
+    with urllib.request.urlopen(f"{address}/about.html") as answer:
+        assert answer.read().endswith(b'"/media/thumb/0/1.webp"')
 
 
 def test_serve_needs_a_site_and_a_free_port(tmp_path, capsys):

@@ -83,7 +83,7 @@ def test_the_site_shows_each_icon_and_what_its_round_trip_gave(folder):
     assert (site / f"icon/0/{feature}.webp").read_bytes() == row["webp"]
     page = (site / f"feature/0/{feature}.html").read_text()
     assert f'src="../../icon/0/{feature}.webp"' in page
-    assert "Round trip" in page
+    assert "The model recognizes this icon: <b>" in page
     record = json.loads((site / f"api/v1/features/{feature // 64}.json").read_text())[str(feature)]
     assert record["icon"] == f"icon/0/{feature}.webp"
     assert record["round_trip"]["verdict"] == row["verdict"]

@@ -63,6 +63,16 @@ def test_a_feature_is_what_the_catalog_says(opened, db):
     )
 
 
+def test_a_feature_s_page_is_where_the_site_has_it_in_either_layout(planted_atlas, grouped_site):
+    for folder in (planted_atlas, grouped_site.parent):
+        with atlas.open(folder) as opened:
+            feature = live(opened._db)
+            path, _, anchor = opened.feature(feature).page.partition("#")
+        text = (folder / "site" / path).read_text()
+        assert f'id="f{feature}"' in text
+        assert anchor in ("", f"f{feature}")
+
+
 def test_dead_and_sensitive_features_say_so_and_show_nothing(opened, db):
     dead = db.execute("SELECT min(feature) FROM features WHERE NOT alive").fetchone()[0]
     found = opened.feature(dead)

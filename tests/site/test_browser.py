@@ -13,6 +13,7 @@ import pytest
 from chromium import PATH
 from PIL import Image
 from screenshots import README_PX, shoot_for_readme
+from site_fixture import column
 
 from atlas.inputs.picture import difference_hash
 from atlas.inputs.vocabulary import read_vocabulary
@@ -42,7 +43,7 @@ ONE_OF_EACH = (
     "data.html",
     "about.html",
     "dead.html",
-    "404.html",
+    "go.html",
 )
 
 
@@ -480,6 +481,92 @@ def test_question_mark_lists_the_keys_and_g_leads_to_the_map(visit):
     page.wait_for_url("**/map.html")
 
 
+def test_random_leads_to_some_feature_in_either_layout(visit, places, db):
+    shown = column(db, "SELECT feature FROM features WHERE alive AND NOT sensitive")
+    for layout in ("pages", "groups"):
+        wanted = {f"{places[layout]}/{links.feature_page(feature, layout)}" for feature in shown}
+        found = set()
+        for _ in range(4):
+            page = visit("about.html", below=places[layout])
+            page.locator(".foot .random").click()
+            page.wait_for_url("**/feature/**")
+            found.add(page.url)
+        assert found <= wanted
+        assert len(found) > 1
+
+
+def test_random_is_not_offered_where_it_can_not_work(visit, site):
+    page = visit("index.html", java_script_enabled=False)
+    assert not any(way.is_visible() for way in page.locator(".random").all())
+
+
+def test_g_on_a_feature_opens_the_map_at_it(visit, db):
+    feature = db.execute("SELECT min(feature) FROM features WHERE alive").fetchone()[0]
+    page = visit(links.feature_page(feature))
+    page.keyboard.press("g")
+    page.wait_for_url(f"**/map.html#f{feature}")
+
+
+def test_a_list_that_others_wrote_under_our_name_breaks_nothing(visit):
+    page = visit("data.html")
+    kept = '[null, 3, {"feature": 1}, {"feature": 2, "page": "javascript:1"}, {"feature": 4, "name": "x", "page": "feature/0/4.html"}]'
+    for held, shown in ((kept, ["4 x"]), ("7", []), ('{"feature": 1}', []), ("null", [])):
+        page.evaluate(
+            "kept => localStorage.setItem('atlas-kept ' + document.documentElement.dataset.atlas, kept)",
+            held,
+        )
+        page.reload()
+        assert page.locator("#shelf li").all_inner_texts() == shown
+
+
+def test_a_query_of_the_data_page_is_copied(visit, places):
+    page = visit(
+        "data.html", below=places["pages"], permissions=["clipboard-read", "clipboard-write"]
+    )
+    page.locator(".queries [data-copy]").first.click()
+    page.locator(".queries button", has_text="copied").wait_for()
+    assert (
+        page.evaluate("navigator.clipboard.readText()")
+        == page.locator(".queries code").first.inner_text()
+    )
+
+
+SMALL = """() => Array.from(document.querySelectorAll('a, button, summary, input, select')).filter(part => {
+    const box = part.getBoundingClientRect(), block = part.closest('p, dd, figcaption, h2');
+    if (!part.checkVisibility({ visibilityProperty: true }) || part.closest('.unseen, .skip') || box.width < 2) return false;
+    const length = links => links.reduce((sum, link) => sum + link.textContent.length, 0);
+    const sentence = block && length([...block.querySelectorAll('a')]) < 0.6 * block.textContent.trim().length;
+    if (getComputedStyle(part).display === 'inline' && sentence) return false;
+    return box.height < 23.5 || box.width < 23.5;
+}).map(part => part.outerHTML.slice(0, 90))"""
+"""What is smaller than a finger; links within a sentence may be."""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_whatever_is_pressed_is_24_pixels_high_and_wide(visit, drawn_site, width):
+    first, *others = (*one_of_each(drawn_site), "families.html", "family/0.html", "concepts.html")
+    page = visit(first, width, site=drawn_site)
+    for path in (first, *others):
+        page.goto(f"file://{drawn_site}/{path}")
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate(SMALL) == [], path
+
+
+def test_paper_shows_between_the_icons_of_a_wall_in_the_dark(visit, drawn_site, tmp_path):
+    page = visit("index.html", theme="dark", site=drawn_site)
+    page.locator(".wall li").nth(20).screenshot(path=tmp_path / "tile.png")
+    with Image.open(tmp_path / "tile.png") as tile:
+        rgb = tile.convert("RGB")
+        corners = [rgb.getpixel((x, y)) for x in (1, rgb.width - 3) for y in (1, rgb.height - 3)]
+    assert corners == [(20, 20, 18)] * 4
+
+
+def test_ways_up_stand_side_by_side(visit, drawn_site):
+    page = visit("family/0.html", site=drawn_site)
+    left, right = (page.locator(".over a").nth(i).bounding_box() for i in (0, 1))
+    assert right["x"] - left["x"] - left["width"] < 40
+
+
 def test_the_map_rings_what_is_searched(visit):
     page = visit("map.html")
     page.wait_for_selector(".zoom button")
@@ -540,8 +627,7 @@ def shown(db):
 def test_below_a_folder_of_a_server_all_is_found_and_nothing_complains(
     visit, places, shown, layout
 ):
-    paths = [path for path in ONE_OF_EACH if path != "404.html"]
-    for path in (*paths, links.feature_page(shown, layout)):
+    for path in (*ONE_OF_EACH, links.feature_page(shown, layout)):
         page = visit(path, below=places[layout])
         page.wait_for_load_state("networkidle")
         assert page.locator("h1").count() == 1, path
@@ -567,11 +653,19 @@ def test_every_script_leads_to_the_page_that_the_layout_has(visit, places, shown
     assert page.locator("#shelf li a").evaluate("link => link.href") == wanted
 
 
+def test_a_missing_page_is_whole_at_any_depth(visit, site, tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/404.html").write_bytes((site / "404.html").read_bytes())
+    page = visit("a/b/404.html", 390, "dark", tmp_path)
+    assert page.locator("h1").inner_text() == "Not here"
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
 @pytest.mark.parametrize("layout", ["pages", "groups"])
 def test_a_short_link_leads_on(visit, places, shown, layout):
-    page = visit(f"404.html?f={shown}", below=places[layout])
+    page = visit(f"go.html?f={shown}", below=places[layout])
     page.wait_for_url(f"{places[layout]}/{links.feature_page(shown, layout)}")
-    page = visit("404.html?f=x", below=places[layout])
+    page = visit("go.html?f=x", below=places[layout])
     assert page.locator("h1").inner_text() == "Not here"
 
 
@@ -600,8 +694,9 @@ def test_a_picture_of_a_sheet_is_seen_in_the_place_that_css_gives_it(visit, grou
         lefts[name] = page.eval_on_selector_all(
             f"#f{shown} .{name}:not(.plain-near) li",
             """items => items.map(item => {
-                const cell = item.querySelector('i').getBoundingClientRect();
-                const sheet = item.querySelector('img').getBoundingClientRect();
+                const seen = item.querySelector('i:not([class])');
+                const cell = seen.getBoundingClientRect();
+                const sheet = seen.querySelector('img').getBoundingClientRect();
                 return [(cell.left - sheet.left) / cell.width, (cell.top - sheet.top) / cell.height];
             })""",
         )
@@ -611,3 +706,55 @@ def test_a_picture_of_a_sheet_is_seen_in_the_place_that_css_gives_it(visit, grou
         for at, (x, y) in enumerate(places):
             assert (round(x, 1), round(y, 1)) == (first[name] + at, row), name
     assert lefts["top"]
+    fires = page.eval_on_selector_all(
+        f"#f{shown} .near .fires i",
+        """cells => cells.map(cell => (cell.getBoundingClientRect().left - cell.firstChild.getBoundingClientRect().left)
+            / cell.getBoundingClientRect().width)""",
+    )
+    assert [round(x, 1) for x in fires] == [at % len(lefts["top"]) for at in range(len(fires))]
+
+
+ABOVE = """() => Array.from(document.querySelectorAll('main img')).filter(image =>
+    !/sheet/.test(image.src) && image.naturalWidth && image.checkVisibility()
+    && image.getBoundingClientRect().width > image.naturalWidth + 0.6
+).map(image => `${image.src} ${image.getBoundingClientRect().width} > ${image.naturalWidth}`)"""
+
+
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_a_feature_begins_with_its_name_and_strongest_pictures_in_their_own_size(
+    visit, drawn_site, width
+):
+    strip = sorted((drawn_site / "strip" / "0").iterdir())[0].stem
+    page = visit(f"feature/0/{strip}.html", width, site=drawn_site)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(ABOVE) == []
+    parts = [
+        ".title",
+        ".turn",
+        ".lead",
+        ".top",
+        ".icon",
+        ".spark",
+        ".film",
+        ".near",
+        ".sure",
+        ".end",
+    ]
+    order = page.evaluate(
+        "parts => Array.from(document.querySelectorAll('.feature *')).filter(e => parts.some(p => e.matches(p))).map(e => '.' + e.classList[0])",
+        parts,
+    )
+    assert list(dict.fromkeys(order)) == [part for part in parts if part in order]
+    assert {".title", ".turn", ".lead", ".top", ".icon", ".sure", ".end"} <= set(order)
+    bottom = page.evaluate("document.querySelector('.top').getBoundingClientRect().bottom")
+    assert bottom < 1.5 * 900
+    assert (
+        page.locator(".icon figcaption").inner_text().startswith("The model recognizes this icon: ")
+    )
+    assert not page.locator(".sure .pairs").is_visible()
+
+
+def test_the_report_is_short_before_it_is_unfolded(visit, drawn_site):
+    page = visit("report.html", site=drawn_site)
+    assert page.evaluate("document.documentElement.scrollHeight") <= 2500
+    assert not any(fold.get_attribute("open") for fold in page.locator("details").all())

@@ -36,16 +36,22 @@ def test_a_site_that_knows_its_address_has_sitemaps_and_a_page_for_any_missing_o
     found = tmp_path / "site"
     listed = re.findall(r"<loc>(.*?)</loc>", (found / "sitemap.xml").read_text())
     pages = sorted(name for name in names_of(found) if name.endswith(".html"))
-    assert listed == [f"{base}/{name}" for name in pages if name != "404.html"]
+    assert listed == [f"{base}/{name}" for name in pages if name not in ("404.html", "go.html")]
     robots = (found / "robots.txt").read_text()
     assert robots == f"User-agent: *\nDisallow:\nSitemap: {base}/sitemap.xml\n"
-    assert (found / "_redirects").read_text() == "/f/* /404.html?f=:splat 302\n"
+    assert (found / "_redirects").read_text() == "/f/* /go.html?f=:splat 302\n"
     text = (found / "404.html").read_text()
     assert 'href="/my/atlas/assets/site.css"' in text
     assert 'data-root="/my/atlas" data-layout="pages"' in text
     (found / "404.html").write_text(text.replace("/my/atlas/dead.html", "/my/other/dead.html"))
     with pytest.raises(SiteError, match=r"404.html: /my/other/dead.html is not relative"):
         check_site(found)
+
+
+def test_a_site_that_does_not_know_its_address_has_a_missing_page_that_loads_nothing(site):
+    text = (site / "404.html").read_text()
+    assert "<h1>Not here</h1>" in text
+    assert not re.search(r"\b(?:src|href)=", text)
 
 
 def open_data(atlas, folder):

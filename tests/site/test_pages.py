@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from atlas.base.tables import TABLES, create_sql
 from atlas.site.pages.data import QUERIES
-from atlas.site.pages.feature import bibtex
+from atlas.site.pages.feature import bibtex, summary
 from atlas.site.pages.histogram import histogram_bars
 from atlas.site.pages.record import short
 from atlas.site.pages.report import ranges
@@ -28,7 +28,26 @@ def test_stray_weak_firings_share_the_first_bar():
     assert bars.counts == f"2{',' * 35}3{',' * 4}6"
     assert bars.quarter == "-39", "forty bins, the last of which begins at 1"
     assert bars.width == "400"
+    assert bars.most == "6"
     assert not histogram_bars([]).path
+
+
+@pytest.mark.parametrize(
+    ("captions", "told"),
+    [
+        ([], "Fires on 2.00% of pictures."),
+        (["a red kite"], "Fires on 2.00% of pictures, most of all on “a red kite”."),
+        (
+            ["Red kite", "kite and sea", "the sea"],
+            "Fires on 2.00% of pictures, most of all on “kite”, a word in the captions of 2 of its 3 strongest.",
+        ),
+        (["one", "two"], "Fires on 2.00% of pictures, most of all on “one”."),
+    ],
+)
+def test_a_feature_is_told_in_one_sentence_from_its_strongest_pictures(captions, told):
+    rows = [(7, i, 1.0, caption, False) for i, caption in enumerate(captions)]
+    book = SimpleNamespace(live={7: SimpleNamespace(density=0.02, sensitive=False)})
+    assert summary(book, SimpleNamespace(top={7: rows}), 7) == told
 
 
 @given(st.floats(-1e30, 1e30))

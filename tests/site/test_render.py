@@ -29,6 +29,8 @@ def test_a_missing_value_is_an_error(tmp_path):
 
 ALONE = {"curves.html.jinja"}
 """Pages of one file, outside a site and its style sheet."""
+ELSEWHERE = ALONE | {"tune.html.jinja"}
+"""Pages outside a site."""
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
@@ -41,8 +43,14 @@ def test_templates_never_switch_escaping_off_or_leave_attributes_unquoted(path):
 
 
 def test_every_page_begins_with_the_policy():
-    source = (template_root() / "base.html.jinja").read_text()
     pictures = (
         "'self'{% if media %} {{ links.origin(media) }}{% endif %}{% if remote %} https:{% endif %}"
     )
+    source = (template_root() / "policy.html.jinja").read_text()
     assert f'content="{POLICY.format(pictures)}"' in source
+    for path in TEMPLATES:
+        text = path.read_text()
+        if "<head>" in text and path.name not in ELSEWHERE:
+            head = text[text.index("<head>") :]
+            first = '<head>\n<meta charset="utf-8">\n{% include "policy.html.jinja" %}\n'
+            assert head.startswith(first), path.name

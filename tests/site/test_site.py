@@ -15,6 +15,7 @@ from planted import make_job
 from site_fixture import column, inputs_of, thumbnail_parts
 
 from atlas.base.files import list_files
+from atlas.base.tables import TABLES, create_sql
 from atlas.settings.load import load_config
 from atlas.settings.paths import DATABASE
 from atlas.settings.runtime import Runtime
@@ -30,9 +31,10 @@ from atlas.site.feature_pages import (
     render_block,
     render_chapters,
 )
+from atlas.site.pages import families
 from atlas.site.pages.data import PER_IMAGE
 from atlas.site.rebuild import FEATURES_A_BLOCK
-from atlas.site.render import open_templates
+from atlas.site.render import open_templates, render
 
 
 def pages(site):
@@ -206,3 +208,37 @@ def test_pages_hold_no_path_of_this_machine(site, tmp_path_factory):
     for path in list_files(site):
         if path.suffix in (".html", ".js", ".json", ".txt") and path.name != "receipt.json":
             assert root not in path.read_text(), path
+
+
+def test_features_without_families_or_names_are_said_to_live(db, planted_atlas):
+    book = read_book(db, SiteSettings(), thumbnail_parts(planted_atlas))
+    with duckdb.connect() as none:
+        for table in TABLES:
+            if table.name in ("clusters", "cluster_features"):
+                none.execute(create_sql(table))
+        ((template, view),) = families.views(book, none)
+        text = render(open_templates(), template, view)
+        assert f"The {len(book.live):,} features have not been put into families." in text
+        none.execute(
+            "INSERT INTO clusters BY NAME SELECT level, 0 AS cluster, 0 AS parent, 1 AS features,"
+            " '' AS label, 0 AS label_share, 0 AS null_share FROM range(3) AS levels(level)"
+        )
+        views = families.views(book, none)
+    text = render(open_templates(), *views[0])
+    assert "family 1" in text
+    assert "This atlas has no words to name them with." in text
+
+
+def test_the_way_to_every_kind_of_page_is_on_the_first_ones(site):
+    front = (site / "index.html").read_text()
+    nav = re.search(r'<nav aria-label="Main">(.*?)</nav>', front, re.DOTALL)[1]
+    assert re.findall(r">([^<]+)</a>", nav) == [
+        "Browse",
+        "Concepts",
+        "Map",
+        "Pictures",
+        "Report",
+        "About",
+    ]
+    assert 'href="data.html"' in front
+    assert 'href="families.html"' in (site / "browse.html").read_text()

@@ -23,6 +23,7 @@ def browse_views(book: Book) -> list[dict[str, Any]]:
             "wall": [feature_link(f, percent(book.live[f].density), book) for f in some],
             "withheld": f"{sum(row.sensitive for row in book.live.values()):,}",
             "shown": f"{len(book.order):,}",
+            "named": bool(book.names),
         }
         for n, last, some in split_pages(book.order, FEATURES_A_PAGE)
         for title in [f"Browse, page {n} of {last}" if last > 1 else "Browse"]

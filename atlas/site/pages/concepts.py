@@ -36,7 +36,7 @@ def concepts_view(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
         "SELECT recurring, n_images FROM recurring_concepts ORDER BY recurring"
     ).fetchall()
     return {
-        **common(book, links.CONCEPTS, "Recurring concepts", "pictures"),
+        **common(book, links.CONCEPTS, "Concepts", "concepts"),
         "concepts": [recurring_link(book, k, f"{n:,} pictures") for k, n in rows],
         "images": f"{int(book.facts['n_images']):,}",
     }
@@ -62,7 +62,7 @@ def concept_views(db: DuckDBPyConnection, book: Book) -> Iterator[dict[str, Any]
         ).fetchall()
         name = book.recurring[k][0] if k in book.recurring else ""
         yield {
-            **common(book, links.concept_page(k), f"{name or 'Concept'} · concept {k}", "pictures"),
+            **common(book, links.concept_page(k), f"{name or 'Concept'} · concept {k}", "concepts"),
             "name": name,
             "number": f"{k}",
             "n_images": f"{n_images:,}",

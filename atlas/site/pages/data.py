@@ -21,7 +21,7 @@ QUERIES = (
         "SELECT feature, on_icon, median, count FROM icons JOIN features USING (feature) WHERE verdict = 'not shown' ORDER BY count DESC, feature LIMIT 10",
     ),
     (
-        "Pairs that point alike and never fire together",
+        "Pairs with similar directions that never fire together",
         "SELECT n.feature, n.neighbor, n.cosine FROM feature_neighbors n LEFT JOIN coactivations c ON c.feature = n.feature AND c.other = n.neighbor WHERE c.other IS NULL ORDER BY n.cosine DESC, n.feature LIMIT 10",
     ),
     (

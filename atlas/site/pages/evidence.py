@@ -94,11 +94,11 @@ def near_pictures(book: Book, chapter: Chapter, feature: int) -> list[Picture]:
     shown = []
     for row in chapter.near.get(feature, []):
         pre, verdict, sibling = known[row[1]]
-        value = f"{figure(row[2])}, {figure(pre)}".replace("-", "\u2212")
+        value = f"{figure(row[2])} alike, {figure(abs(pre))} short of firing"
         if verdict in ("missed", "absorption suspect"):
-            value += "; name holds"
+            value += "; the name fits it"
         if sibling is not None:
-            value += f", {sibling:,} fires"
+            value += f", and feature {sibling:,} fires on it"
         if not row[4]:
             shown.append(picture(row[1], value, row[3], book))
     return shown
@@ -111,7 +111,7 @@ def near_line(chapter: Chapter, feature: int) -> str:
         return ""
     suspects = verdicts.count("absorption suspect")
     missed = verdicts.count("missed") + suspects
-    line = f"The name holds on {missed} of all {len(verdicts)} near misses: recall that the feature lacks, no counterexamples."
+    line = f"The name fits {missed} of all {len(verdicts)} near misses: pictures that the feature misses, rather than evidence against its name."
     if suspects:
-        line += f" On {suspects} of these a feature that points alike fires instead: absorption suspect."
+        line += f" On {suspects} of these a feature with a similar direction fires instead, which may have absorbed them."
     return line

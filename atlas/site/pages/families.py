@@ -57,7 +57,7 @@ def read_clusters(book: Book, db: DuckDBPyConnection) -> list[list[Cluster]]:
                 level,
                 cluster,
                 parent,
-                clean(label) or f"cluster {cluster + 1}",
+                clean(label) or f"family {cluster + 1}",
                 bool(label),
                 f"{percent(share)} of them show it, {percent(null)} of all" if label else "",
                 f"{features:,}",
@@ -73,7 +73,7 @@ def views(book: Book, db: DuckDBPyConnection) -> list[tuple[str, dict[str, Any]]
     coarse, middle, fine = read_clusters(book, db)
     figures = [m for m in book.metrics if m.name == "nearest_in_cluster_level_1" and m.null_value]
     front = {
-        **common(book, links.FAMILIES, "Families", "families"),
+        **common(book, links.FAMILIES, "Families", "browse"),
         "families": [
             (
                 cluster,
@@ -81,11 +81,12 @@ def views(book: Book, db: DuckDBPyConnection) -> list[tuple[str, dict[str, Any]]
             )
             for cluster in coarse
         ],
+        "named": any(cluster.named for level in (coarse, middle, fine) for cluster in level),
         "near": [(percent(m.value), percent(m.null_value)) for m in figures if m.null_value],
     }
     pages = [
         {
-            **common(book, cluster.page, cluster.name, "families"),
+            **common(book, cluster.page, cluster.name, "browse"),
             "cluster": cluster,
             "above": coarse[cluster.parent or 0],
             "groups": [c for c in fine if c.parent == cluster.number],

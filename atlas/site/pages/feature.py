@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from atlas.site import links
 from atlas.site.book import Book, name_of
 from atlas.site.chapter import NEAR_SHOWN, TOP_SHOWN, Chapter
-from atlas.site.pages.evidence import name_details, near_line, near_pictures, reliability
+from atlas.site.pages.evidence import (
+    name_details,
+    name_record,
+    near_line,
+    near_pictures,
+    reliability,
+)
 from atlas.site.pages.histogram import CHART_HEIGHT, histogram_bars
 from atlas.site.pages.icon import rendered_view, stand_in_of, unpictured, where_maps
 from atlas.site.pages.parts import Link, common, feature_link, pictures_of
 from atlas.site.text import clean, figure, percent
 
 EXAMPLES_SHOWN = 6
+ICON_PX = 192
+"""The largest side at which an icon is shown on its page."""
+WORD = re.compile(r"[^\W\d_]{3,}")
+SAY_NOTHING = frozenset(
+    ("and", "the", "with", "for", "from", "this", "that", "are", "its", "his", "her")
+)
 FILM_SHOWN = 10
 """One image of each tenth of firings."""
 PICTURES_A_ROW = TOP_SHOWN + FILM_SHOWN + NEAR_SHOWN
@@ -67,6 +80,8 @@ def feature_view(
         "number": number,
         "citation": f"{book.facts['id']}/f{feature}",
         "name": name,
+        "says": summary(book, chapter, feature),
+        "icon_px": min(book.icon_px or ICON_PX, ICON_PX),
         **numbers_view(book, chapter, feature),
         **images_view(book, chapter, feature),
         "neighbors": [
@@ -84,9 +99,82 @@ def feature_view(
             way: "" if other is None else links.feature_page(other, book.layout)
             for way, other in zip(("before", "after"), adjacent, strict=True)
         },
+        "card": own_card(book, feature),
+        "oembed": links.oembed_json(feature) if book.base_url and book.layout == "pages" else "",
+        **shared_ways(book, feature),
         "json": links.feature_json(feature),
         "map_link": f"{links.MAP}#f{feature}",
     }
+
+
+def own_card(book: Book, feature: int) -> str:
+    """Return the picture that is shown where a feature's page is shared: its icon, if that is a file."""
+    icon = book.icons.get(feature, "")
+    return links.CARD if book.icons and (not icon or links.as_cell(icon)) else icon
+
+
+EMBED_WIDTH, EMBED_HEIGHT = 360, 440
+"""Of a frame that shows a feature, in CSS pixels."""
+
+
+def shared_ways(book: Book, feature: int) -> dict[str, str]:
+    """Return the full address of a feature's page and the markup of a frame of it; empty without base_url."""
+    if not book.base_url:
+        return {"link": "", "frame": ""}
+    return {
+        "link": f"{book.base_url}/{links.feature_page(feature, book.layout)}",
+        "frame": frame_markup(book, feature),
+    }
+
+
+def frame_markup(book: Book, feature: int) -> str:
+    """Return the markup that shows a feature in other people's pages."""
+    return (
+        f'<iframe src="{book.base_url}/{links.EMBED}#{feature}" width="{EMBED_WIDTH}" '
+        f'height="{EMBED_HEIGHT}" title="Feature {feature}" loading="lazy"></iframe>'
+    )
+
+
+def oembed_record(book: Book, feature: int) -> dict[str, Any]:
+    """Return a feature's record of oEmbed, version 1.0."""
+    name = "" if book.live[feature].sensitive else name_of(book, feature)
+    return {
+        "version": "1.0",
+        "type": "rich",
+        "title": f"{name or 'Feature'} · {feature:,}",
+        "provider_name": book.facts["title"],
+        "provider_url": f"{book.base_url}/",
+        "html": frame_markup(book, feature),
+        "width": EMBED_WIDTH,
+        "height": EMBED_HEIGHT,
+    }
+
+
+def summary(book: Book, chapter: Chapter, feature: int) -> str:
+    """Return one sentence on what a feature fires on, made from its strongest pictures."""
+    row = book.live[feature]
+    told = f"Fires on {percent(row.density)} of pictures"
+    captions = [
+        clean(caption)
+        for *_, caption, sensitive in chapter.top.get(feature, [])
+        if caption and not sensitive
+    ]
+    if row.sensitive or not captions:
+        return f"{told}."
+    best = name_record(chapter, feature)
+    if best and best["strong"]:
+        return f"{told}, most of all on “{name_of(book, feature)}”: in the captions or tags of {best['held']} of its {best['strong']} strongest."
+    word, count = shared_word(captions)
+    if 2 * count > len(captions) > 1:
+        return f"{told}, most of all on “{word}”, a word in the captions of {count} of its {len(captions)} strongest."
+    return f"{told}, most of all on “{captions[0]}”."
+
+
+def shared_word(captions: Sequence[str]) -> tuple[str, int]:
+    """Return the word that most captions have, and how many; the earliest of equals."""
+    words = [dict.fromkeys(WORD.findall(caption.lower())) for caption in captions]
+    counts = Counter(word for each in words for word in each if word not in SAY_NOTHING)
+    return counts.most_common(1)[0] if counts else ("", 0)
 
 
 def numbers_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
@@ -96,15 +184,16 @@ def numbers_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
     scored = row.monosemanticity is not None
     return {
         "figures": [
-            ("density", percent(row.density), f"fires on {row.count:,} images"),
+            ("density", percent(row.density), f"fires on {row.count:,} pictures"),
             ("strongest", figure(row.max), "largest activation, unitless"),
-            ("median", figure(row.median), "over the images on which it fires"),
+            ("median", figure(row.median), "over the pictures on which it fires"),
             ("share of mass", percent(row.mass_share), "of the activation of all features"),
         ],
         "bars": bars,
         "chart_height": CHART_HEIGHT,
         "weakest": figure(chapter.histogram[feature][0][1]) if bars.path else "",
         "strongest": figure(row.max),
+        "spread": f"Half of its {row.count:,} pictures excite it to {figure(row.median)} or more, the strongest to {figure(row.max)}.",
         "details": [
             ("mean where it fires", figure(row.mean)),
             ("length of decoder direction", figure(row.decoder_norm)),
@@ -199,17 +288,17 @@ def family_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
         for _, child, share, back in chapter.children.get(feature, [])[:CHILDREN_SHOWN]
     ]
     kinds = [
-        ("Parents", "fire where this one is strong; back: how often it fires where they are", of_kind["parent"]),
-        ("Children", "where they are strong, this one fires; back: how often they where it is", children),
-        ("Duplicates", "point alike and fire alike; cosine of the decoder directions", of_kind["duplicate"]),
-        ("Antipode", "points away; cosine of the decoder directions", of_kind["antipode"]),
+        ("Parents", "fire where this one is strong; back: how often this one fires where they are strong", of_kind["parent"]),
+        ("Children", "this one fires where they are strong; back: how often they fire where it is strong", children),
+        ("Duplicates", "have nearly the same direction and fire on the same pictures; cosine of the decoder directions", of_kind["duplicate"]),
+        ("Antipode", "has the opposite direction; cosine of the decoder directions", of_kind["antipode"]),
     ]  # fmt: skip
     clusters = chapter.clusters.get(feature, [])
     middle = next((cluster for _, level, cluster, *_ in clusters if level == 1), None)
     return {
         "kin": [(title, note, held) for title, note, held in kinds if held],
         "clusters": [
-            (clean(label) or f"cluster {cluster + 1}", f"{size:,}", cluster_link(level, cluster, middle))
+            (clean(label) or f"family {cluster + 1}", f"{size:,}", cluster_link(level, cluster, middle))
             for _, level, cluster, label, size in clusters
         ],
     }  # fmt: skip

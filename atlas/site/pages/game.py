@@ -83,6 +83,6 @@ def _judge(book: Book) -> str:
         if metric.name == "icons_two_choice" and metric.null_value is not None:
             return (
                 f"Chance is half. A second encoder is right {percent(metric.value)} of the time; "
-                f"with the icons handed round, {percent(metric.null_value)} (n = {metric.n:,})."
+                f"with the icons shuffled, {percent(metric.null_value)} (n = {metric.n:,})."
             )
     return "Chance is half."

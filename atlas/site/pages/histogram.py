@@ -21,6 +21,8 @@ class Bars(NamedTuple):
     """A vertical line per bar, from weak to strong."""
     counts: str
     """Number of images in each bin, separated by commas; empty if zero."""
+    most: str
+    """Images of the tallest bar."""
     quarter: str
     """Lower edge of the first bin, in quarter octaves above 1; site.js derives all edges from it."""
 
@@ -32,7 +34,7 @@ def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> Bars:
         rows: (feature, low, high, count, bin), from weak to strong.
     """
     if not rows:
-        return Bars("", "", "", "")
+        return Bars("", "", "", "", "")
     last = rows[-1][4]
     first = max(rows[0][4], last - BINS_SHOWN + 1)
     weaker = [row for row in rows if row[4] <= first]
@@ -48,5 +50,6 @@ def histogram_bars(rows: Sequence[tuple[Any, ...]]) -> Bars:
             for place, count in counts.items()
         ),
         counts=",".join(str(counts.get(place, "")) for place in range(last - first + 1)),
+        most=f"{max(counts.values()):,}",
         quarter=f"{first - 1 + LOWEST_OCTAVE * BINS_AN_OCTAVE}",
     )

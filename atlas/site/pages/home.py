@@ -10,7 +10,7 @@ import numpy as np
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.pages.parts import common, feature_link
-from atlas.site.pages.report import PUBLISHED_SAE
+from atlas.site.pages.questions import PUBLISHED_SAE
 from atlas.site.text import metric_value, percent
 from atlas.study.map import wall
 

@@ -120,6 +120,14 @@ def effects_view(book: Book, chapter: Chapter, feature: int) -> list[Link]:
     ]
 
 
+ANSWERS = {
+    "shown": ("yes", "It makes the feature fire as strongly as its own pictures do."),
+    "partly": ("partly", "It makes the feature fire, but less clearly than its own pictures do."),
+    "not shown": ("no", "It makes the feature fire no more than an empty picture does."),
+}
+"""Verdict of a round trip -> whether the model recognizes the icon, and what that means."""
+
+
 def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] | None:
     """Return what the page shows of a rendered icon; None if none was rendered."""
     trip = round_trip_record(chapter, feature)
@@ -127,7 +135,8 @@ def rendered_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any] 
         return None
     return {
         "thumb": book.icons[feature],
-        "verdict": f"Round trip {'partly shown' if trip['verdict'] == 'partly' else trip['verdict']}.",
+        "answer": ANSWERS[trip["verdict"]][0],
+        "meaning": ANSWERS[trip["verdict"]][1],
         "on_icon": figure(trip["on_icon"]),
         "on_template": figure(trip["on_template"]),
         "percentile": percent(trip["percentile"]),

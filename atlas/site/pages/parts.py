@@ -94,6 +94,10 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
     facts = book.facts
     return {
         "page": page,
+        "address": page,
+        "base_url": book.base_url,
+        "card": links.CARD if book.icons else "",
+        "oembed": "",
         "title": title,
         "section": section,
         "site_title": facts["title"],
