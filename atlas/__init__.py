@@ -15,13 +15,14 @@ __all__ = ["__version__", "open"]
 
 
 def open(path: str | PathLike[str] = "build/demo") -> Atlas:
-    """Open a built atlas for look-ups.
+    """Open a built atlas, or a published one, for look-ups.
 
     Args:
-        path: Folder of the atlas, as `out_dir` in its configuration.
+        path: Folder of the atlas, as `out_dir` in its configuration; or a published site, by its
+            folder or its https address.
 
     Raises:
-        MissingError: There is no built atlas in the folder.
+        MissingError: There is no built atlas.
     """
     from atlas.lookup.atlas import Atlas
 

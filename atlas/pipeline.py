@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 
 from atlas.base.errors import ConfigError, InputError
+from atlas.base.extras import explain_missing_package
 from atlas.base.faults import explain_faults
 from atlas.base.files import DigestCache, read_sealed
 from atlas.base.progress import Progress
 from atlas.run.build import Outcome, build_stage, locked, make_job
 from atlas.run.receipt import (
     Verified,
+    digests_in_receipt,
     make_plan,
     outside_source,
     stage_source,
     why_damaged,
     why_stale,
 )
-from atlas.run.stage import Source, Stage
+from atlas.run.stage import Job, Source, Stage
 from atlas.sae.fetch import fetch_sae
 from atlas.settings.load import SAVED_CONFIG, Config, save_config, settings_of
 from atlas.settings.outside import needs_conversion, outside_files, sae_path
 from atlas.settings.paths import DATABASE
 
 
-def _stage(name: str, room: str, version: int, needs: str, unstable: tuple[str, ...] = ()) -> Stage:
-    return Stage(name, room, version, tuple(needs.split()), unstable)
+def _stage(
+    name: str, room: str, version: int, needs: str, unstable: str = "", kept: str = ""
+) -> Stage:
+    return Stage(
+        name, room, version, tuple(needs.split()), tuple(unstable.split()), tuple(kept.split())
+    )
 
 
 # fmt: off
@@ -45,7 +52,8 @@ STAGES = (
     _stage("where",     "icons",     1, "embed sae scan encoder"),
     _stage("concepts",  "concepts",  2, "embed sae scan encoder decoder template"),
     _stage("catalog",   "catalog",   7, "embed sae scan neighbors families compare names icons "
-                                        "where concepts vocabulary figures takedown", unstable=(DATABASE,)),
+                                        "where concepts vocabulary figures takedown",
+                                        unstable=DATABASE, kept="sae"),
     _stage("site",      "site",     14, "embed compare icons concepts catalog templates fetched "
                                         "takedown"),
 )
@@ -58,6 +66,17 @@ RECORDS = (SAVED_CONFIG, ".digests.json", ".site.json")
 """Files in the folder of an atlas that builds and look-ups believe."""
 WAIT_S = 2.0
 """Seconds between checks whether the inputs of a shared stage have been built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a stage stands before a build."""
+
+    stage: str
+    reasons: tuple[str, ...]
+    """Why it would run; empty if it is current."""
+    absent: tuple[str, ...]
+    """Inputs that are not here, and are taken to be as its receipt says."""
 
 
 def stages_of(config: Config) -> tuple[Stage, ...]:
@@ -80,16 +99,27 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
 
 
 def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, Source]:
-    """Return the inputs of a stage with their digests; the stages that it needs must be built."""
+    """Return the inputs of a stage with their digests; the stages that it needs must be built.
+
+    The receipt of a finished stage stands in for inputs that are no longer there.
+
+    Raises:
+        InputError: An input is not there, and the stage was never finished with it.
+    """
     outside = outside_files(config)
     names = {other.name for other in stages_of(config)}
     sources = {}
+    before = digests_in_receipt(config.out_dir / stage.name)
     for need in stage.needs:
         maker = _maker(need, names)
         if maker in names:
             sources[need] = stage_source(config.out_dir / maker)
         elif need in outside:
-            sources[need] = outside_source(need, *outside[need], cache)
+            path, files = outside[need]
+            if files or need not in before:
+                sources[need] = outside_source(need, path, files, cache)
+            else:
+                sources[need] = Source(path, (), before[need], here=False)
     return sources
 
 
@@ -100,7 +130,12 @@ def _maker(need: str, names: Collection[str]) -> str:
 
 
 def build_atlas(
-    config: Config, only: tuple[str, ...] = (), *, force: bool = False, progress: Progress
+    config: Config,
+    only: tuple[str, ...] = (),
+    *,
+    force: bool = False,
+    allowed: Collection[str] | None = None,
+    progress: Progress,
 ) -> list[Outcome]:
     """Build what is stale, in order.
 
@@ -108,26 +143,34 @@ def build_atlas(
         config: What to build.
         only: Names of the stages to build; what they need is built too. Empty for all.
         force: Build the named stages (or all) even if they are current.
+        allowed: The only stages that may run, and nothing is downloaded; None for all.
         progress: Shows what is going on.
 
     Raises:
-        ConfigError: A name in only is not a stage of this configuration.
+        ConfigError: A name in only is not a stage of this configuration, or a stage that is not
+            allowed is stale.
         BusyError: Another build is running.
     """
     wanted_stages(config, only)  # report an unknown name before anything is downloaded
     outcomes = []
     with explain_faults("build", config.out_dir), locked(config.out_dir):
-        fetch_sae(config, progress)
+        if allowed is None:
+            fetch_sae(config, progress)
+        else:
+            refuse_stale(config, only, allowed, force=force)
         wanted = wanted_stages(config, only)  # again: a downloaded SAE may need no conversion
         cache, verified = DigestCache(config.out_dir / ".digests.json"), Verified()
+        absent: dict[str, Source] = {}
         for stage in wanted:
+            sources = sources_of(stage, config, cache)
+            absent |= {name: source for name, source in sources.items() if not source.here}
             outcomes.append(
                 build_stage(
                     stage,
-                    import_module(stage.module).run,
+                    run_stage,
                     settings=settings_of(config, stage.name),
                     runtime=config.runtime,
-                    sources=sources_of(stage, config, cache),
+                    sources=sources,
                     root=config.out_dir,
                     progress=progress,
                     force=force and (not only or stage.name in only),
@@ -136,7 +179,36 @@ def build_atlas(
             )
             cache.save()
         save_config(config)
+        if absent:
+            progress.say(f"inputs not here: {', '.join(absent)}; trusted as of the receipts")
     return outcomes
+
+
+def refuse_stale(
+    config: Config, only: tuple[str, ...], allowed: Collection[str], *, force: bool = False
+) -> None:
+    """Refuse a build that would run a stage which is not allowed.
+
+    Raises:
+        ConfigError: Such a stage is stale; the first is named, with why and what to run elsewhere.
+    """
+    wanted_stages(config, tuple(allowed))
+    wanted = {stage.name for stage in wanted_stages(config, only)}
+    for one in status(config):
+        forced = ["forced"] if force and (not only or one.stage in only) else []
+        reasons = [*one.reasons, *forced]
+        if reasons and one.stage in wanted and one.stage not in allowed:
+            raise ConfigError(
+                f"{one.stage} is stale ({reasons[0]}), and only {', '.join(allowed)} may run here; "
+                f"where its inputs are, run: atlas build CONFIG {one.stage}, then atlas bundle"
+            )
+
+
+def run_stage(job: Job) -> None:
+    """Run the stage of a job; only now is its module imported, with the packages that it needs."""
+    (stage,) = (stage for stage in STAGES if stage.name == job.name)
+    with explain_missing_package(stage.name):
+        import_module(stage.module).run(job)
 
 
 def help_build(config: Config, only: tuple[str, ...], progress: Progress) -> None:
@@ -163,12 +235,13 @@ def help_build(config: Config, only: tuple[str, ...], progress: Progress) -> Non
             config.out_dir,
             progress,
         )
-        import_module(stage.module).help_run(job)
+        with explain_missing_package(stage.name):
+            import_module(stage.module).help_run(job)
 
 
 def _is_ready(stage: Stage, config: Config) -> bool:
     """Return whether all stages that this one needs are built and current."""
-    reasons = dict(status(config))
+    reasons = {one.stage: one.reasons for one in status(config)}
     needs = {_maker(need, reasons) for need in stage.needs} & reasons.keys()
     return not any(reasons[need] for need in needs)
 
@@ -186,8 +259,8 @@ def wanted_stages(config: Config, only: tuple[str, ...]) -> list[Stage]:
     return [stage for stage in stages.values() if stage.name in wanted]
 
 
-def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[str]]]:
-    """Yield the name of each stage and the reasons why it would run; none if it is current.
+def status(config: Config, *, verify: bool = False) -> Iterator[Standing]:
+    """Yield how each stage stands: why it would run, and what it is trusted without.
 
     Args:
         config: What would be built.
@@ -203,18 +276,20 @@ def status(config: Config, *, verify: bool = False) -> Iterator[tuple[str, list[
         folder = config.out_dir / stage.name
         needs = {_maker(need, names) for need in stage.needs}
         reasons = [f"waits for {name}" for name in sorted(needs & stale)]
+        absent: tuple[str, ...] = ()
         if not reasons:
             sources = sources_of(stage, config, cache)
+            absent = tuple(name for name, source in sources.items() if not source.here)
             plan = make_plan(stage, settings_of(config, stage.name), sources)
             reasons = why_stale(plan, folder)
         if verify and not reasons:
             reasons = [f"{name} is damaged" for name in why_damaged(folder)[:1]]
         if reasons:
             stale.add(stage.name)
-        yield stage.name, reasons
+        yield Standing(stage.name, tuple(reasons), absent)
     damaged = _damaged_records(config) if verify else []
     if damaged:
-        yield "records", damaged
+        yield Standing("records", tuple(damaged), ())
 
 
 def _damaged_records(config: Config) -> list[str]:

@@ -8,6 +8,7 @@ FLOORS = (
     ("scan", "study", "icons", "pipeline"),
     ("concepts", "catalog", "site"),
     ("lookup", "prepare", "fetching"),
+    ("publish",),
     ("training", "command", "demo"),
     ("__init__", "__main__"),
 )

@@ -15,6 +15,7 @@ HOMES = {
     "diffusers": {"icons.renderers.pipelines", "icons.renderers.stable_cascade"},
     "duckdb": {"catalog", "lookup", "site"},
     "faiss": {"study.image_index"},
+    "fsspec": {"lookup.ranges"},
     "jinja2": {"site.render"},
     "llvmlite": {"base.loops"},
     "numba": {"base.loops"},

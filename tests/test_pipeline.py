@@ -56,6 +56,16 @@ def test_a_second_build_does_nothing_and_says_so(built):
     assert before == after
 
 
+def test_a_build_of_a_current_atlas_imports_nothing_heavy(built):
+    code = (
+        "import sys; from atlas.command.app import run; "
+        f"status = run(['build', {str(built / 'atlas.toml')!r}]); "
+        "print(status, {'torch', 'numba', 'sklearn', 'faiss', 'jinja2'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 set()"
+
+
 def test_an_atlas_moved_with_its_inputs_is_still_up_to_date(copied):
     assert built_stages(copied) == []
 
@@ -257,3 +267,75 @@ def test_an_unknown_stage_is_answered_with_the_known_ones(built):
 def test_a_stage_asked_for_is_the_last_that_is_built(tmp_path):
     plant(tmp_path)
     assert built_stages(tmp_path, "scan") == ["embed", "scan"]
+
+
+def without_inputs(folder):
+    """Take all that a planted atlas was made from away, but for its configuration."""
+    for name in ("vectors", "sae"):
+        shutil.rmtree(folder / name)
+    for name in ("images.parquet", "pictures.parquet"):
+        (folder / name).unlink()
+
+
+def test_a_receipt_stands_in_for_inputs_that_are_gone(copied):
+    without_inputs(copied)
+    _, out, _ = atlas("status", copied / "atlas.toml")
+    assert out[:3] == [
+        "embed: current (inputs not here: vectors, images, pictures; trusted as of the receipt)",
+        "scan: current (inputs not here: sae; trusted as of the receipt)",
+        "neighbors: current (inputs not here: sae; trusted as of the receipt)",
+    ]
+    status, out, err = atlas("build", copied / "atlas.toml")
+    assert (status, out[0]) == (0, f"{copied / 'build'} is up to date: nothing to do")
+    assert err[0] == "inputs not here: vectors, images, pictures, sae; trusted as of the receipts"
+
+
+def test_a_title_changes_without_any_of_the_inputs_and_gives_the_same_bytes(built, copied):
+    changed = ("--set", "catalog.title=Another")
+    without_inputs(copied)
+    assert built_stages(copied, *changed, "--frozen") == ["catalog", "site"]
+    whole = shutil.copytree(built, copied.parent / "whole")
+    built_stages(whole, *changed)
+    assert contents(copied / "build") == contents(whole / "build")
+
+
+def test_a_stage_that_must_run_without_its_inputs_names_the_first(copied):
+    without_inputs(copied)
+    status, _, err = atlas("build", copied / "atlas.toml", "--set", "scan.top_images=3")
+    line = f"atlas: no sae at {copied / 'sae'}; put it there or change the configuration"
+    assert (status, err) == (1, [line])
+
+
+def test_frozen_refuses_a_stale_stage_and_says_what_to_run_elsewhere(copied):
+    before = stamps(copied / "build")
+    changed = ("--set", "scan.top_images=3", "--frozen")
+    status, out, err = atlas("build", copied / "atlas.toml", *changed)
+    line = (
+        "atlas: scan is stale (settings.top_images changed from 64 to 3), and only catalog, site "
+        "may run here; where its inputs are, run: atlas build CONFIG scan, then atlas bundle"
+    )
+    assert (status, out, err) == (1, [], [line])
+    assert stamps(copied / "build") == before
+    allowed = ("--allow", "scan,neighbors,families,concepts,catalog,site")
+    assert built_stages(copied, *changed, *allowed)[0] == "scan"
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(copied):
+    before = stamps(copied)
+    changed = ("--set", "catalog.title=Another", "--dry-run")
+    status, out, _ = atlas("build", copied / "atlas.toml", *changed)
+    assert (status, out) == (
+        0,
+        [
+            "catalog: settings.title changed from SYNTHETIC planted atlas to Another",
+            "site: waits for catalog",
+        ],
+    )
+    assert stamps(copied) == before
+
+
+def test_status_can_tell_scripts_by_its_exit_code(copied):
+    config = copied / "atlas.toml"
+    assert atlas("status", config, "--exit-code")[0] == 0
+    assert atlas("status", config, "--exit-code", "--set", "catalog.title=Another")[0] == 1
+    assert atlas("status", config, "--set", "catalog.title=Another")[0] == 0

@@ -433,6 +433,10 @@ def create_sql(table: Table) -> str:
     return f"CREATE TABLE {table.name} ({columns})"
 
 
+TABLES_VERSION = 1
+"""Raise by one when a table or column is added, renamed or removed. Readers accept older ones."""
+
+
 def tables_digest() -> str:
     """Return a digest of all names and types: a catalog of another digest needs another version of atlas."""
     statements = "\n".join(create_sql(table) for table in TABLES)

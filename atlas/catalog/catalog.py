@@ -1,11 +1,14 @@
 """The catalog stage: everything the other stages found, as tables that people can query.
 
 Writes atlas.duckdb, parquet/<table>.parquet (identical bytes for identical input; the
-DuckDB file itself never is) and search/, which is what look-ups by meaning need.
+DuckDB file itself never is) and search/, which is what look-ups by meaning need. What needs the
+SAE's weights, the embeddings or all activations is a part: with another title none is made again,
+so that a machine without them can publish.
 """
 
 from __future__ import annotations
 
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +47,10 @@ def run(job: Job) -> None:
     """Write the catalog."""
     import duckdb
 
-    sae = load_sae(job.inputs["sae"])
+    read_sae = cache(partial(load_sae, job.inputs["sae"]))  # only if a part is missing
     alive = _live_features(job.inputs["scan"])
     map_file = job.part(
-        "map", ".parquet", map_key(job), lambda path: write_map(path, job, sae, alive)
+        "map", ".parquet", map_key(job), lambda path: write_map(path, job, read_sae(), alive)
     )
     database = job.out_dir / DATABASE
     with duckdb.connect() as db:
@@ -67,8 +70,8 @@ def run(job: Job) -> None:
         insert_concepts(db, job)
         insert_decompositions(db, job)
         searched = write_search(job, alive, _hidden_features(db))
-        insert_metrics(db, job, [*searched, map_figure(job, sae, map_file)])
-        insert_provenance(db, job, sae)
+        insert_metrics(db, job, [*searched, map_figure(job, read_sae, map_file)])
+        insert_provenance(db, job, read_sae)
         export(db, job.out_dir / "parquet")
         db.execute("CHECKPOINT")
 

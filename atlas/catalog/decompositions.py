@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.catalog.insert import insert
+from atlas.base.files import digest_json, write_parquet
+from atlas.catalog.insert import in_sql, insert
 from atlas.run.stage import Job
 from atlas.sae.activations import ImageActivations
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
 
@@ -25,16 +26,27 @@ def insert_decompositions(db: DuckDBPyConnection, job: Job) -> None:
     examples = "SELECT image FROM examples"
     rows = db.execute(f"FROM ({chosen}) UNION {examples} ORDER BY image").fetchall()
     wanted = np.array([row[0] for row in rows], dtype=np.int64)
-    for batch in _decompose(job.inputs["scan"], wanted):
-        db.register("batch", batch)
-        insert(db, "decompositions", "SELECT * FROM batch")
-        db.unregister("batch")
+    key = {"scan": job.digests["scan"], "images": digest_json(wanted.tolist())}
+    part = job.part(
+        "decompositions",
+        ".parquet",
+        key,
+        lambda path: write_parquet(path, _decompose(job.inputs["scan"], wanted)),
+    )
+    insert(db, "decompositions", f"SELECT * FROM '{in_sql(part)}'")
 
 
-def _decompose(scan_dir: Path, wanted: NDArray[np.int64]) -> Iterator[Any]:
+def _decompose(scan_dir: Path, wanted: NDArray[np.int64]) -> pa.Table:
+    """Return the features of some images, each image's strongest first."""
     import pyarrow as pa
 
-    images, ranks, features, values = [], [], [], []
+    none = (
+        np.empty(0, np.int64),
+        np.empty(0, np.int32),
+        np.empty(0, np.int32),
+        np.empty(0, np.float32),
+    )
+    images, ranks, features, values = ([array] for array in none)
     reader = ImageActivations(scan_dir)
     for image in wanted.tolist():
         found, strength = reader[image]
@@ -43,12 +55,11 @@ def _decompose(scan_dir: Path, wanted: NDArray[np.int64]) -> Iterator[Any]:
         ranks.append(np.arange(len(order), dtype=np.int32))
         features.append(found[order].astype(np.int32))
         values.append(strength[order].astype(np.float32))
-    if images:
-        yield pa.table(
-            {
-                "image": np.concatenate(images),
-                "rank": np.concatenate(ranks),
-                "feature": np.concatenate(features),
-                "activation": np.concatenate(values),
-            }
-        )
+    return pa.table(
+        {
+            "image": np.concatenate(images),
+            "rank": np.concatenate(ranks),
+            "feature": np.concatenate(features),
+            "activation": np.concatenate(values),
+        }
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.files import read_parquet, write_parquet
+from atlas.base.files import read_json, read_parquet, write_json, write_parquet
 from atlas.catalog.figures import Figure
 from atlas.run.stage import Job
 from atlas.sae.model import SAE
@@ -46,8 +48,21 @@ def write_map(path: Path, job: Job, sae: SAE, alive: NDArray[np.int64]) -> None:
     write_parquet(path, table)
 
 
-def map_figure(job: Job, sae: SAE, map_file: Path) -> Figure:
-    """Return how well neighbors on the map are neighbors by decoder cosine."""
+def map_figure(job: Job, read_sae: Callable[[], SAE], map_file: Path) -> Figure:
+    """Return how well neighbors on the map are neighbors by decoder cosine; a part of its own.
+
+    So that a catalog with another title, of the same map, is written without measuring again.
+    """
+    path = job.part(
+        "map-figure",
+        ".json",
+        map_key(job) | {"judged": FEATURES_JUDGED_ON_MAP},
+        lambda path: write_json(path, asdict(_judge(job, read_sae(), map_file))),
+    )
+    return Figure(**read_json(path))
+
+
+def _judge(job: Job, sae: SAE, map_file: Path) -> Figure:
     table = read_parquet(map_file)
     places = np.stack([table["map_x"].to_numpy(), table["map_y"].to_numpy()], axis=1)
     directions = sae.W_dec[table["feature"].to_numpy()]

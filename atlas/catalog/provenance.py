@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from atlas.base.files import digest_json, read_json
-from atlas.base.tables import tables_digest
+from atlas.base.files import digest_json, read_json, write_json
+from atlas.base.tables import TABLES_VERSION, tables_digest
 from atlas.base.version import __version__
 from atlas.inputs.embeddings import read_embeddings
 from atlas.run.stage import Job
@@ -22,15 +24,27 @@ def atlas_id(sae_digest: str, shard_digests: list[str]) -> str:
     return "atlas:" + digest_json([sae_digest, shard_digests])[:12]
 
 
-def insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
+def sae_facts(job: Job, read_sae: Callable[[], SAE]) -> dict[str, Any]:
+    """Return the digest and provenance of the SAE; a part, so that its weights are read once."""
+
+    def write(path: Path) -> None:
+        sae = read_sae()
+        write_json(path, {"digest": sae.digest(), "provenance": dict(sae.provenance)})
+
+    found: dict[str, Any] = read_json(job.part("sae", ".json", {"sae": job.digests["sae"]}, write))
+    return found
+
+
+def insert_provenance(db: DuckDBPyConnection, job: Job, read_sae: Callable[[], SAE]) -> None:
     """Fill the table of facts about this atlas."""
+    sae = sae_facts(job, read_sae)
     embeddings = read_embeddings(job.inputs["embed"])
     encoder = embeddings.encoder
     counts = db.execute("SELECT count(*), count(*) FILTER (alive) FROM features").fetchone()
     assert counts is not None
     grouped = read_json(job.inputs["concepts"] / "concepts.json")
     facts = {
-        "id": atlas_id(sae.digest(), [shard.sha256 for shard in embeddings.shards]),
+        "id": atlas_id(sae["digest"], [shard.sha256 for shard in embeddings.shards]),
         "title": job.settings.title,
         "note": job.settings.note,
         "credit": job.settings.credit,
@@ -44,9 +58,10 @@ def insert_provenance(db: DuckDBPyConnection, job: Job, sae: SAE) -> None:
         **{name: str(grouped[name]) for name in ("tau_scale", "tau_coarse", "tau_fine")},
         "grouping_restarts": str(grouped["restarts"]),
         "grouping_seed": str(grouped["seed"]),
-        "sae_digest": sae.digest(),
-        "sae": json.dumps(dict(sae.provenance), sort_keys=True),
+        "sae_digest": sae["digest"],
+        "sae": json.dumps(sae["provenance"], sort_keys=True),
         "tables": tables_digest(),
+        "tables_version": str(TABLES_VERSION),
         "made_with": f"feature-atlas {__version__}",
     }
     why_unfit = read_json(job.inputs["scan"] / SCAN)["fit"]["why"]

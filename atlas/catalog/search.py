@@ -30,21 +30,34 @@ def write_search(job: Job, alive: NDArray[np.int64], hidden: Sequence[int]) -> l
     """
     folder = job.out_dir / "search"
     folder.mkdir(parents=True, exist_ok=True)
-    embeddings = read_embeddings(job.inputs["embed"])
-    top = read_parquet(job.inputs["scan"] / "top_images.parquet")
-    prototypes, center = make_prototypes(embeddings, top, alive)
+    with np.load(_prototypes(job, alive), allow_pickle=False) as arrays:
+        prototypes, center = arrays["prototypes"], arrays["center"]
     with draft(folder / "prototypes.npy") as path, path.open("wb") as file:
         np.save(file, prototypes.astype(np.float16))
     with draft(folder / "features.npy") as path, path.open("wb") as file:
         np.save(file, alive.astype(np.int32))
     with draft(folder / "center.npy") as path, path.open("wb") as file:
         np.save(file, center.astype(np.float32))
-    write_json(folder / "search.json", {"width": embeddings.width, "features": len(alive)})
+    write_json(folder / "search.json", {"width": len(center), "features": len(alive)})
     if "vocabulary" not in job.inputs:
         return []
     shutil.copytree(job.inputs["vocabulary"], folder / "vocabulary", dirs_exist_ok=True)
     shown = ~np.isin(alive, hidden)
     return write_word_lists(folder, alive[shown].astype(np.int32), prototypes[shown])
+
+
+def _prototypes(job: Job, alive: NDArray[np.int64]) -> Path:
+    """Return the part that holds the prototypes and the center of the embeddings."""
+
+    def write(path: Path) -> None:
+        embeddings = read_embeddings(job.inputs["embed"])
+        top = read_parquet(job.inputs["scan"] / "top_images.parquet")
+        prototypes, center = make_prototypes(embeddings, top, alive)
+        with path.open("wb") as file:
+            np.savez(file, prototypes=prototypes, center=center)
+
+    key = {name: job.digests[name] for name in ("embed", "scan")}
+    return job.part("prototypes", ".npz", key, write)
 
 
 def write_word_lists(

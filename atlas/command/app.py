@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from atlas.base.errors import AtlasError
+from atlas.base.extras import explain_missing_package
 from atlas.base.faults import explain
 from atlas.command import build, look, publish, steer
 from atlas.command.options import app
@@ -72,7 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     _print_anything()
     with _stoppable() as signals:
         try:
-            app(list(arguments))
+            with explain_missing_package(" ".join(arguments[:1])):
+                app(list(arguments))
         except SystemExit as leaving:
             return int(leaving.code or 0) or (128 + signals[0] if signals else 0)
         except BrokenPipeError:  # the reader of a pipe, such as head, has closed it

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atlas.base.errors import ConfigError
 from atlas.command.options import ConfigArg, JsonOpt, SetOpt, app
 from atlas.command.printing import print_json, print_table, short_path
+
+if TYPE_CHECKING:
+    from atlas.run.build import Outcome
+    from atlas.settings.load import Config
 
 
 @app.command()
@@ -25,6 +30,20 @@ def build(
     ] = None,
     changes: SetOpt = None,
     force: Annotated[bool, typer.Option("--force", help="Build current stages too.")] = False,
+    frozen: Annotated[
+        bool,
+        typer.Option("--frozen", help="Refuse to run any stage but catalog and site, or --allow."),
+    ] = False,
+    allow: Annotated[
+        str, typer.Option("--allow", help="With --frozen: the stages that may run, with commas.")
+    ] = "catalog,site",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print which stages would run, and why.")
+    ] = False,
+    bundle: Annotated[
+        str | None,
+        typer.Option("--from", help="First restore this bundle: a folder or an https address."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Same as --set runtime.workers.")
     ] = None,
@@ -40,7 +59,10 @@ def build(
         typer.Option("--pictures", help="Instead of CONFIG: a folder of pictures or archives."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="With --pictures: the folder of the new atlas.")
+        Path | None,
+        typer.Option(
+            "--out", help="With --pictures, or --from alone: the folder of the new atlas."
+        ),
     ] = None,
     encoder: Annotated[
         Path | None,
@@ -68,30 +90,81 @@ def build(
         # What stands first is then a stage.
         stages = [*([str(config)] if config else []), *(stages or ())]
         config = _new_config(pictures, out, encoder, sae, stages)
+    if bundle is not None:
+        if out is not None:
+            stages, config = [*([str(config)] if config else []), *(stages or ())], None
+        config, frozen = _restored(bundle, config, out), True
     if config is None:
-        raise ConfigError("build needs CONFIG, or --pictures DIR and --out DIR")
+        raise typer.BadParameter("build needs CONFIG, or --pictures DIR and --out DIR")
     loaded = load_config(config, [*(changes or []), *given])
-    if loaded.runtime.engine == "ranks":
-        if force:
-            raise ConfigError(
-                "--force would delete what other processes are writing; leave out --engine ranks"
-            )
-        if os.environ.get("RANK", "0") != "0":
-            help_build(loaded, tuple(stages or ()), Progress(silent=True))
-            return
-    outcomes = build_atlas(loaded, tuple(stages or ()), force=force, progress=Progress())
+    if loaded.runtime.engine == "ranks" and _is_helper(force):
+        help_build(loaded, tuple(stages or ()), Progress(silent=True))
+        return
+    only, allowed = tuple(stages or ()), tuple(allow.split(",")) if frozen else None
+    if dry_run:
+        _show_stale(loaded, only, allowed, force=force)
+        return
+    outcomes = build_atlas(loaded, only, force=force, allowed=allowed, progress=Progress())
+    _say_what_was_built(outcomes, loaded.out_dir)
+
+
+def _is_helper(force: bool) -> bool:
+    """Return whether this process of torchrun helps the first one.
+
+    Raises:
+        ConfigError: It can't: the first one would delete what others write.
+    """
+    if force:
+        raise ConfigError(
+            "--force would delete what other processes are writing; leave out --engine ranks"
+        )
+    return os.environ.get("RANK", "0") != "0"
+
+
+def _say_what_was_built(outcomes: Sequence[Outcome], folder: Path) -> None:
     built = [outcome.stage for outcome in outcomes if outcome.reasons]
-    out_dir = short_path(loaded.out_dir)
+    out_dir = short_path(folder)
     if built:
         print(f"built {', '.join(built)} in {out_dir}")
     else:
         print(f"{out_dir} is up to date: nothing to do")
-    why_unfit = _why_unfit(loaded.out_dir)
+    why_unfit = _why_unfit(folder)
     if why_unfit:
         print(f"WARNING: {why_unfit}", file=sys.stderr)
-    page = loaded.out_dir / "site" / "index.html"
+    page = folder / "site" / "index.html"
     if page.exists():
         print(f"open {short_path(page)}, or run: atlas serve --atlas {out_dir}")
+
+
+def _restored(bundle: str, config: Path | None, out: Path | None) -> Path:
+    """Restore a bundle and return the configuration of the atlas: the given one, or its own."""
+    from atlas.base.progress import Progress
+    from atlas.publish.restore import restore, write_config
+    from atlas.settings.load import load_config
+
+    if (config is None) == (out is None):
+        raise typer.BadParameter("build --from BUNDLE takes either CONFIG or --out DIR")
+    if config is not None:
+        restore(bundle, load_config(config).out_dir, Progress())
+        return config
+    assert out is not None
+    return write_config(restore(bundle, out, Progress()), out)
+
+
+def _show_stale(
+    config: Config, only: tuple[str, ...], allowed: tuple[str, ...] | None, *, force: bool
+) -> None:
+    """Print which stages a build would run, and why; nothing is written."""
+    from atlas.pipeline import refuse_stale, status, wanted_stages
+
+    if allowed is not None:
+        refuse_stale(config, only, allowed, force=force)
+    wanted = {stage.name for stage in wanted_stages(config, only)}
+    for one in status(config):
+        forced = ["forced"] if force and (not only or one.stage in only) else []
+        reasons = [*one.reasons, *forced]
+        if reasons and one.stage in wanted:
+            print(f"{one.stage}: {'; '.join(reasons)}")
 
 
 def _new_config(
@@ -263,20 +336,36 @@ def status(
         bool,
         typer.Option("--verify", help="Read every file again instead of trusting sizes and times."),
     ] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 if any stage is stale.")
+    ] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Show which stages a build would run, and why."""
     from atlas.pipeline import status as stage_status
     from atlas.settings.load import load_config
 
-    rows = dict(stage_status(load_config(config, changes or []), verify=verify))
+    found = list(stage_status(load_config(config, changes or []), verify=verify))
     if as_json:
         print_json(
-            {name: {"current": not reasons, "reasons": reasons} for name, reasons in rows.items()}
+            {
+                one.stage: {
+                    "current": not one.reasons,
+                    "reasons": one.reasons,
+                    "absent": one.absent,
+                }
+                for one in found
+            }
         )
-        return
-    for name, reasons in rows.items():
-        print(f"{name}: {'; '.join(reasons) or 'current'}")
+    else:
+        for one in found:
+            print(f"{one.stage}: {'; '.join(one.reasons) or 'current'}{_absent_note(one.absent)}")
+    if exit_code and any(one.reasons for one in found):
+        raise typer.Exit(1)
+
+
+def _absent_note(absent: Sequence[str]) -> str:
+    return f" (inputs not here: {', '.join(absent)}; trusted as of the receipt)" if absent else ""
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atlas.command.options import DEMO, AtlasOpt, JsonOpt, app
+from atlas.command.options import DEMO, JsonOpt, PlaceOpt, app
 from atlas.command.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @app.command()
 def feature(
     number: Annotated[int, typer.Argument(help="Number of the feature.", metavar="ID", min=0)],
-    atlas: AtlasOpt = DEMO,
+    atlas: PlaceOpt = str(DEMO),
     as_json: JsonOpt = False,
 ) -> None:
     """Show one feature: what it fires on, its statistics, its neighbors."""
@@ -42,7 +42,7 @@ def feature(
 @app.command()
 def search(
     text: Annotated[list[str], typer.Argument(help="A number, a label, or words.", metavar="TEXT")],
-    atlas: AtlasOpt = DEMO,
+    atlas: PlaceOpt = str(DEMO),
     limit: Annotated[int, typer.Option("--limit", min=1, help="Features shown.")] = 10,
     as_json: JsonOpt = False,
 ) -> None:
@@ -79,7 +79,7 @@ def _why(hit: Hit) -> str:
 @app.command()
 def neighbors(
     number: Annotated[int, typer.Argument(help="Number of the feature.", metavar="ID", min=0)],
-    atlas: AtlasOpt = DEMO,
+    atlas: PlaceOpt = str(DEMO),
     limit: Annotated[int, typer.Option("--limit", min=1, help="Neighbors shown.")] = 8,
     as_json: JsonOpt = False,
 ) -> None:
@@ -103,7 +103,7 @@ def image(
     file: Annotated[
         Path, typer.Argument(help="Any picture: PNG, JPEG, WebP and others.", metavar="FILE")
     ],
-    atlas: AtlasOpt = DEMO,
+    atlas: PlaceOpt = str(DEMO),
     tau: Annotated[
         str, typer.Option("--tau", help="coarse, fine, or the least mass of a concept.")
     ] = "fine",
@@ -148,7 +148,7 @@ def image(
 
 
 @app.command()
-def report(atlas: AtlasOpt = DEMO, as_json: JsonOpt = False) -> None:
+def report(atlas: PlaceOpt = str(DEMO), as_json: JsonOpt = False) -> None:
     """Print the figures of the whole atlas, each beside its baseline."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.records import as_json as plain
@@ -179,7 +179,7 @@ def report(atlas: AtlasOpt = DEMO, as_json: JsonOpt = False) -> None:
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="One SQL query.", metavar="QUERY")],
-    atlas: AtlasOpt = DEMO,
+    atlas: PlaceOpt = str(DEMO),
     as_json: JsonOpt = False,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0, help="Time that it may take; 0 for any.")
@@ -208,7 +208,7 @@ def coverage(
     concepts: Annotated[
         Path, typer.Argument(help="Text file with one concept per line.", metavar="CONCEPTS")
     ],
-    atlas: AtlasOpt = DEMO,
+    atlas: PlaceOpt = str(DEMO),
     as_json: JsonOpt = False,
 ) -> None:
     """Show which concepts of a list the SAE has, confuses or lacks."""

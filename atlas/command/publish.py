@@ -1,4 +1,4 @@
-"""Commands for a finished site: serve, check."""
+"""Commands for what is finished: bundle, serve, check."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ import typer
 
 from atlas.command.options import DEMO, AtlasOpt, app
 from atlas.site.hosts import HOSTS
+
+
+@app.command()
+def bundle(
+    atlas: AtlasOpt = DEMO,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the bundle; ATLAS-bundle by default.")
+    ] = None,
+) -> None:
+    """Bundle what a machine without models and embeddings needs to build the catalog and site."""
+    from atlas.publish.bundle import make_bundle
+
+    folder = out or atlas.with_name(f"{atlas.name}-bundle")
+    made = make_bundle(atlas, folder)
+    print(f"{folder}: {len(made.files):,} files, {made.size_bytes / 1e6:.1f} MB, of {made.atlas}")
+    print(f"elsewhere: atlas build --from {folder} --out DIR")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from atlas.base.errors import ConfigError
+from atlas.base.extras import explain_missing_package
 from atlas.command.options import (
     DEMO,
     AtlasOpt,
@@ -96,6 +97,7 @@ def _judge(atlas: Path, folder: Path, answers: Path | None) -> None:
 
 
 @icons_app.command("tune")
+@explain_missing_package("icons tune", "embed,concepts,icons")
 def tune_icons(
     config: ConfigArg,
     out: Annotated[Path, typer.Option("--out", help="Folder of the page.")] = Path("build/tune"),
@@ -157,7 +159,7 @@ def export_directions(
     unit: Annotated[bool, typer.Option("--unit", help="Normalize each row to length 1.")] = False,
 ) -> None:
     """Write decoder rows of chosen features, for steering with other tools."""
-    from atlas.lookup.steer import export_directions as write
+    from atlas.lookup.directions import export_directions as write
     from atlas.sae.checkpoints import load_sae
     from atlas.settings.load import saved_config
     from atlas.settings.outside import drawing_inputs
@@ -169,6 +171,7 @@ def export_directions(
 
 
 @app.command()
+@explain_missing_package("steer", "embed,concepts,icons")
 def steer(
     picture: Annotated[
         str, typer.Argument(help="A picture file, or the number of an image.", metavar="IMAGE")

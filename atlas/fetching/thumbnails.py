@@ -108,7 +108,7 @@ def _require_use(config: Config) -> None:
             f"site.images is {config.site.images}, so no page would show what is fetched; "
             "set it to auto or thumbnails"
         )
-    for name, reasons in status(config):
+    for name, reasons in ((one.stage, one.reasons) for one in status(config)):
         if name != "site" and reasons:
             raise ConfigError(
                 f"{config.out_dir} is not built ({name}: {reasons[0]}); "

@@ -143,7 +143,7 @@ class Atlas(Catalog):
             return None
         image = rows[0][0]
         address = links.icon(feature) if image is None else links.thumbnail(image)
-        folder = site_dir(self.path)
+        folder = self.path if self.published else site_dir(self.path)
         paths = (folder / address, folder / links.MEDIA / address)
         return next((path for path in paths if path.exists()), None)
 

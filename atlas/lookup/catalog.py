@@ -15,8 +15,8 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any, Self
 
 from atlas.base.errors import InputError, MissingError
-from atlas.base.tables import tables_digest
-from atlas.settings.paths import database_path, require_atlas
+from atlas.lookup.opening import open_tables
+from atlas.settings.paths import database_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ class Catalog:
         """Open the catalog.
 
         Args:
-            path: The atlas folder.
+            path: The folder of an atlas, that of a published site, or the address of one.
 
         Raises:
             MissingError: There is no built atlas in it.
@@ -48,30 +48,22 @@ class Catalog:
         """
         import duckdb
 
-        self.path = require_atlas(Path(path))
+        self.place = str(path)
+        self.path = Path(path)
         try:
-            self._db: DuckDBPyConnection = duckdb.connect(
-                str(database_path(self.path)),
-                read_only=True,
-                config={"enable_external_access": "false", "autoload_known_extensions": "false"},
-            )
+            self._db: DuckDBPyConnection = open_tables(self.place)
             facts = self._db.execute("SELECT key, value FROM provenance").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             if "lock" in reason.lower():
                 raise InputError(
-                    f"the catalog of {self.path} is open for writing in another program ({reason}); "
+                    f"the catalog of {self.place} is open for writing in another program ({reason}); "
                     "close that program, or ask a copy of the file"
                 ) from error
             raise InputError(
-                f"cannot read the catalog of {self.path}: {reason}; build it again with: atlas build CONFIG catalog"
+                f"cannot read the catalog of {self.place}: {reason}; build it again with: atlas build CONFIG catalog"
             ) from error
         self.provenance: dict[str, str] = dict(facts)
-        if self.provenance.get("tables") != tables_digest():
-            raise InputError(
-                f"{self.path} has the tables of another version of this program "
-                f"({self.provenance.get('made_with', 'unknown')}); build it again with: atlas build CONFIG catalog site"
-            )
         self.id = self.provenance["id"]
 
     def __enter__(self) -> Self:
@@ -85,6 +77,11 @@ class Catalog:
     def close(self) -> None:
         """Close the catalog; look-ups after this fail."""
         self._db.close()
+
+    @property
+    def published(self) -> bool:
+        """Whether this is a published site: tables, and pictures if it is a folder, but no models."""
+        return not database_path(self.path).exists()
 
     @cached_property
     def n_features(self) -> int:
@@ -186,5 +183,5 @@ class Catalog:
         """
         if not 0 <= feature < self.n_features:
             raise MissingError(
-                f"no feature {feature}; {self.path} has features 0 to {self.n_features - 1}"
+                f"no feature {feature}; {self.place} has features 0 to {self.n_features - 1}"
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.base.errors import InputError, MissingError
+from atlas.base.extras import explain_missing_package
 from atlas.lookup.catalog import Catalog
 from atlas.lookup.records import Concept, Decomposition, Firing, SimilarImage
 from atlas.lookup.similar import similar_images
@@ -15,6 +16,7 @@ CONCEPT_LABELS = 3
 """Features of a concept, the strongest, whose labels name it."""
 
 
+@explain_missing_package("a picture of one's own", "embed,concepts")
 def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) -> Decomposition:
     """Open any picture: the features that fire on it, in concepts. Loads torch.
 
@@ -27,6 +29,11 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
         MissingError: The picture, the SAE or the encoder is not there, or a package.
         InputError: The file is no picture, nothing fires on it, or tau is no such value.
     """
+    if catalog.published:
+        raise MissingError(
+            f"{catalog.place} is a published site, without the SAE and the encoder that a picture "
+            "needs; ask the atlas that it was built from"
+        )
     least = _least_mass(catalog, tau)
     path = Path(picture)
     sae_dir, encoder_dir = _place(catalog, "sae"), _place(catalog, "encoder")

@@ -26,6 +26,11 @@ def images_like(catalog: Catalog, image: int, limit: int = SHOWN) -> tuple[Simil
     """
     from atlas.inputs.embeddings import read_embeddings
 
+    if catalog.published:
+        raise MissingError(
+            f"{catalog.place} is a published site, without its embeddings; ask the atlas that it "
+            "was built from"
+        )
     embeddings = read_embeddings(catalog.path / "embed")
     if not 0 <= image < embeddings.rows:
         raise InputError(f"no image {image}; there are images 0 to {embeddings.rows - 1}")

@@ -24,6 +24,7 @@ from atlas.icons.template import dense
 from atlas.inputs.embeddings import read_embeddings
 from atlas.inputs.encoder import embed_images
 from atlas.inputs.picture import WHITE, read_picture
+from atlas.lookup.directions import require_feature
 from atlas.run.workers import one_thread
 from atlas.sae.encoding import make_encoder
 from atlas.sae.model import SAE
@@ -156,24 +157,6 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         picture.save(file, kind, quality=90)
 
 
-def export_directions(sae: SAE, features: Sequence[int], path: Path, *, unit: bool) -> None:
-    """Write decoder rows (feature, d) as float32 .npy, in the order given.
-
-    Raises:
-        ConfigError: The name's ending is not .npy.
-        MissingError: There is no such feature.
-    """
-    if path.suffix != ".npy":
-        raise ConfigError(f"cannot write {path}: its name must end in .npy")
-    for feature in features:
-        _require(sae, feature)
-    rows = sae.W_dec[list(features)].astype(np.float32)
-    if unit:
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    with draft(path) as unfinished, unfinished.open("wb") as file:
-        np.save(file, rows)
-
-
 def embedding_of(config: Config, models: DrawingModels, picture: str) -> NDArray[np.float32]:
     """Return the raw embedding (d,) of an image of the atlas, by number, or of a file."""
     embeddings = read_embeddings(config.out_dir / "embed")
@@ -224,7 +207,7 @@ def _changes(
                 )
             features = groups[turn.number].features
         else:
-            _require(sae, turn.number)
+            require_feature(sae, turn.number)
             features = np.array([turn.number])
         twice = taken & set(features.tolist())
         if twice:
@@ -234,11 +217,6 @@ def _changes(
         to = {"times": now * turn.value, "plus": now + turn.value, "to": 0 * now + turn.value}
         found.append(Group(features, to[turn.how].astype(np.float32)))
     return found
-
-
-def _require(sae: SAE, feature: int) -> None:
-    if feature >= sae.n_features:
-        raise MissingError(f"no feature {feature}; this SAE has features 0 to {sae.n_features - 1}")
 
 
 def _mass(row: NDArray[np.float32], features: NDArray[np.int64]) -> float:

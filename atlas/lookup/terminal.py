@@ -24,6 +24,8 @@ def protocol_of(environment: Mapping[str, str]) -> str:
     Args:
         environment: Variables that terminals set of themselves.
     """
+    if environment.get("NO_COLOR"):  # https://no-color.org; a picture is nothing but color
+        return "none"
     term = environment.get("TERM", "")
     program = environment.get("TERM_PROGRAM", "").lower()
     if not term or term == "dumb":

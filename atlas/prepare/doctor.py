@@ -8,19 +8,21 @@ import sys
 import time
 import warnings
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.errors import AtlasError
+from atlas.base.errors import AtlasError, MissingError
+from atlas.base.extras import explain_missing_package
 from atlas.base.files import read_json
 from atlas.inputs.text_tower import has_text_tower
 from atlas.prepare.selfcheck import Finding, check_science
 from atlas.sae.activations import SCAN
 from atlas.sae.fetch import hub_command
-from atlas.settings.load import load_config
+from atlas.settings.load import Config, load_config
 from atlas.settings.outside import outside_files
 from atlas.settings.runtime import ScreenKind
 
@@ -87,7 +89,7 @@ def _package(name: str, extra: str) -> Finding:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # umap's, of parts that are not needed here
             module = importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, MissingError) as error:
         return Finding(name, False, f"not importable ({str(error).splitlines()[0]})", fix)
     return Finding(name, True, str(getattr(module, "__version__", "installed")))
 
@@ -115,10 +117,10 @@ def _device(device: str, screen: ScreenKind) -> Finding:
     """
     what = f"exact scan on {device}, screen {screen}"
     fix = "choose another device: atlas doctor --device cpu"
-    try:
-        from atlas.sae.encoding import Firings, fire, make_encoder
-    except ImportError as error:
-        return Finding(what, False, str(error), "pip install 'feature-atlas[scan]'")
+    if find_spec("torch") is None:
+        return Finding(what, False, "torch is not installed", "pip install 'feature-atlas[scan]'")
+    from atlas.sae.encoding import Firings, fire, make_encoder
+
     sae, images = _plant()
     try:
         encoder = make_encoder(sae, device, screen, images[:256])
@@ -177,7 +179,16 @@ def _inputs(path: Path, device: str) -> list[Finding]:
         findings.append(Finding(name, bool(files), f"{len(files)} files at {place}", fix))
     if config.catalog.vocabulary is None and config.embed.encoder is not None:
         findings.append(Finding("vocabulary", True, _without_words(config.embed.encoder)))
-    return findings + check_science(config, device)
+    return findings + _science(config, device)
+
+
+def _science(config: Config, device: str) -> list[Finding]:
+    """Check how the models fit together, or say which package that needs."""
+    try:
+        with explain_missing_package("the check"):
+            return check_science(config, device)
+    except MissingError as error:
+        return [Finding("SAE and encoder together", False, str(error), "then ask again")]
 
 
 def _without_words(encoder: Path) -> str:

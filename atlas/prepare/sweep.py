@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 
 from atlas.base.errors import ConfigError, InputError
 from atlas.base.files import digest_json, read_json, write_parquet
 from atlas.base.progress import Progress
-from atlas.pipeline import STAGES, build_atlas
+from atlas.pipeline import STAGES, build_atlas, run_stage
 from atlas.prepare.curves import Table, draw_dots, write_curves
 from atlas.run.build import build_stage, locked
 from atlas.run.receipt import stage_source
@@ -116,7 +115,7 @@ def _try(config: Config, attempt: str, progress: Progress) -> Tried:
     train = next(stage for stage in STAGES if stage.name == "train")
     build_stage(
         train,
-        import_module(train.module).run,
+        run_stage,
         settings=config.train,
         runtime=config.runtime,
         sources={"embed": stage_source(config.out_dir / "embed")},

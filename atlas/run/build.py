@@ -15,7 +15,15 @@ from atlas.base.errors import BusyError, InputError
 from atlas.base.faults import explain_faults
 from atlas.base.files import DRAFT_SUFFIX, remove_tree, write_json, write_text
 from atlas.base.progress import Progress
-from atlas.run.receipt import RECEIPT, Verified, make_plan, make_receipt, why_damaged, why_stale
+from atlas.run.receipt import (
+    RECEIPT,
+    Verified,
+    make_plan,
+    make_receipt,
+    missing_input,
+    why_damaged,
+    why_stale,
+)
 from atlas.run.stage import LOCK_SUFFIX, PARTS, USED, Job, Source, Stage
 from atlas.run.watch import watched
 from atlas.settings.runtime import Runtime
@@ -46,6 +54,9 @@ def build_stage(
 
     What it reads of other stages is checked against their receipts first, and so is what an
     earlier run left, as parts of it may be used again.
+
+    Raises:
+        InputError: It must run, and an input is not there.
     """
     final = root / stage.name
     work = root / ".work" / stage.name
@@ -55,6 +66,9 @@ def build_stage(
     if not reasons:
         _drop_leftovers(work, final)
         return Outcome(stage.name, ())
+    for name, source in sources.items():
+        if not source.here and name not in stage.kept:
+            raise missing_input(name, source.path)
     progress.say(f"{stage.name}: {'; '.join(reasons)}")
     (verified or Verified()).check(stage.name, sources)
     if not force:

@@ -100,7 +100,14 @@ def why_stale(plan: Mapping[str, Any], folder: Path) -> list[str]:
     ]
     if not reasons and before != plan:
         reasons.append("its plan changed")
-    missing = [name for name, size in receipt["files"].items() if _size(folder / name) != size[0]]
+    left_out = set(
+        receipt.get("left_out", ())
+    )  # by a bundle: only a stage that is stale reads them
+    missing = [
+        name
+        for name, size in receipt["files"].items()
+        if name not in left_out and _size(folder / name) != size[0]
+    ]
     if missing:
         reasons.append(f"{missing[0]} is missing or changed ({len(missing)} such files)")
     return reasons
@@ -114,7 +121,12 @@ def why_damaged(folder: Path) -> list[str]:
     """Return the files whose content differs from the receipt; reads every byte."""
     receipt = read_receipt(folder)
     files = receipt["files"] if receipt else {}
-    return [name for name, (_, digest) in files.items() if _digest(folder / name) != digest]
+    left_out = set(receipt.get("left_out", ())) if receipt else set()
+    return [
+        name
+        for name, (_, digest) in files.items()
+        if name not in left_out and _digest(folder / name) != digest
+    ]
 
 
 def _digest(path: Path) -> str:
@@ -180,7 +192,7 @@ def outside_source(name: str, path: Path, files: tuple[Path, ...], cache: Digest
         InputError: There is nothing at the path.
     """
     if not files:
-        raise InputError(f"no {name} at {path}; put it there or change the configuration")
+        raise missing_input(name, path)
     base = path if path.is_dir() else path.parent
     digests = tuple(cache.digest(file) for file in files)
     names = [
@@ -188,6 +200,17 @@ def outside_source(name: str, path: Path, files: tuple[Path, ...], cache: Digest
         for file, digest in zip(files, digests, strict=True)
     ]
     return Source(path, files, digest_json(names), digests)
+
+
+def missing_input(name: str, path: Path) -> InputError:
+    """Return the error about an input that is not there."""
+    return InputError(f"no {name} at {path}; put it there or change the configuration")
+
+
+def digests_in_receipt(folder: Path) -> dict[str, str]:
+    """Return the digest of each input that a stage was last finished with; none if it never was."""
+    receipt = read_receipt(folder)
+    return dict(receipt["plan"]["inputs"]) if receipt else {}
 
 
 def stage_source(folder: Path) -> Source:

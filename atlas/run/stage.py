@@ -39,6 +39,8 @@ class Stage:
     """Names of the stages and outside inputs that it reads; a configuration may lack some."""
     unstable: tuple[str, ...] = ()
     """Files whose bytes differ between equal builds; left out of the digest of the outputs."""
+    kept: tuple[str, ...] = ()
+    """Inputs that it may run without: what it takes from them is kept in its parts."""
 
     @property
     def module(self) -> str:
@@ -55,6 +57,8 @@ class Source:
     digest: str
     file_digests: tuple[str, ...] = ()
     """SHA-256 of each file; empty for the output of a stage."""
+    here: bool = True
+    """False: nothing is at the path, and the digest is the one that the stage's receipt holds."""
 
 
 @dataclass(frozen=True, slots=True)

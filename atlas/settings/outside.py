@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from atlas.base.errors import ConfigError
 from atlas.base.text import in_order
-from atlas.settings.paths import FETCHED, FETCHED_THUMBNAILS, IMPORTED, template_root
+from atlas.settings.paths import (
+    BUNDLED,
+    CARRIED,
+    FETCHED,
+    FETCHED_THUMBNAILS,
+    IMPORTED,
+    template_root,
+)
 
 if TYPE_CHECKING:  # pydantic takes a third of a look-up's time
     from atlas.settings.load import Config
@@ -46,7 +53,21 @@ def outside_files(config: Config) -> Files:
         if text is not None
     }
     found |= {name: (path, files_of(path)) for name, path in paths.items() if path is not None}
-    return found | _lists_of_files(config)
+    found |= _lists_of_files(config)
+    return found | {name: _bundled(config, name, *found[name]) for name in CARRIED if name in found}
+
+
+def _bundled(
+    config: Config, name: str, path: Path, files: tuple[Path, ...]
+) -> tuple[Path, tuple[Path, ...]]:
+    """Return an input, or what a bundle brought of it where it is not at its place."""
+    folder = config.out_dir / BUNDLED / name
+    if files or not folder.is_dir():
+        return path, files
+    if name != "figures":
+        return folder, files_of(folder)
+    brought = [folder / one.name for one in config.catalog.figures]
+    return folder, tuple(one for one in brought if one.exists())
 
 
 def _lists_of_files(config: Config) -> Files:
@@ -54,7 +75,8 @@ def _lists_of_files(config: Config) -> Files:
     found: Files = {}
     imported, other, figures = config.names.imported, config.compare.other, config.catalog.figures
     if imported:
-        found["imported"] = (Path(os.path.commonpath([path.parent for path in imported])), imported)
+        place = Path(os.path.commonpath([path.parent for path in imported]))
+        found["imported"] = (place, imported if any(path.exists() for path in imported) else ())
     if other is not None:
         found["other"] = (other, _receipts(other))
     kept = tuple(sorted((config.out_dir / IMPORTED).glob("*.jsonl")))
@@ -121,8 +143,10 @@ def needs_conversion(config: Config) -> bool:
     path = sae_path(config)
     if path is None or (path / OWN_FACTS).is_file():
         return False
-    # A checkpoint to be downloaded counts, a missing sae.path does not: the build reports it.
-    return config.sae.path is None or path.exists()
+    # A checkpoint to be downloaded counts, and one that was converted before it was taken away; a
+    # missing sae.path does not: the build reports it.
+    converted = config.out_dir / "convert" / "receipt.json"
+    return config.sae.path is None or path.exists() or converted.exists()
 
 
 def sae_dir(config: Config) -> Path:

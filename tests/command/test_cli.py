@@ -40,6 +40,45 @@ def test_wrong_usage_ends_with_two(capsys):
     assert run(["search", "x", "--limit", "0"]) == 2
 
 
+def test_a_build_of_nothing_and_of_two_things_is_wrong_usage(tmp_path, capsys):
+    assert run(["build"]) == 2
+    assert "build needs CONFIG, or --pictures DIR and --out DIR" in capsys.readouterr().err
+    assert run(["build", "--from", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("command", [[], ["build"], ["export", "directions"]])
+def test_help_has_a_short_form(command, capsys):
+    assert run([*command, "-h"]) == 0
+    short = capsys.readouterr().out
+    assert run([*command, "--help"]) == 0
+    assert short == capsys.readouterr().out
+
+
+def test_commands_can_be_completed(capsys, monkeypatch):
+    monkeypatch.setenv("_ATLAS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "atlas neigh")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    code = "import sys; sys.argv = ['atlas']; from atlas.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "neighbors\n"
+
+
+def test_look_ups_ask_the_atlas_of_the_current_folder(planted_atlas, tmp_path, capsys, monkeypatch):
+    config = tmp_path / "atlas.toml"
+    config.write_text(f"out_dir = '{planted_atlas}'\n")
+    answers = []
+    for folder in (planted_atlas, planted_atlas / "site", tmp_path):
+        monkeypatch.chdir(folder)
+        assert run(["sql", "SELECT count(*) FROM features"]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers == 3 * ["count_star()\n96\n"]
+    config.write_text("not TOML")
+    assert run(["report"]) == 1
+    assert capsys.readouterr().err == (
+        "atlas: no atlas at build/demo; build one with: atlas build CONFIG\n"
+    )
+
+
 def test_the_version_is_the_package_s(capsys):
     from atlas import __version__
 

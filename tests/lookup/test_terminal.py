@@ -16,6 +16,8 @@ from atlas.lookup.terminal import protocol_of, show_picture
         ({"TERM": "xterm-kitty", "TMUX": "1"}, "blocks"),
         ({"TERM": "dumb"}, "none"),
         ({}, "none"),
+        ({"TERM": "xterm-kitty", "NO_COLOR": "1"}, "none"),
+        ({"TERM": "xterm-kitty", "NO_COLOR": ""}, "kitty"),
     ],
 )
 def test_a_terminal_is_known_by_its_own_variables(environment, protocol):
