@@ -64,6 +64,8 @@ def _bundled(
     folder = config.out_dir / BUNDLED / name
     if files or not folder.is_dir():
         return path, files
+    if name == "takedown":  # a file
+        return folder / path.name, files_of(folder)
     if name != "figures":
         return folder, files_of(folder)
     brought = [folder / one.name for one in config.catalog.figures]

@@ -84,6 +84,20 @@ def test_the_last_stage_can_be_named_and_the_restored_settings_edited(bundle, tm
     assert out[0] == f"built catalog in {folder}"
 
 
+def test_what_was_taken_down_stays_so_where_a_bundle_is_restored(built, tmp_path):
+    folder = shutil.copytree(built, tmp_path / "planted")
+    (folder / "gone.txt").write_text("feature 0\n")
+    change = ("--set", "catalog.takedown=gone.txt")
+    status, _, err = atlas("build", folder / "atlas.toml", *change)
+    assert status == 0, err
+    assert atlas("bundle", "--atlas", folder / "build", "--out", tmp_path / "bundle")[0] == 0
+    shutil.rmtree(folder)
+    restored, retitled = tmp_path / "restored", ("--set", "catalog.title=After")
+    status, _, err = atlas("build", "--from", tmp_path / "bundle", "--out", restored, *retitled)
+    assert status == 0, err
+    assert (restored / "site" / "takedown.txt").is_file()
+
+
 def test_a_configuration_of_ones_own_is_built_from_a_bundle(built, bundle, tmp_path):
     shutil.copy(built / "atlas.toml", tmp_path)
     status, out, err = atlas("build", tmp_path / "atlas.toml", "--from", bundle)
