@@ -98,6 +98,10 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if not without.get(stage.name, False))
 
 
+FILES = ("images", "pictures", "compositions", "takedown")
+"""Inputs that may be single files: what is there in such a place and can't be read is no absence."""
+
+
 def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, Source]:
     """Return the inputs of a stage with their digests; the stages that it needs must be built.
 
@@ -116,7 +120,7 @@ def sources_of(stage: Stage, config: Config, cache: DigestCache) -> dict[str, So
             sources[need] = stage_source(config.out_dir / maker)
         elif need in outside:
             path, files = outside[need]
-            if files or need not in before:
+            if files or need not in before or (need in FILES and path.exists()):
                 sources[need] = outside_source(need, path, files, cache)
             else:
                 sources[need] = Source(path, (), before[need], here=False)

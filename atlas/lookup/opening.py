@@ -106,7 +106,6 @@ def _close(db: DuckDBPyConnection, folder: str) -> None:
     quoted = folder.replace("'", "''")
     db.execute(f"SET allowed_directories = ['{quoted}']")
     db.execute("SET enable_external_access = false")
-    db.execute("SET lock_configuration = true")
 
 
 def _parquet(path: str) -> str:

@@ -208,8 +208,11 @@ def missing_input(name: str, path: Path) -> InputError:
 
 
 def digests_in_receipt(folder: Path) -> dict[str, str]:
-    """Return the digest of each input that a stage was last finished with; none if it never was."""
-    receipt = read_receipt(folder)
+    """Return the digest of each input that a stage was last finished with; none where no receipt tells."""
+    try:
+        receipt = read_receipt(folder)
+    except InputError:  # the stage is made again, and says so
+        return {}
     return dict(receipt["plan"]["inputs"]) if receipt else {}
 
 

@@ -136,9 +136,7 @@ class Int8Screen:
         if not len(at):
             return
         inputs = x[at] if odd.any() else x
-        given = torch._make_per_tensor_quantized_tensor(
-            torch.from_numpy(quantized[at]), self.bytes.step, self.bytes.largest + 1
-        )
+        given = _tensor_of(quantized[at], self.bytes.step, self.bytes.largest + 1)
         lengths = np.sqrt(squared_lengths(inputs))
         for block, (packed, unit) in zip(
             feature_blocks(len(self.needs.weights)), self.packed, strict=True
@@ -251,6 +249,15 @@ def _pack(weights: _ByteWeights, added: NDArray[np.float64]) -> Any:
         )
 
 
+def _tensor_of(values: NDArray[np.uint8], step: float, zero: int) -> Any:
+    """Return bytes (row, dimension) as torch's quantized tensor."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that quantized tensors are to move to another package
+        return torch._make_per_tensor_quantized_tensor(torch.from_numpy(values), step, zero)
+
+
 @lru_cache
 def _largest_bytes(n_rows: int, n_features: int, width: int) -> tuple[int, int]:
     """Return how large the bytes of inputs and of weights may be on this processor.
@@ -263,7 +270,7 @@ def _largest_bytes(n_rows: int, n_features: int, width: int) -> tuple[int, int]:
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
         return SAFE_BYTES
     rows = np.full((n_rows, width), 2 * LARGEST_BYTES[0] + 1, np.uint8)
-    given = torch._make_per_tensor_quantized_tensor(torch.from_numpy(rows), 1.0, 0)
+    given = _tensor_of(rows, 1.0, 0)
     for block in feature_blocks(n_features):
         ones = np.ones(block.stop - block.start)
         units = np.full((len(ones), width), LARGEST_BYTES[1], np.int8)

@@ -108,7 +108,7 @@ def test_serve_shows_what_a_build_has_put_in_place(planted_atlas, tmp_path):
     threading.Thread(target=serving, daemon=True).start()
     address = re.search(r"http://127\.0\.0\.1:\d+", told.get(timeout=60)).group()
     with urllib.request.urlopen(f"{address}/about.html") as answer:
-        assert answer.headers["Cache-Control"] == "no-cache"
+        assert answer.headers["Cache-Control"] == "no-store"
     shutil.copytree(site, tmp_path / "new")
     for name in ("index.html", "about.html"):
         page = tmp_path / "new" / name

@@ -79,13 +79,12 @@ def test_a_full_disk_is_one_line_at_once_and_later(copy, tmp_path, stage, room):
 
 
 def fill(disk, room):
-    with (disk / "filler").open("wb") as file:
-        try:
+    try:
+        with (disk / "filler").open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(65536))
-                file.flush()
-        except OSError:
-            pass
+    except OSError:
+        pass
     size = (disk / "filler").stat().st_size
     if room:
         os.truncate(disk / "filler", max(0, size - room))

@@ -13,7 +13,7 @@ from atlas.base.errors import SiteError
 from atlas.settings.site import SiteSettings
 from atlas.site import site
 from atlas.site.check import check_site
-from atlas.site.host_files import sitemap_text, sitemaps
+from atlas.site.host_files import UNLISTED, sitemap_text, sitemaps
 from atlas.site.hosts import URLS_A_SITEMAP
 
 
@@ -36,7 +36,7 @@ def test_a_site_that_knows_its_address_has_sitemaps_and_a_page_for_any_missing_o
     found = tmp_path / "site"
     listed = re.findall(r"<loc>(.*?)</loc>", (found / "sitemap.xml").read_text())
     pages = sorted(name for name in names_of(found) if name.endswith(".html"))
-    assert listed == [f"{base}/{name}" for name in pages if name not in ("404.html", "go.html")]
+    assert listed == [f"{base}/{name}" for name in pages if name not in UNLISTED]
     robots = (found / "robots.txt").read_text()
     assert robots == f"User-agent: *\nDisallow:\nSitemap: {base}/sitemap.xml\n"
     assert (found / "_redirects").read_text() == "/f/* /go.html?f=:splat 302\n"

@@ -47,7 +47,7 @@ def test_stray_weak_firings_share_the_first_bar():
 def test_a_feature_is_told_in_one_sentence_from_its_strongest_pictures(captions, told):
     rows = [(7, i, 1.0, caption, False) for i, caption in enumerate(captions)]
     book = SimpleNamespace(live={7: SimpleNamespace(density=0.02, sensitive=False)})
-    assert summary(book, SimpleNamespace(top={7: rows}), 7) == told
+    assert summary(book, SimpleNamespace(top={7: rows}, named={}), 7) == told
 
 
 @given(st.floats(-1e30, 1e30))

@@ -86,7 +86,7 @@ def test_the_first_figure_that_there_is_answers_a_question():
     assert headline(book(), question("names")) is None
     names = metric("names_auroc", 0.8, 0.5, "AUROC")
     assert headline(book(names), question("names")).value == "80.0%"
-    both = book(names, metric("caption_names_hold", 0.3, 0.1))
+    both = book(names, metric("names_right", 0.3, 0.1))
     assert headline(both, question("names")).value == "30.0%"
 
 
