@@ -16,6 +16,8 @@ from site_fixture import build_drawn, build_grouped, build_planted
 # No deadline: the first example of a test may import torch, and cores are shared.
 settings.register_profile("atlas", deadline=None, derandomize=True)
 settings.load_profile("atlas")
+# Some tests build in a forked child, which GNU's OpenMP ends if the parent has used it.
+os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
 
 SLOWEST = (

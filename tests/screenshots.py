@@ -97,7 +97,8 @@ def shoot_for_readme(browser: Browser, site: Path, folder: Path) -> list[Path]:
 def main() -> None:
     """Take them all."""
     site, folder, *readme = (Path(argument) for argument in sys.argv[1:])
-    path = shutil.which("chromium") or shutil.which("google-chrome")
+    names = ("chromium-headless-shell", "chromium", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         print(f"{shoot(browser, site, folder)} pictures in {folder}")

@@ -492,7 +492,7 @@ def test_a_folder_of_photos_becomes_a_published_atlas_in_one_command(
     assert run(command) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert run(["build", "--pictures", str(tmp_path), "--out", str(tmp_path / "atlas")]) == 1
-    assert run(["build"]) == 1
+    assert run(["build"]) == 2
 
 
 def test_an_sae_on_which_nothing_fires_gives_an_atlas_without_concepts_and_the_reason(

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.base.tables import TABLES, create_sql
+from atlas.site.chapter import NAME_COLUMNS
 from atlas.site.pages.data import QUERIES
+from atlas.site.pages.example import taus_view
 from atlas.site.pages.feature import bibtex, summary
 from atlas.site.pages.histogram import histogram_bars
 from atlas.site.pages.record import short
@@ -48,6 +50,29 @@ def test_a_feature_is_told_in_one_sentence_from_its_strongest_pictures(captions,
     rows = [(7, i, 1.0, caption, False) for i, caption in enumerate(captions)]
     book = SimpleNamespace(live={7: SimpleNamespace(density=0.02, sensitive=False)})
     assert summary(book, SimpleNamespace(top={7: rows}, named={}), 7) == told
+
+
+def test_the_sentence_tells_of_the_name_without_the_word_that_tells_namesakes_apart():
+    columns = NAME_COLUMNS.split(", ")
+    best = dict.fromkeys(columns) | {
+        "name": "bell · house",
+        "label": "bell",
+        "held": 9,
+        "strong": 18,
+    }
+    chapter = SimpleNamespace(
+        top={7: [(7, 0, 1.0, "bell", False)]}, named={7: [(7, *(best[c] for c in columns))]}
+    )
+    book = SimpleNamespace(live={7: SimpleNamespace(density=0.02, sensitive=False)})
+    told = "Fires on 2.00% of pictures, most of all on “bell”: in the captions or tags of 9 of its 18 strongest."
+    assert summary(book, chapter, 7) == told
+
+
+def test_thresholds_are_shown_as_they_were_set_and_as_they_are_for_this_model():
+    facts = {"tau_scale": "0.434", "tau_coarse": "11.284", "tau_fine": "5.208"}
+    found = taus_view(facts)
+    assert (found["tau_coarse_set"], found["tau_fine_set"]) == ("26", "12")
+    assert (found["tau_coarse"], found["tau_scale"]) == ("11.3", "0.434")
 
 
 @given(st.floats(-1e30, 1e30))

@@ -2,11 +2,14 @@
 
 import html
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from site_fixture import thumbnail_parts
 
-from atlas.site.book import MetricRow
+from atlas.settings.site import SiteSettings
+from atlas.site.book import MetricRow, read_book
 from atlas.site.pages.questions import (
     QUESTIONS,
     Scale,
@@ -14,7 +17,8 @@ from atlas.site.pages.questions import (
     headline,
     question_of,
 )
-from atlas.site.pages.report import PLOTS
+from atlas.site.pages.report import PLOTS, _bars, read_reliability, report_view
+from atlas.site.render import open_templates, render
 
 
 def metric(name, value, null, unit="share", null_name="chance"):
@@ -103,3 +107,24 @@ def test_captions_of_charts_are_findings_with_numbers(drawn_site):
     assert len(captions) >= 6
     assert all(caption.endswith(".") for caption in captions)
     assert all(re.search(r"\d|None", caption) for caption in captions)
+
+
+def test_one_bar_is_no_chart():
+    rows = [(3, 7), (4, 2)]
+    assert _bars(rows[:1], str) is None
+    bars, table, first, last = _bars(rows, str)
+    assert (len(bars), table, first, last) == (2, [("3 to 4", "7"), ("4 to 5", "2")], "3", "5")
+
+
+@pytest.mark.parametrize(
+    ("dead", "told"),
+    [
+        ((), "No feature is dead</a>: each fires on at least one picture."),
+        ((5,), "1 dead feature</a> fires on none of the scanned pictures."),
+        ((5, 6), "2 dead features</a> fire on none of the scanned pictures."),
+    ],
+)
+def test_dead_features_are_counted_in_good_english(db, planted_atlas, dead, told):
+    found = replace(read_book(db, SiteSettings(), thumbnail_parts(planted_atlas)), dead=dead)
+    view = report_view(found, [], read_reliability(db))
+    assert told in render(open_templates(), "report", view)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,9 +92,7 @@ def read_example(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, An
     return {
         "branches": branches or [Branch(concept, []) for concept in fine],
         "by_hand": by_hand,
-        "tau_coarse": figure(float(book.facts["tau_coarse"])),
-        "tau_fine": figure(float(book.facts["tau_fine"])),
-        "tau_scale": figure(float(book.facts["tau_scale"])),
+        **taus_view(book.facts),
         "knobs": _knobs(db, image, coarse),
         "transfers": _transfers(db, book, image),
     }
@@ -162,6 +160,16 @@ def _knobs(db: DuckDBPyConnection, image: int, coarse: Sequence[Concept]) -> lis
         for n, c in enumerate(coarse)
         if n in steps
     ]
+
+
+def taus_view(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the thresholds of concepts, as they are for this model and as they were set."""
+    scale = float(facts["tau_scale"])
+    found = {"tau_scale": figure(scale)}
+    for name in ("tau_coarse", "tau_fine"):
+        tau = float(facts[name])
+        found |= {name: figure(tau), f"{name}_set": f"{round(tau / scale, 3):g}"}
+    return found
 
 
 def against_usual(masses: Sequence[tuple[float, float]]) -> list[tuple[float, str]]:

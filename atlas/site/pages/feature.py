@@ -163,7 +163,7 @@ def summary(book: Book, chapter: Chapter, feature: int) -> str:
         return f"{told}."
     best = name_record(chapter, feature)
     if best and best["strong"]:
-        return f"{told}, most of all on “{name_of(book, feature)}”: in the captions or tags of {best['held']} of its {best['strong']} strongest."
+        return f"{told}, most of all on “{clean(best['label'] or best['name'])}”: in the captions or tags of {best['held']} of its {best['strong']} strongest."
     word, count = shared_word(captions)
     if 2 * count > len(captions) > 1:
         return f"{told}, most of all on “{word}”, a word in the captions of {count} of its {len(captions)} strongest."

@@ -191,7 +191,7 @@ REPORT_WIDTH, REPORT_HEIGHT = 560, 160
 def _bars(
     rows: Sequence[tuple[int, int]], bound: Callable[[int], str]
 ) -> tuple[list[Bar], list[tuple[str, str]], str, str] | None:
-    if not rows:
+    if len(rows) < 2:  # one bar says nothing
         return None
     first, last = rows[0][0], rows[-1][0]
     step = REPORT_WIDTH / (last - first + 1)
