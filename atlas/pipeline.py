@@ -47,11 +47,11 @@ STAGES = (
     _stage("neighbors", "study",     4, "embed sae scan"),
     _stage("families",  "study",     2, "embed sae scan neighbors second_vectors"),
     _stage("compare",   "study",     1, "embed scan families other"),
-    _stage("names",     "study",     3, "embed scan neighbors vocabulary imported kept_names"),
+    _stage("names",     "study",     4, "embed scan neighbors vocabulary imported kept_names"),
     _stage("icons",     "icons",     4, "embed sae scan encoder decoder template second_encoder"),
     _stage("where",     "icons",     1, "embed sae scan encoder"),
     _stage("concepts",  "concepts",  3, "embed sae scan encoder decoder template"),
-    _stage("catalog",   "catalog",   7, "embed sae scan neighbors families compare names icons "
+    _stage("catalog",   "catalog",   8, "embed sae scan neighbors families compare names icons "
                                         "where concepts vocabulary figures takedown",
                                         unstable=DATABASE, kept="sae"),
     _stage("site",      "site",     14, "embed compare icons concepts catalog templates fetched "

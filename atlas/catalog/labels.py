@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atlas.base.files import read_json
 from atlas.catalog.insert import in_sql, insert
 from atlas.run.stage import Job
 from atlas.study.caption_names import STRONG, draft_words
@@ -28,7 +30,7 @@ def insert_families(db: DuckDBPyConnection, job: Job) -> None:
     folder = in_sql(job.inputs["families"])
     insert(db, "relatives", f"SELECT * FROM '{folder}/relatives.parquet'")
     insert(db, "cluster_features", f"SELECT * FROM '{folder}/cluster_features.parquet'")
-    named = cluster_names(db)
+    named = cluster_names(db, _ignored(job))
     db.register("named", named)
     insert(
         db,
@@ -42,14 +44,22 @@ def insert_families(db: DuckDBPyConnection, job: Job) -> None:
     db.unregister("named")
 
 
-def cluster_names(db: DuckDBPyConnection) -> Any:
+def _ignored(job: Job) -> list[str]:
+    """Return the phrases that the names stage read texts without."""
+    if "names" not in job.inputs:
+        return []
+    found: list[str] = read_json(job.inputs["names"] / "names.json").get("ignored", [])
+    return found
+
+
+def cluster_names(db: DuckDBPyConnection, ignored: Sequence[str] = ()) -> Any:
     """Return level, cluster, label, label_share, null_share: from what bears the members' names out.
 
-    Sensitive features lend no words.
+    Sensitive features lend no words, and texts are read without the ignored phrases.
     """
     import pyarrow as pa
 
-    words = evidence_words(db)
+    words = evidence_words(db, ignored)
     common = Counter(word for held in words.values() for word in held)
     rows = db.execute(
         """SELECT level, cluster, list(feature ORDER BY rank) FROM cluster_features
@@ -67,7 +77,9 @@ def cluster_names(db: DuckDBPyConnection) -> Any:
     )
 
 
-def evidence_words(db: DuckDBPyConnection) -> dict[int, frozenset[str]]:
+def evidence_words(
+    db: DuckDBPyConnection, ignored: Sequence[str] = ()
+) -> dict[int, frozenset[str]]:
     """Return the phrases that many of a feature's strongest images hold; without text, its labels' words."""
     strong = db.execute(
         f"""SELECT feature, list(image ORDER BY t.rank) FROM top_images t
@@ -79,7 +91,7 @@ def evidence_words(db: DuckDBPyConnection) -> dict[int, frozenset[str]]:
         f"""SELECT image, name, caption, tags FROM images WHERE image IN
             (SELECT image FROM top_images WHERE rank < {STRONG}) ORDER BY image"""
     ).to_arrow_table()
-    texts, image = read_texts(table), table["image"].to_numpy()
+    texts, image = read_texts(table, ignored), table["image"].to_numpy()
     found = _label_words(db)
     for feature, images in strong:
         rows = np.searchsorted(image, images)

@@ -119,6 +119,10 @@ class NamesSettings(Section):
         default=False,
         description="Choose names among the words of captions and tags, else of file names, and call a name good only if half of a feature's strongest images hold it; the vocabulary, if there is one, names features whose images have no text.",
     )
+    ignored: tuple[str, ...] = Field(
+        default=(),
+        description="Phrases that captions and tags are read without: what many of them say of how something is shown, not of what it is.",
+    )
     images: int = Field(
         default=256,
         ge=1,

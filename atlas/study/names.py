@@ -117,7 +117,7 @@ def read_pool(job: Job, by_feature: FeatureActivations) -> Pool:
     repeated = table["duplicate_of"].fill_null(-1).to_numpy()
     return Pool(
         by_feature,
-        read_texts(table),
+        read_texts(table, job.settings.ignored),
         np.where(repeated >= 0, repeated, image),
         np.asarray(table["sensitive"].to_pylist(), bool),
         *split_sides(table["split"].to_pylist(), job.settings.seed),
@@ -188,7 +188,11 @@ def _write_judged(job: Job, judged: pa.Table, tenths: Sequence[dict[str, float |
 
 
 def _write_figures(job: Job, figures: Sequence[NameFigure]) -> None:
-    write_json(job.out_dir / "names.json", {"figures": [asdict(figure) for figure in figures]})
+    """Write the figures, and the phrases that names were found without: the catalog's clusters are too."""
+    found = [asdict(figure) for figure in figures]
+    write_json(
+        job.out_dir / "names.json", {"figures": found, "ignored": list(job.settings.ignored)}
+    )
 
 
 def read_given(job: Job, n_features: int) -> list[GivenName]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -21,6 +21,8 @@ BREAKS = re.compile(
     '[,;!?|()\\[\\]{}"\u201c\u201d\n\t]|(?<=\\w{4})\\.(?=\\s)|\\w*\ufffd[\\w\ufffd]*'
 )
 """Where no phrase goes on: punctuation, ends of sentences, words that have lost a character."""
+BREAK = ";"
+"""Stands where something is left out of a text."""
 LONGEST = 4
 """Words of a phrase."""
 SHORTEST = 3
@@ -157,9 +159,18 @@ def _with_all(text: str, lists: dict[str, NDArray[np.int64]]) -> NDArray[np.int6
     return held
 
 
-def read_texts(table: pa.Table) -> Texts:
-    """Return the texts of the table of images: columns name, caption, tags."""
+def read_texts(table: pa.Table, ignored: Sequence[str] = ()) -> Texts:
+    """Return the texts of the table of images, without some phrases.
+
+    Args:
+        table: Columns name, caption, tags.
+        ignored: Phrases that are left out; the words before and after one are no phrase together.
+    """
     names, captions, tags = (table[c].to_pylist() for c in ("name", "caption", "tags"))
+    if ignored:
+        pattern = _pattern_of(ignored)
+        captions = [caption and pattern.sub(BREAK, caption) for caption in captions]
+        tags = [some and [pattern.sub(BREAK, tag) for tag in some] for some in tags]
     written = [bool(caption or some) for caption, some in zip(captions, tags, strict=True)]
     return Texts(
         tuple(
@@ -169,6 +180,15 @@ def read_texts(table: pa.Table) -> Texts:
         tuple(tuple(some or ()) for some in tags),
         np.array(written, bool),
     )
+
+
+def _pattern_of(phrases: Sequence[str]) -> re.Pattern[str]:
+    """Return what matches any of some phrases, the longest first, whatever stands between their words."""
+    parts = (
+        r"[\W_]+".join(map(re.escape, plain_words(one)))
+        for one in sorted(phrases, key=len, reverse=True)
+    )
+    return re.compile(rf"\b(?:{'|'.join(parts)})\b", re.IGNORECASE)
 
 
 def _file_words(name: str) -> str:

@@ -30,6 +30,10 @@ def test_phrases_that_strong_images_hold_speak_for_a_feature():
     assert evidence_words(catalog(CAPTIONS)) == {0: {"red fox"}, 1: {"owl"}}
 
 
+def test_phrases_that_names_were_found_without_speak_for_nobody():
+    assert evidence_words(catalog(CAPTIONS), ["red fox"]) == {0: frozenset(), 1: {"owl"}}
+
+
 def test_without_text_labels_do():
     db = catalog([""] * 4)
     assert evidence_words(db) == {0: {"beast"}, 1: {"beast"}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -73,6 +75,15 @@ def test_a_word_that_most_images_hold_anyway_is_no_name():
 def test_repetitions_and_withheld_images_bear_nothing_out():
     assert not words_of(pool_of(APPLES, repeated=[(i, 0) for i in APPLES[1:]]))
     assert not words_of(pool_of(APPLES, sensitive=APPLES[1:]))
+
+
+def test_phrases_that_are_ignored_neither_name_nor_join_what_stands_around_them():
+    captions = [f"{'singer, Pale skin-tone red hair' if i in APPLES else i}" for i in range(N)]
+    table = pa.table({"name": [""] * N, "caption": captions, "tags": [["skin tone"]] * N})
+    ignored = ("skin tone", "pale skin tone")
+    pool = replace(pool_of(APPLES), texts=read_texts(table, ignored))
+    (words,) = words_of(pool).values()
+    assert {word.text for word in words} == {"singer", "red hair"}
 
 
 def test_an_animal_is_no_name_for_people():
