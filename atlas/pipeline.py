@@ -146,7 +146,7 @@ def build_atlas(
     Args:
         config: What to build.
         only: Names of the stages to build; what they need is built too. Empty for all.
-        force: Build the named stages (or all) even if they are current.
+        force: Build the named stages (or all that may run) even if they are current.
         allowed: The only stages that may run, and nothing is downloaded; None for all.
         progress: Shows what is going on.
 
@@ -164,6 +164,7 @@ def build_atlas(
             refuse_stale(config, only, allowed, force=force)
         wanted = wanted_stages(config, only)  # again: a downloaded SAE may need no conversion
         cache, verified = DigestCache(config.out_dir / ".digests.json"), Verified()
+        names = {stage.name for stage in wanted}
         absent: dict[str, Source] = {}
         for stage in wanted:
             sources = sources_of(stage, config, cache)
@@ -177,7 +178,7 @@ def build_atlas(
                     sources=sources,
                     root=config.out_dir,
                     progress=progress,
-                    force=force and (not only or stage.name in only),
+                    force=force and stage.name in (only or allowed or names),
                     verified=verified,
                 )
             )
@@ -199,7 +200,7 @@ def refuse_stale(
     wanted_stages(config, tuple(allowed))
     wanted = {stage.name for stage in wanted_stages(config, only)}
     for one in status(config):
-        forced = ["forced"] if force and (not only or one.stage in only) else []
+        forced = ["forced"] if force and one.stage in only else []
         reasons = [*one.reasons, *forced]
         if reasons and one.stage in wanted and one.stage not in allowed:
             raise ConfigError(

@@ -161,7 +161,7 @@ def _show_stale(
         refuse_stale(config, only, allowed, force=force)
     wanted = {stage.name for stage in wanted_stages(config, only)}
     for one in status(config):
-        forced = ["forced"] if force and (not only or one.stage in only) else []
+        forced = ["forced"] if force and one.stage in (only or allowed or wanted) else []
         reasons = [*one.reasons, *forced]
         if reasons and one.stage in wanted:
             print(f"{one.stage}: {'; '.join(reasons)}")

@@ -21,6 +21,7 @@ from atlas.run.receipt import (
     make_plan,
     make_receipt,
     missing_input,
+    read_receipt,
     why_damaged,
     why_stale,
 )
@@ -53,7 +54,8 @@ def build_stage(
     """Run the stage if it is stale or forced, and publish what it wrote.
 
     What it reads of other stages is checked against their receipts first, and so is what an
-    earlier run left, as parts of it may be used again.
+    earlier run left, as parts of it may be used again. A forced stage that keeps what it took from
+    inputs makes these parts anew only where the inputs are.
 
     Raises:
         InputError: It must run, and an input is not there.
@@ -75,7 +77,7 @@ def build_stage(
         _drop_damaged(stage.name, final, progress)
     _clear(work, keep_parts=not force)
     job = make_job(stage, settings, runtime, sources, root, progress)
-    if force:
+    if force and not (stage.kept and _is_partial(sources)):
         job = replace(job, published_dir=root / ".work" / "nothing")  # reuse no published part
     needed = [source.path for source in sources.values() if source.path.exists()]
     with explain_faults(stage.name, root, (work, *needed)):
@@ -88,6 +90,14 @@ def build_stage(
         write_json(work / RECEIPT, make_receipt(stage, plan, work))
     publish(work, final)
     return Outcome(stage.name, tuple(reasons))
+
+
+def _is_partial(sources: Mapping[str, Source]) -> bool:
+    """Return whether an input is not here, or only what a bundle carried of it."""
+    stages = [source.path for source in sources.values() if source.here and not source.files]
+    return not all(source.here for source in sources.values()) or any(
+        "left_out" in (read_receipt(folder) or {}) for folder in stages
+    )
 
 
 def _drop_leftovers(work: Path, final: Path) -> None:

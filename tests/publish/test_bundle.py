@@ -73,6 +73,23 @@ def test_a_restored_atlas_builds_a_changed_title_to_the_same_bytes(built, bundle
         assert contents(restored / stage) == contents(whole / "build" / stage)
 
 
+def test_a_restored_atlas_is_built_by_force_and_gives_the_same_bytes(bundle, tmp_path):
+    restored = tmp_path / "restored"
+    assert atlas("build", "--from", bundle, "--out", restored)[0] == 0
+    before = contents(restored)
+    status, out, err = atlas("build", "--from", bundle, "--out", restored, "--force")
+    assert status == 0, err
+    assert out[0] == f"built catalog, site in {restored}"
+    assert contents(restored) == before
+    assert atlas("build", restored / "atlas.toml", "catalog", "--force")[0] == 0
+    line = (
+        "atlas: scan is stale (forced), and only catalog, site may run here; where its inputs are, "
+        "run: atlas build CONFIG scan, then atlas bundle"
+    )
+    forced = atlas("build", "--from", bundle, "--out", restored, "scan", "--force")
+    assert (forced[0], forced[2][-1]) == (1, line)
+
+
 def test_the_last_stage_can_be_named_and_the_restored_settings_edited(bundle, tmp_path):
     folder = tmp_path / "restored"
     status, out, err = atlas("build", "--from", bundle, "--out", folder, "catalog")
