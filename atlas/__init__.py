@@ -18,8 +18,8 @@ def open(path: str | PathLike[str] = "build/demo") -> Atlas:
     """Open a built atlas, or a published one, for look-ups.
 
     Args:
-        path: Folder of the atlas, as `out_dir` in its configuration; or a published site, by its
-            folder or its https address.
+        path: Folder of the atlas, as `out_dir` in its configuration; or a published site or a
+            bundle, by its folder, its file (a bundle's) or its https address.
 
     Raises:
         MissingError: There is no built atlas.

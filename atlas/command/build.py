@@ -42,7 +42,9 @@ def build(
     ] = False,
     bundle: Annotated[
         str | None,
-        typer.Option("--from", help="First restore this bundle: a folder or an https address."),
+        typer.Option(
+            "--from", help="First restore this bundle: a folder, a .zip or an https address."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Same as --set runtime.workers.")

@@ -56,7 +56,7 @@ PlaceOpt = Annotated[
     typer.Option(
         "--atlas",
         callback=atlas_here,
-        help="Folder of a built atlas or of a published site, or a site's address; by default that of the current folder, else the demo's.",
+        help="A built atlas (its folder), a published site or a bundle (folder, file or address); by default that of the current folder, else the demo's.",
     ),
 ]
 AtlasOpt = Annotated[

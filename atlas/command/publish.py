@@ -15,7 +15,8 @@ from atlas.site.hosts import HOSTS
 def bundle(
     atlas: AtlasOpt = DEMO,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the bundle; ATLAS-bundle by default.")
+        Path | None,
+        typer.Option("--out", help="Folder of the bundle, or a .zip; ATLAS-bundle by default."),
     ] = None,
 ) -> None:
     """Bundle what a machine without models and embeddings needs to build the catalog and site."""

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.base.errors import MissingError
+from atlas.base.web import is_address, open_address
 from atlas.lookup.catalog import Catalog
 from atlas.lookup.decompose import decompose
 from atlas.lookup.records import (
@@ -93,11 +95,17 @@ class Atlas(Catalog):
     @cached_property
     def _layout(self) -> str:
         """How the site is laid out; as by default where there is none."""
-        index = site_dir(self.path) / links.INDEX
-        if not index.exists():
+        root = self.path if self.published else site_dir(self.path)
+        try:
+            if is_address(self.place):
+                address = self.place.removesuffix(links.HOME).rstrip("/")
+                with open_address(f"{address}/{links.INDEX}") as answer:
+                    text = answer.read()
+            else:
+                text = (root / links.INDEX).read_bytes()
+        except (MissingError, FileNotFoundError):
             return "pages"
-        layout: str = json.loads(index.read_text(encoding="utf-8"))["layout"]
-        return layout
+        return str(json.loads(text)["layout"])
 
     @cached_property
     def _search(self) -> Search:

@@ -6,6 +6,7 @@ look-up answers in a fraction of a second.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +14,10 @@ from os import PathLike
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Self
+from weakref import finalize
 
 from atlas.base.errors import InputError, MissingError
+from atlas.base.web import is_address
 from atlas.lookup.opening import open_tables
 from atlas.settings.paths import database_path
 
@@ -33,6 +36,20 @@ class Limits:
     rows: int = 1_000_000
 
 
+def _laid_out(place: str) -> Path | None:
+    """Return a folder with what look-ups read, if the place is a bundle."""
+    if database_path(Path(place)).exists() or is_address(place):
+        return None
+    from atlas.lookup.bundles import Bundle, is_bundle, lay_out
+
+    return lay_out(Bundle(place)) if is_bundle(place) else None
+
+
+def _delete(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Catalog:
     """A catalog, open for reading. Closing is optional; it may be used in a with block."""
 
@@ -40,7 +57,8 @@ class Catalog:
         """Open the catalog.
 
         Args:
-            path: The folder of an atlas, that of a published site, or the address of one.
+            path: The folder of an atlas, of a published site or of a bundle, a bundle in one
+                file, the address of a site or a bundle, or hf:OWNER/NAME, a bundle on the Hub.
 
         Raises:
             MissingError: There is no built atlas in it.
@@ -49,9 +67,13 @@ class Catalog:
         import duckdb
 
         self.place = str(path)
-        self.path = Path(path)
+        self._laid_out = _laid_out(self.place)
+        self.path = self._laid_out or Path(path)
+        self._clear = finalize(self, _delete, self._laid_out)
         try:
-            self._db: DuckDBPyConnection = open_tables(self.place)
+            self._db: DuckDBPyConnection = open_tables(
+                str(self.path) if self._laid_out else self.place
+            )
             facts = self._db.execute("SELECT key, value FROM provenance").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
@@ -77,11 +99,12 @@ class Catalog:
     def close(self) -> None:
         """Close the catalog; look-ups after this fail."""
         self._db.close()
+        self._clear()
 
     @property
     def published(self) -> bool:
-        """Whether this is a published site: tables, and pictures if it is a folder, but no models."""
-        return not database_path(self.path).exists()
+        """Whether this is a published site or a bundle: tables, but no models."""
+        return self._laid_out is not None or not database_path(self.path).exists()
 
     @cached_property
     def n_features(self) -> int:

@@ -31,7 +31,7 @@ def decompose(catalog: Catalog, picture: str | PathLike[str], tau: str | float) 
     """
     if catalog.published:
         raise MissingError(
-            f"{catalog.place} is a published site, without the SAE and the encoder that a picture "
+            f"{catalog.place} is published, without the SAE and the encoder that a picture "
             "needs; ask the atlas that it was built from"
         )
     least = _least_mass(catalog, tau)

@@ -31,7 +31,7 @@ def open_tables(place: str) -> DuckDBPyConnection:
     """Return a connection in which every table of today's version can be asked.
 
     Args:
-        place: Folder of an atlas, folder of a published site, or the address of one.
+        place: Folder of an atlas, folder of a published site, or the address of one or of a bundle.
 
     Raises:
         MissingError: There is no atlas.
@@ -85,20 +85,38 @@ def _open_site(folder: Path) -> DuckDBPyConnection:
 def _open_address(address: str) -> DuckDBPyConnection:
     import duckdb
 
-    address = address.removesuffix("index.html").rstrip("/")
-    open_address(f"{address}/{FACTS}", {"Range": "bytes=0-3"}).close()  # an error that says why
-    names = [f"parquet/{table.name}.parquet" for table in TABLES]
+    address = address.removesuffix("index.html").removesuffix("manifest.json").rstrip("/")
+    folder, names = _tables_at(address)
     with explain_missing_package("opening an address"):
         from atlas.lookup.ranges import PROTOCOL, Ranges
 
         files = Ranges(address, names)
     db = duckdb.connect(config={"autoload_known_extensions": "false"})
     db.register_filesystem(files)
-    _close(db, f"{PROTOCOL}://parquet/")
+    _close(db, f"{PROTOCOL}://{folder}/")
     for table, name in zip(TABLES, names, strict=True):
         _show(db, table, _parquet(f"{PROTOCOL}://{name}") if files.has(name) else None)
     _require_readable(_facts(db), address)
     return db
+
+
+def _tables_at(address: str) -> tuple[str, list[str]]:
+    """Return the folder of the tables below an address, and each one's file: of a site or a bundle."""
+    names = [f"parquet/{table.name}.parquet" for table in TABLES]
+    try:
+        open_address(f"{address}/{FACTS}", {"Range": "bytes=0-3"}).close()
+    except MissingError:
+        from atlas.lookup.bundles import Bundle
+
+        try:
+            files = Bundle(address).manifest.files
+        except MissingError:
+            pass
+        else:
+            found = (files.get(f"catalog/{name}") for name in names)
+            return "objects", [one.address if one else "objects/none" for one in found]
+        raise
+    return "parquet", names
 
 
 def _close(db: DuckDBPyConnection, folder: str) -> None:

@@ -28,7 +28,7 @@ def images_like(catalog: Catalog, image: int, limit: int = SHOWN) -> tuple[Simil
 
     if catalog.published:
         raise MissingError(
-            f"{catalog.place} is a published site, without its embeddings; ask the atlas that it "
+            f"{catalog.place} is published, without its embeddings; ask the atlas that it "
             "was built from"
         )
     embeddings = read_embeddings(catalog.path / "embed")

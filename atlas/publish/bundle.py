@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from atlas.base.errors import ConfigError, InputError
-from atlas.base.files import digest_file, link_or_copy, list_files, write_json
+from atlas.base.files import digest_file, draft, link_or_copy, list_files, write_json
 from atlas.base.version import __version__
+from atlas.lookup.bundles import BLOCK_BYTES
+from atlas.lookup.manifest import MANIFEST, Manifest, Object, write_manifest
 from atlas.pipeline import stages_of, status
-from atlas.publish.manifest import MANIFEST, Manifest, Object, write_manifest
 from atlas.run.receipt import RECEIPT, read_receipt
 from atlas.settings.load import Config, saved_config
 from atlas.settings.outside import outside_files
@@ -30,7 +34,7 @@ def make_bundle(atlas_dir: Path, out: Path) -> Manifest:
 
     Args:
         atlas_dir: Folder of the atlas.
-        out: Folder of the bundle.
+        out: Folder of the bundle; or a .zip, which is written anew with the folder's files.
 
     Raises:
         MissingError: There is no atlas in the folder, or no configuration of its last build.
@@ -39,6 +43,17 @@ def make_bundle(atlas_dir: Path, out: Path) -> Manifest:
     """
     config = saved_config(require_atlas(atlas_dir)).model_copy(update={"out_dir": atlas_dir})
     _require_current(config)
+    if out.suffix != ".zip":
+        return _write(config, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=".bundle-") as folder:
+        manifest = _write(config, Path(folder))
+        with draft(out) as unfinished:
+            _pack(Path(folder), unfinished)
+    return manifest
+
+
+def _write(config: Config, out: Path) -> Manifest:
     receipts = out / "receipts"
     files: dict[str, Object] = {}
     for name, path, digest in _files(config, receipts):
@@ -46,11 +61,20 @@ def make_bundle(atlas_dir: Path, out: Path) -> Manifest:
         _add(out, found, path)
         files[name] = found
     manifest = Manifest(
-        f"feature-atlas {__version__}", _identity(atlas_dir), carried_settings(config), files
+        f"feature-atlas {__version__}", _identity(config.out_dir), carried_settings(config), files
     )
     write_manifest(out / MANIFEST, manifest)
     _prune(out, {one.address for one in files.values()})
     return manifest
+
+
+def _pack(folder: Path, path: Path) -> None:
+    """Write a folder's files as a zip file; the same files give the same bytes."""
+    with ZipFile(path, "w", ZIP_STORED) as packed:
+        for file in list_files(folder):
+            entry = ZipInfo(file.relative_to(folder).as_posix())
+            with file.open("rb") as source, packed.open(entry, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, BLOCK_BYTES)
 
 
 def _require_current(config: Config) -> None:

@@ -1,35 +1,33 @@
-"""Restore an atlas from its bundle: a folder, or an https address; resumable, every file verified."""
+"""Restore an atlas from its bundle, wherever that is; resumable, every file verified."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from atlas.base.errors import ConfigError, InputError, MissingError
+from atlas.base.errors import ConfigError, InputError
 from atlas.base.files import digest_file, draft, link_or_copy, remove_tree, write_text
 from atlas.base.progress import Progress
-from atlas.base.web import is_address, open_address
-from atlas.publish.manifest import MANIFEST, Manifest, Object, read_manifest
+from atlas.lookup.bundles import Bundle
+from atlas.lookup.manifest import Manifest, Object
 from atlas.run.build import locked, publish
 from atlas.run.receipt import RECEIPT, read_receipt
 
 FILE = "atlas.toml"
 CONNECTIONS = 8
-BLOCK_BYTES = 1 << 20
 
 
-def restore(bundle: str, out_dir: Path, progress: Progress) -> Manifest:
+def restore(place: str, out_dir: Path, progress: Progress) -> Manifest:
     """Put the stages of a bundle into the folder of an atlas.
 
     What is there already is not fetched again. A stage replaces its earlier state whole or not at
     all, and one that this machine built is never replaced.
 
     Args:
-        bundle: Its folder, or its https address.
+        place: Of the bundle: its folder, a zip file of it, its https address, or hf:OWNER/NAME.
         out_dir: Folder of the atlas.
         progress: Shows what is going on.
 
@@ -38,16 +36,17 @@ def restore(bundle: str, out_dir: Path, progress: Progress) -> Manifest:
         InputError: A file is not what the manifest says.
         ConfigError: The folder holds other results of this machine.
     """
-    manifest = read_manifest(_read(bundle, MANIFEST), f"{bundle.rstrip('/')}/{MANIFEST}")
+    bundle = Bundle(place)
+    manifest = bundle.manifest
     work = out_dir / ".work" / "bundle"
     with locked(out_dir):
-        receipts = _receipts(bundle, manifest)
+        receipts = _receipts(bundle)
         wanted = {stage for stage in receipts if _is_wanted(out_dir / stage, receipts[stage])}
         loose = {name for name in manifest.files if name.split("/")[0] not in receipts}
         names = [name for name in manifest.files if name in loose or name.split("/")[0] in wanted]
         progress.start("bundle", total=len(names), unit="files")
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            for _ in pool.map(lambda name: _bring(bundle, manifest, name, out_dir, work), names):
+            for _ in pool.map(lambda name: _bring(bundle, name, out_dir, work), names):
                 progress.advance()
         progress.stop()
         for stage in sorted(wanted):
@@ -60,22 +59,14 @@ def restore(bundle: str, out_dir: Path, progress: Progress) -> Manifest:
     return manifest
 
 
-def _receipts(bundle: str, manifest: Manifest) -> dict[str, Any]:
+def _receipts(bundle: Bundle) -> dict[str, Any]:
     """Return the receipt of each stage that a bundle holds."""
-    names = [
-        name for name in manifest.files if name.endswith(f"/{RECEIPT}") and name.count("/") == 1
-    ]
-    found = {}
-    for name in names:
-        one = manifest.files[name]
-        found[name.split("/")[0]] = json.loads(_verified(_read(bundle, one.address), one, name))
-    return found
-
-
-def _verified(data: bytes, one: Object, name: str) -> bytes:
-    if sha256(data).hexdigest() != one.sha256:
-        raise InputError(f"{name} of the bundle is damaged; make the bundle again: atlas bundle")
-    return data
+    names = (name for name in bundle.manifest.files if name.count("/") == 1)
+    return {
+        name.split("/")[0]: json.loads(bundle.read(name))
+        for name in names
+        if name.endswith(f"/{RECEIPT}")
+    }
 
 
 def _is_wanted(folder: Path, receipt: Mapping[str, Any]) -> bool:
@@ -104,51 +95,25 @@ def _carried(receipt: Mapping[str, Any]) -> Iterator[str]:
     return (name for name in receipt["files"] if name not in left_out)
 
 
-def _bring(bundle: str, manifest: Manifest, name: str, out_dir: Path, work: Path) -> None:
+def _bring(bundle: Bundle, name: str, out_dir: Path, work: Path) -> None:
     """Put one file into the work folder: from the last state, else from the bundle."""
-    one, target, before = manifest.files[name], work / name, out_dir / name
+    one, target, before = bundle.manifest.files[name], work / name, out_dir / name
     if _is(target, one):
         return
     if _is(before, one):
         link_or_copy(before, target)
         return
     with draft(target) as unfinished:
-        _copy(bundle, one, unfinished)
+        bundle.copy(one, unfinished)
         if not _is(unfinished, one):
             raise InputError(
-                f"{name} of the bundle {bundle} is damaged; make the bundle again: atlas bundle"
+                f"{name} of the bundle {bundle.place} is damaged; make the bundle again: atlas bundle"
             )
 
 
 def _is(path: Path, one: Object) -> bool:
     same = path.is_file() and path.stat().st_size == one.size_bytes
     return same and digest_file(path) == one.sha256
-
-
-def _copy(bundle: str, one: Object, path: Path) -> None:
-    if not is_address(bundle):
-        source = Path(bundle) / one.address
-        if not source.is_file():
-            raise MissingError(f"no file at {source}; make the bundle again: atlas bundle")
-        link_or_copy(source, path)
-        return
-    with open_address(f"{bundle.rstrip('/')}/{one.address}") as answer, path.open("wb") as file:
-        while block := answer.read(BLOCK_BYTES):
-            file.write(block)
-
-
-def _read(bundle: str, name: str) -> bytes:
-    """Return a small file of a bundle."""
-    if is_address(bundle):
-        with open_address(f"{bundle.rstrip('/')}/{name}") as answer:
-            data: bytes = answer.read()
-        return data
-    path = Path(bundle) / name
-    if not path.is_file():
-        raise MissingError(
-            f"no bundle at {bundle}: it holds no {name}; make one with: atlas bundle"
-        )
-    return path.read_bytes()
 
 
 def write_config(manifest: Manifest, out_dir: Path) -> Path:

@@ -112,6 +112,49 @@ def test_the_command_line_asks_a_folder_or_an_address(planted_atlas, serve, caps
     assert len(set(answers)) == 1
 
 
+@pytest.fixture(scope="module")
+def bundle(planted_atlas, tmp_path_factory):
+    """The planted atlas's bundle."""
+    out = tmp_path_factory.mktemp("bundled") / "bundle"
+    assert run(["bundle", "--atlas", str(planted_atlas), "--out", str(out)]) == 0
+    return out
+
+
+def test_a_bundle_answers_as_the_atlas_does_as_a_folder_a_file_or_an_address(
+    planted_atlas, bundle, tmp_path, serve
+):
+    packed = tmp_path / "bundle.zip"
+    assert run(["bundle", "--atlas", str(planted_atlas), "--out", str(packed)]) == 0
+    asked, (address, _) = asked_of(atlas.open(planted_atlas)), serve(bundle)
+    places = (bundle, bundle / "manifest.json", packed, address, f"{address}/manifest.json")
+    for place in places:
+        opened = atlas.open(place)
+        assert asked_of(opened) == asked, place
+        with pytest.raises(MissingError, match="is published, without the SAE"):
+            opened.decompose("photo.jpg")
+        with pytest.raises(InputError, match="disabled by configuration"):
+            opened.sql("SELECT * FROM read_text('/etc/hostname')")
+
+
+def test_what_a_bundle_lays_out_for_look_ups_goes_with_them(bundle):
+    opened = atlas.open(bundle)
+    folder = opened.path
+    assert (folder / "catalog" / "atlas.duckdb").is_symlink()
+    opened.close()
+    assert not folder.exists()
+
+
+def test_the_pages_of_a_site_in_groups_are_told_from_its_folder_and_its_address(
+    grouped_site, tmp_path, serve
+):
+    site = shutil.copytree(grouped_site, tmp_path / "site")
+    address, _ = serve(site)
+    pages = {
+        atlas.open(place).feature(4).page for place in (site, address, f"{address}/index.html")
+    }
+    assert pages == {"feature/0000.html#f4"}
+
+
 def test_a_query_on_a_published_site_reads_nothing_else(planted_atlas, serve):
     for place in (planted_atlas / "site", serve(planted_atlas / "site")[0]):
         with pytest.raises(InputError, match="disabled by configuration"):
@@ -120,9 +163,9 @@ def test_a_query_on_a_published_site_reads_nothing_else(planted_atlas, serve):
 
 def test_what_a_site_lacks_is_said_in_a_line(planted_atlas, tmp_path, serve, capsys):
     site = shutil.copytree(planted_atlas / "site", tmp_path / "site")
-    with pytest.raises(MissingError, match="is a published site, without the SAE"):
+    with pytest.raises(MissingError, match="is published, without the SAE"):
         atlas.open(site).decompose("photo.jpg")
-    with pytest.raises(MissingError, match="is a published site, without its embeddings"):
+    with pytest.raises(MissingError, match="is published, without its embeddings"):
         atlas.open(site).images_like(3)
     address, _ = serve(tmp_path)
     with pytest.raises(MissingError, match=r"cannot fetch .*provenance\.parquet"):

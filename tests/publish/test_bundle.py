@@ -15,7 +15,7 @@ from planted import plant
 
 from atlas.base.errors import ConfigError, InputError, MissingError
 from atlas.base.progress import Progress
-from atlas.publish.manifest import read_manifest
+from atlas.lookup.manifest import read_manifest
 from atlas.publish.restore import restore
 from atlas.settings.load import load_config
 
@@ -172,6 +172,22 @@ def test_a_bundle_is_fetched_from_an_address_and_nothing_twice(served, tmp_path)
     receipts = [path for path in asked if path.startswith("/objects/")]
     assert len(receipts) == 6, "each stage's receipt, and no other file"
     assert contents(tmp_path / "atlas") == before
+
+
+def test_a_bundle_in_one_file_has_the_same_bytes_each_time_and_restores_the_same_atlas(
+    built, bundle, tmp_path
+):
+    first, second = tmp_path / "first.zip", tmp_path / "second.zip"
+    for out in (first, second):
+        assert atlas("bundle", "--atlas", built / "build", "--out", out)[0] == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"first.zip", "second.zip"}
+    for place in (first, bundle):
+        restore(str(place), tmp_path / f"of {place.name}", SILENT)
+    assert contents(tmp_path / "of first.zip") == contents(tmp_path / "of bundle")
+    first.write_bytes(b"PK no zip")
+    with pytest.raises(InputError, match=r"first\.zip is no bundle; make one with: atlas bundle"):
+        restore(str(first), tmp_path / "none", SILENT)
 
 
 def test_an_interrupted_restoration_goes_on_where_it_was(served, tmp_path, bundle):
