@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atlas.command.options import DEMO, JsonOpt, PlaceOpt, app
+from atlas.command.options import DEMO, JsonOpt, MarkdownOpt, PlaceOpt, app
 from atlas.command.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -148,31 +148,37 @@ def image(
 
 
 @app.command()
-def report(atlas: PlaceOpt = str(DEMO), as_json: JsonOpt = False) -> None:
+def report(
+    atlas: PlaceOpt = str(DEMO), as_json: JsonOpt = False, as_markdown: MarkdownOpt = False
+) -> None:
     """Print the figures of the whole atlas, each beside its baseline."""
     from atlas.lookup.atlas import Atlas
     from atlas.lookup.records import as_json as plain
 
     with Atlas(atlas) as opened:
         figures = opened.report()
-        note = opened.provenance["note"]
+        note, title = opened.provenance["note"], opened.provenance["title"]
     if as_json:
         print_json(plain(figures))
         return
-    print_table(
-        ("figure", "value", "unit", "n", "baseline", "what the baseline is"),
-        [
-            (
-                f.name,
-                f"{f.value:,.4g}",
-                f.unit,
-                f"{f.n:,}",
-                "" if f.null_value is None else f"{f.null_value:,.4g}",
-                f.null_name,
-            )
-            for f in figures
-        ],
-    )
+    names = ("figure", "value", "unit", "n", "baseline", "what the baseline is")
+    rows = [
+        (
+            f.name,
+            f"{f.value:,.4g}",
+            f.unit,
+            f"{f.n:,}",
+            "" if f.null_value is None else f"{f.null_value:,.4g}",
+            f.null_name,
+        )
+        for f in figures
+    ]
+    if as_markdown:
+        from atlas.lookup.markdown import cell, table
+
+        print(f"### {cell(title)}\n\n{table(names, rows)}\n\n{cell(note)}")
+        return
+    print_table(names, rows)
     print(note)
 
 

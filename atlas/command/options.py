@@ -67,6 +67,9 @@ AtlasOpt = Annotated[
         help="Folder of a built atlas; by default that of the current folder, else the demo's.",
     ),
 ]
+MarkdownOpt = Annotated[
+    bool, typer.Option("--markdown", help="Print Markdown, for the summary of a run.")
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SetOpt = Annotated[
     list[str] | None,

@@ -1,4 +1,4 @@
-"""Commands for what is finished: bundle, serve, check."""
+"""Commands for what is finished: bundle, diff, serve, check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from atlas.command.options import DEMO, AtlasOpt, app
+from atlas.command.options import DEMO, AtlasOpt, JsonOpt, MarkdownOpt, app
+from atlas.command.printing import print_json
 from atlas.site.hosts import HOSTS
 
 
@@ -26,6 +27,36 @@ def bundle(
     made = make_bundle(atlas, folder)
     print(f"{folder}: {len(made.files):,} files, {made.size_bytes / 1e6:.1f} MB, of {made.atlas}")
     print(f"elsewhere: atlas build --from {folder} --out DIR")
+
+
+@app.command("diff")
+def diff_command(
+    old: Annotated[
+        str, typer.Argument(help="An atlas, a bundle or a published site.", metavar="OLD")
+    ],
+    new: Annotated[str, typer.Argument(help="Another build of it.", metavar="NEW")],
+    as_json: JsonOpt = False,
+    as_markdown: MarkdownOpt = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write the difference to this page.")
+    ] = None,
+) -> None:
+    """Tell what changed between two builds: features' names, verdicts and pictures, and figures."""
+    from dataclasses import asdict
+
+    from atlas.publish.diff import diff
+    from atlas.publish.diff_report import lines, markdown, write_page
+
+    found = diff(old, new)
+    if html is not None:
+        write_page(found, html)
+    if as_json:
+        print_json(asdict(found) | {"counts": found.counts})
+    elif as_markdown:
+        print(markdown(found), end="")
+    else:
+        for line in lines(found):
+            print(line)
 
 
 @app.command()

@@ -60,7 +60,7 @@ class Atlas(Catalog):
             labels=self._labels(feature),
             top_images=() if facts["sensitive"] else self.top_images(feature),
             neighbors=self.neighbors(feature) if alive else (),
-            page=links.feature_page(feature, self._layout) if alive else "",
+            page=links.feature_page(feature, self.layout) if alive else "",
         )
 
     def top_images(self, feature: int, limit: int = TOP_IMAGES_SHOWN) -> tuple[TopImage, ...]:
@@ -93,7 +93,7 @@ class Atlas(Catalog):
         return self._search.find(text, limit)
 
     @cached_property
-    def _layout(self) -> str:
+    def layout(self) -> str:
         """How the site is laid out; as by default where there is none."""
         root = self.path if self.published else site_dir(self.path)
         try:
