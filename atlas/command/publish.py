@@ -1,4 +1,4 @@
-"""Commands for what is finished: bundle, diff, serve, check."""
+"""Commands for what is finished: bundle, diff, ci, serve, check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from atlas.command.options import DEMO, AtlasOpt, JsonOpt, MarkdownOpt, app
+from atlas.command.options import DEMO, AtlasOpt, ConfigArg, JsonOpt, MarkdownOpt, SetOpt, app
 from atlas.command.printing import print_json
 from atlas.site.hosts import HOSTS
 
@@ -57,6 +57,36 @@ def diff_command(
     else:
         for line in lines(found):
             print(line)
+
+
+@app.command()
+def ci(
+    config: ConfigArg,
+    site: Annotated[
+        Path | None, typer.Option("--site", help="Put the finished site into this folder.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", help="Append a summary in Markdown to this file.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--diff", help="Write what changed to this page.")
+    ] = None,
+    changes: SetOpt = None,
+) -> None:
+    """Do what continuous integration does: restore the bundle, build, check, compare, summarize."""
+    from atlas.base.progress import Progress
+    from atlas.publish.ci import run
+    from atlas.publish.diff_report import summary as told
+    from atlas.settings.load import load_config
+
+    loaded = load_config(config, changes or [])
+    done = run(loaded, config.resolve().parent, site=site, page=page, progress=Progress())
+    print(f"built: {', '.join(done.built) or 'nothing, all is current'}")
+    print(done.checked.summary())
+    print(told(done.difference) if done.difference else "nothing to compare with")
+    if summary is not None:
+        with summary.open("a", encoding="utf-8") as file:
+            file.write(done.summary)
 
 
 @app.command()

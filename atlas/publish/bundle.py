@@ -156,7 +156,7 @@ def carried_settings(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in type(config).model_fields:
         section = getattr(config, name)
-        if not isinstance(section, Section) or name == "runtime":
+        if not isinstance(section, Section) or name in ("runtime", "publish"):
             continue
         changed = section.model_dump(mode="json", exclude_defaults=True)
         places = section.places() | {"vectors", "second_vectors"}

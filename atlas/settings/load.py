@@ -20,6 +20,7 @@ from atlas.base.files import read_sealed, seal, write_text
 from atlas.settings.expected import Download, ExpectedSettings
 from atlas.settings.icons import ConceptsSettings, DrawnConcepts, IconsSettings, WhereSettings
 from atlas.settings.inputs import EmbedSettings
+from atlas.settings.publish import PublishSettings
 from atlas.settings.runtime import Runtime
 from atlas.settings.sae import SaeSettings, TrainSettings
 from atlas.settings.scan import ScanSettings
@@ -54,6 +55,9 @@ class Config(Section):
     )
     catalog: CatalogSettings = Field(default_factory=CatalogSettings, description="Stage catalog.")
     site: SiteSettings = Field(default_factory=SiteSettings, description="Stage site.")
+    publish: PublishSettings = Field(
+        default_factory=PublishSettings, description="Publication by continuous integration."
+    )
     runtime: Runtime = Field(default_factory=Runtime, description="How to run.")
     expected: ExpectedSettings = Field(
         default_factory=ExpectedSettings, description="What is known about the inputs in advance."

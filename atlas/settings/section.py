@@ -1,7 +1,7 @@
 """Base class of the sections of a configuration.
 
 Settings enter the fingerprint of the stage that their section is named after, so they may change
-its output. Exceptions: the sections [runtime] and [expected], and fields named by `places()`.
+its output. Exceptions: the sections [publish], [runtime] and [expected], and fields named by `places()`.
 """
 
 from __future__ import annotations
