@@ -119,6 +119,16 @@ def test_what_needs_more_names_the_extra_in_one_line(ask, command, said):
     assert err.splitlines()[-1] == f"atlas: {said}"
 
 
+def test_a_project_is_begun_and_a_demo_names_what_it_needs(ask, finished):
+    status, _, err = ask("init", "project", "--preset", "pd12m")
+    assert (status, err) == (0, "")
+    assert (finished / "project" / "words" / "wordnet.txt").is_file()
+    status, _, err = ask("demo", "--out", "demo")
+    assert status == 1
+    assert err.splitlines()[-1].startswith("atlas: embed needs ")
+    assert "pip install 'feature-atlas[" in err
+
+
 def test_directions_are_exported_without_any_extra(ask, finished):
     out = finished / "directions.npy"
     status, _, err = ask("export", "directions", "3", "--out", out, "--atlas", "build")

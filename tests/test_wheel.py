@@ -33,6 +33,15 @@ def test_the_wheel_holds_every_template_and_no_tests(wheel):
     assert tops == {"atlas", "feature_atlas"}
 
 
+def test_the_wheel_holds_presets_workflows_and_words_but_not_what_made_the_demo(wheel):
+    names = set(ZipFile(wheel).namelist())
+    for path in sorted((ROOT / "data" / "presets").glob("*.toml")):
+        assert f"atlas/_presets/{path.name}" in names
+    assert {"atlas/_words/wordnet.txt", "atlas/_neutral/sphere.png"} <= names
+    assert {f"atlas/publish/project/{of}.yml" for of in ("github", "gitlab")} <= names
+    assert not [name for name in names if name.startswith("atlas/demo/")]
+
+
 def test_the_wheel_is_typed(wheel):
     assert "atlas/py.typed" in ZipFile(wheel).namelist()
 

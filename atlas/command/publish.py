@@ -1,7 +1,8 @@
-"""Commands for what is finished: bundle, diff, ci, serve, check."""
+"""Commands for what is finished: bundle, diff, ci, init, demo, serve, check."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +88,68 @@ def ci(
     if summary is not None:
         with summary.open("a", encoding="utf-8") as file:
             file.write(done.summary)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the new project.", metavar="DIR")],
+    preset: Annotated[str, typer.Option("--preset", help="Start from this preset.")] = "",
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Start from this folder of pictures.")
+    ] = None,
+    bundle: Annotated[str, typer.Option("--bundle", help="Start from this bundle.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Title of the atlas.")] = "",
+    license_: Annotated[
+        str | None,
+        typer.Option("--license", help="License of pictures and texts; asked for if left out."),
+    ] = None,
+    runner: Annotated[str, typer.Option("--ci", help="github or gitlab.")] = "github",
+) -> None:
+    """Begin a project: atlas.toml with comments, the workflow that publishes it, a README."""
+    from atlas.command.printing import short_path
+    from atlas.publish.project import Origin, make_project
+    from atlas.publish.workflows import PLACES
+
+    if runner not in PLACES:
+        raise typer.BadParameter(f"--ci is one of {', '.join(PLACES)}")
+    if license_ is None and sys.stdin.isatty():
+        license_ = typer.prompt(
+            "License of pictures and texts, as every page will say", default="not stated"
+        )
+    license_ = "" if license_ in (None, "not stated") else license_
+    written = make_project(
+        folder,
+        Origin(preset, pictures, bundle),
+        title=title,
+        license_=license_,
+        runner=runner,
+    )
+    for path in written:
+        print(f"wrote {short_path(path.resolve())}")
+    print(f"next: cd {folder}; atlas plan atlas.toml")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the demo.")] = DEMO,
+    bundle: Annotated[
+        str, typer.Option("--from", help="Restore the demo from this bundle instead of making one.")
+    ] = "",
+) -> None:
+    """Get a demo to look at: a checkout's own, one from a bundle, or a small one drawn here."""
+    from atlas.command.build import build
+    from atlas.prepare.small_demo import draw_pictures
+
+    own = Path("data/demo/atlas.toml")
+    if bundle:
+        build(None, [], bundle=bundle, out=out)
+    elif own.is_file() and out == DEMO:
+        build(own, [])
+    else:
+        pictures = out / "pictures"
+        if not pictures.is_dir():
+            print(f"drew {draw_pictures(pictures):,} pictures in {pictures}", file=sys.stderr)
+        build(None, [], pictures=pictures, out=out)
 
 
 @app.command()

@@ -66,6 +66,19 @@ def write_config(
         if line not in path.read_text(encoding="utf-8").splitlines():
             raise ConfigError(f"{path} is of other pictures; name another --out, or build {path}")
         return NewAtlas(path, ())
+    text, said = config_text(pictures, out, encoder=encoder, sae=sae)
+    write_text(path, text)
+    return NewAtlas(path, said)
+
+
+def config_text(
+    pictures: Path, out: Path, *, encoder: Path | None = None, sae: Path | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the configuration of an atlas of some pictures, and what was chosen, in lines.
+
+    The arguments are those of write_config; paths in the text are relative to the folder out.
+    """
+    line = f"pictures = {_from(out, pictures)}"
     looked = look_at(pictures, files_of(pictures))
     lines = [
         "# An atlas of the pictures named below. Every setting: docs/settings.md.",
@@ -85,8 +98,7 @@ def write_config(
     # Words that stand in no caption of a set with captions name it worse than no name.
     lines += ["", "[names]", "captions = true"] if looked.captioned else words
     lines += icons
-    write_text(path, "\n".join(lines) + "\n")
-    return NewAtlas(path, tuple(said))
+    return "\n".join(lines) + "\n", tuple(said)
 
 
 def _choose_encoder(looked: Looked, sae: Path | None) -> tuple[Path, str]:

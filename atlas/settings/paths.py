@@ -55,6 +55,18 @@ def template_root() -> Path:
     raise MissingError("the templates are missing; install again: pip install feature-atlas")
 
 
+def data_root(name: str) -> Path:
+    """Return a folder of data that comes along, presets, words or neutral: in the package, else in the checkout.
+
+    Raises:
+        MissingError: The installation lacks it.
+    """
+    for folder in (PACKAGE / f"_{name}", PACKAGE.parent / "data" / name):
+        if folder.is_dir():
+            return folder
+    raise MissingError(f"the {name} are missing; install again: pip install feature-atlas")
+
+
 def demo_root() -> Path:
     """Return the folder of the demo's encoder, vocabulary and decoder: in the package, else in the checkout.
 
