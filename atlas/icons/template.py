@@ -58,6 +58,9 @@ def read_embedding(path: Path, width: int) -> NDArray[np.float32]:
         EOFError,
         RuntimeError,
         AttributeError,
+        TypeError,
+        IndexError,
+        KeyError,
         pickle.UnpicklingError,
     ) as error:
         raise InputError(

@@ -134,7 +134,8 @@ def _parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.T
             wanted = None if columns is None else list(columns)
             for batch in file.iter_batches(ROWS_PER_BATCH, columns=wanted):
                 yield pa.Table.from_batches([batch])
-    except (pa.ArrowException, OSError) as error:
+    # Columns may be called what is no UTF-8.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or not Parquet ({reason}); restore it") from error
 
@@ -148,7 +149,7 @@ def _arrow_tables(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Tabl
             table = table if columns is None else table.select(list(columns))
             for start in range(0, len(table), ROWS_PER_BATCH):
                 yield table.slice(start, ROWS_PER_BATCH)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is damaged or not Arrow ({reason}); restore it") from error
 

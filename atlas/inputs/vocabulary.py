@@ -37,13 +37,19 @@ class Vocabulary:
         """Return a unit vector (d,) for a query.
 
         Raises:
-            InputError: No word of the query is known.
+            InputError: No word of the query is known, or a vector is none.
         """
         rows, unknown = self.split(query)
         if not rows:
             raise InputError(self._explain(query, unknown))
         total = self.vectors[rows].astype(np.float32).sum(axis=0)
-        found: NDArray[np.float32] = total / np.linalg.norm(total)
+        length = np.linalg.norm(total)
+        if not length or not np.isfinite(length):
+            raise InputError(
+                f"the vector of {query!r} has no direction: {VECTORS} of the vocabulary is damaged; "
+                "restore it"
+            )
+        found: NDArray[np.float32] = total / length
         return found
 
     def knows(self, query: str) -> bool:

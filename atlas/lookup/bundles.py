@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +23,8 @@ from atlas.settings.paths import DATABASE
 HUB = "hf:"
 """Start of a place that is a data set of the Hugging Face Hub: hf:OWNER/NAME."""
 BLOCK_BYTES = 1 << 20
+MOST_BYTES = 1 << 29
+"""Of a file that is read whole, as the manifest and receipts are: some million files' names and digests."""
 DATABASE_FILE = f"catalog/{DATABASE}"
 LOOKED_UP = (DATABASE_FILE, "catalog/search/", "concepts/concepts.json")
 """Start of the files that look-ups read of an atlas."""
@@ -45,7 +50,7 @@ class Bundle:
         if not is_address(self._root) and Path(self._root).is_file():
             try:
                 self._zip = ZipFile(self._root)
-            except (BadZipFile, OSError) as error:
+            except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
                 raise InputError(f"{place} is no bundle; make one with: atlas bundle") from error
 
     @property
@@ -83,20 +88,34 @@ class Bundle:
         with self._open(one.address) as source_file, path.open("wb") as file:
             shutil.copyfileobj(source_file, file, BLOCK_BYTES)
 
-    def _open(self, address: str) -> Any:
+    @contextmanager
+    def _open(self, address: str) -> Iterator[Any]:
         if self._zip is None:
-            return open_address(f"{self._root}/{address}")
+            with open_address(f"{self._root}/{address}") as file:
+                yield file
+            return
         try:
-            return self._zip.open(address)
+            with self._zip.open(address) as file:
+                yield file
         except KeyError as error:
             raise MissingError(
                 f"{self.place} holds no {address}; make one with: atlas bundle"
+            ) from error
+        # Of what else a damaged archive says, RuntimeError is that it is encrypted.
+        except (BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{self.place}: {address} is damaged ({error}); make it again: atlas bundle"
             ) from error
 
     def _read(self, address: str) -> bytes:
         if self.folder is None:
             with self._open(address) as file:
-                data: bytes = file.read()
+                data: bytes = file.read(MOST_BYTES + 1)
+            if len(data) > MOST_BYTES:
+                raise InputError(
+                    f"{self.place}: {address} is larger than {MOST_BYTES:,} bytes, which none that "
+                    "atlas bundle wrote is; make it again"
+                )
             return data
         path = self.folder / address
         if not path.is_file():

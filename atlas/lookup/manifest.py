@@ -73,7 +73,14 @@ def read_manifest(text: bytes, where: str) -> Manifest:
         version = int(found["version"])
         files = {str(n): Object(int(s), str(d)) for n, (s, d) in found["files"].items()}
         manifest = Manifest(found["made_with"], found["atlas"], found["settings"], files)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"{where} is no manifest of a bundle; make one with: atlas bundle"
         ) from error

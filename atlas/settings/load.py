@@ -124,7 +124,7 @@ def load_config(path: Path, changes: Iterable[str] = ()) -> Config:
         raise ConfigError(f"no configuration at {path}; name a .toml file") from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path} is a folder; name the .toml file in it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     for change in changes:
         _apply(raw, change)
@@ -145,7 +145,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
         raise ConfigError(f"--set takes section.key=value, got {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         value = text
     table = raw
     for key in keys[:-1]:

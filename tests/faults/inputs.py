@@ -7,8 +7,10 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 from safetensors.numpy import save
 
+from atlas.fetching.robots import parse_robots
+from atlas.icons.template import read_embedding
 from atlas.inputs.archives import read_tar
 from atlas.inputs.captions import json_facts
 from atlas.inputs.embeddings import check_vectors
@@ -24,8 +28,13 @@ from atlas.inputs.image_table import read_tables
 from atlas.inputs.picture import read_picture
 from atlas.inputs.takedown import read_takedown
 from atlas.inputs.vocabulary import read_vocabulary
+from atlas.lookup.bundles import Bundle
+from atlas.lookup.manifest import MANIFEST, Object, read_manifest
+from atlas.run.receipt import read_receipt, why_stale
+from atlas.sae.checkpoints import load_sae
 from atlas.sae.formats.tensors import read_stored
 from atlas.settings.load import load_config
+from atlas.settings.sae import SaeSettings
 from atlas.study.name_files import read_names
 
 ROWS = [
@@ -82,6 +91,63 @@ def _tar() -> bytes:
     return sink.getvalue()
 
 
+def _torch(value: Any) -> bytes:
+    import torch
+
+    sink = io.BytesIO()
+    torch.save(value, sink)
+    return sink.getvalue()
+
+
+def _vector() -> bytes:
+    import torch
+
+    return _torch(torch.ones(4))
+
+
+def _released() -> bytes:
+    import torch
+
+    weights = {"encoder.weight": torch.ones(4, 3), "decoder.weight": torch.ones(3, 4)}
+    return _torch(weights | {"enc_bias": torch.zeros(4), "dec_bias": torch.zeros(3)})
+
+
+def _manifest() -> bytes:
+    files = {"catalog/atlas.duckdb": [5, sha256(b"12345").hexdigest()]}
+    held = {"version": 1, "made_with": "x", "atlas": "a", "settings": {"k": 1}, "files": files}
+    return json.dumps(held).encode()
+
+
+def _bundle() -> bytes:
+    sink = io.BytesIO()
+    with ZipFile(sink, "w") as archive:
+        archive.writestr(MANIFEST, _manifest())
+        archive.writestr(Object(5, sha256(b"12345").hexdigest()).address, b"12345")
+    return sink.getvalue()
+
+
+def _from_bundle(path: Path) -> bytes:
+    return Bundle(str(path)).read("catalog/atlas.duckdb")
+
+
+def _checkpoint(path: Path) -> Any:
+    return load_sae(path, SaeSettings())
+
+
+def _template(path: Path) -> Any:
+    return read_embedding(path, 4)
+
+
+def _receipt(path: Path) -> Any:
+    receipt = read_receipt(path.parent)
+    why_stale({"version": 1, "settings": {}, "inputs": {}}, path.parent)
+    return receipt
+
+
+def _robots(path: Path) -> Any:
+    return parse_robots(path.read_bytes().decode("utf-8", "replace")).allow("/a/b?c")
+
+
 def _all_rows(path: Path) -> list[Any]:
     return [table.to_pylist() for table in read_tables(path)]
 
@@ -105,6 +171,13 @@ CSV = b"name,caption,url,nsfw\n" + b"".join(
     b"n%d,cap,https://x.org,UNLIKELY\n" % i for i in range(5)
 )
 WEIGHTS = save({"W_enc": np.ones((4, 3), np.float32), "b": np.ones(3, np.float16)})
+RECEIPT_JSON = json.dumps(
+    {
+        "plan": {"version": 1, "settings": {}, "inputs": {}},
+        "files": {"a": [3, "0" * 64]},
+        "outputs": "0" * 64,
+    }
+).encode()
 KINDS = (
     Kind("a.parquet", _parquet(), _all_rows),
     Kind("a.jsonl", LINES, _all_rows),
@@ -123,6 +196,14 @@ KINDS = (
     Kind("p.webp", _picture("WEBP"), read_picture),
     Kind("p.gif", _picture("GIF"), read_picture),
     Kind("a.tar", _tar(), _all_pictures),
+    Kind("a.tsv", CSV.replace(b",", b"\t"), _all_rows),
+    Kind("sae.pth", _released(), _checkpoint),
+    Kind("t.npy", _npy(np.ones(4, np.float32)), _template),
+    Kind("t.pt", _vector(), _template),
+    Kind("manifest.json", _manifest(), lambda p: read_manifest(p.read_bytes(), p.name)),
+    Kind("bundle.zip", _bundle(), _from_bundle),
+    Kind("receipt.json", RECEIPT_JSON, _receipt),
+    Kind("robots.txt", b"User-agent: *\nDisallow: /a/*?c$\nCrawl-delay: 2\n", _robots),
     Kind("takedown.txt", b"key a\nsha256 " + b"0" * 64 + b"\nfeature 3\n", read_takedown),
     Kind("atlas.toml", b'out_dir = "x"\n[scan]\ntop_images = 9\n', load_config),
     Kind(

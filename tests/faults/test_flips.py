@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import shutil
 
-import numpy as np
 import pytest
 from building import atlas, built_stages, contents
+from faults.flipping import flip, silent_flips
 from planted import plant
 
-from atlas.base.errors import InputError
-from atlas.base.files import read_sealed
 from atlas.pipeline import RECORDS
-from atlas.run.receipt import RECEIPT, Verified, read_receipt, why_stale
-from atlas.run.stage import Source
 
 FLIPS = [300, pytest.param(1500, marks=pytest.mark.slow)]
 
@@ -31,57 +27,9 @@ def copied(built, tmp_path):
     return shutil.copytree(built, tmp_path / "planted", symlinks=True)
 
 
-def flip(path, bit):
-    data = bytearray(path.read_bytes())
-    data[bit // 8 % len(data)] ^= 1 << bit % 8
-    path.unlink()  # files of the site may be hard links
-    path.write_bytes(data)
-
-
-def _is_whole(folder):
-    try:
-        Verified().check("reader", {"stage": Source(folder, (), "")})
-    except InputError as error:
-        return f"mend it with: atlas build CONFIG {folder.name} --force" not in str(error)
-    return True
-
-
 @pytest.mark.parametrize("n_flips", FLIPS)
 def test_no_flip_is_silent(copied, n_flips):
-    root = copied / "build"
-    rng = np.random.default_rng(0)
-    folders = sorted(path.parent for path in root.glob(f"*/{RECEIPT}"))
-    plans = {f: read_receipt(f)["plan"] | {"outputs": read_receipt(f)["outputs"]} for f in folders}
-    files = {
-        f: sorted(p for p in f.rglob("*") if p.is_file() and p.stat().st_size) for f in folders
-    }
-    silent = []
-    for number in range(n_flips):
-        folder = folders[number % len(folders)]
-        places = [*files[folder], folder / RECEIPT, *(root / name for name in RECORDS)]
-        path = places[int(rng.integers(len(places)))]
-        before = path.read_bytes()
-        flip(path, int(rng.integers(8 * len(before))))
-        plan = {key: value for key, value in plans[folder].items() if key != "outputs"}
-        if not _noticed(path, folder, plan, plans[folder]["outputs"]):
-            silent.append(path.name)
-        path.write_bytes(before)
-    assert silent == []
-
-
-def _noticed(path, folder, plan, outputs):
-    """Whether a build that reads the folder of a stage, or a record, notices that a file is damaged."""
-    if path.name in RECORDS:
-        with pytest.raises(InputError, match="is damaged"):
-            read_sealed(path)
-        return True
-    if path != folder / RECEIPT:
-        return not _is_whole(folder)
-    try:
-        found = read_receipt(folder)["outputs"]
-    except InputError:
-        return True
-    return bool(why_stale(plan, folder)) or found != outputs or not _is_whole(folder)
+    assert silent_flips(copied / "build", n_flips) == []
 
 
 @pytest.mark.parametrize(

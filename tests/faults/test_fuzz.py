@@ -7,77 +7,33 @@ import json
 import struct
 import time
 import zlib
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from faults.fuzzing import fuzz
 from faults.inputs import KINDS
 
-from atlas.base.errors import AtlasError, InputError
+from atlas.base.errors import ConfigError, InputError
+from atlas.icons.template import read_embedding
 from atlas.inputs.image_table import read_tables
 from atlas.inputs.picture import read_picture
 from atlas.inputs.vocabulary import read_vocabulary
+from atlas.lookup.bundles import Bundle
+from atlas.lookup.manifest import MANIFEST, read_manifest
 from atlas.sae.formats.tensors import read_stored
+from atlas.settings.load import load_config
 from atlas.study.name_files import read_names
 
 CASES = [60, pytest.param(1000, marks=pytest.mark.slow)]
-HOSTILE = (
-    b"\xff",
-    b"\x00",
-    b"\\ud83d",
-    b"[" * 5000,
-    b'"',
-    b"{",
-    b"9" * 400,
-    b"\r\n",
-    b"\xed\xa0\xbd",
-    b"-1",
-)
-
-
-def mutated(data, rng):
-    """A file cut, with bits flipped, bytes replaced, doubled, or something hostile put in."""
-    found = bytearray(data)
-    for _ in range(int(rng.integers(1, 4))):
-        at = int(rng.integers(len(found) + 1))
-        kind = int(rng.integers(6))
-        if kind == 0:
-            del found[at:]
-        elif kind == 1 and at < len(found):
-            found[at] ^= 1 << int(rng.integers(8))
-        elif kind == 2:
-            found[at : at + 4] = rng.bytes(4)
-        elif kind == 3:
-            found[at:at] = found[at // 2 : at]
-        elif kind == 4:
-            found[at:at] = HOSTILE[int(rng.integers(len(HOSTILE)))]
-        elif at < len(found):
-            found[at : at + 8] = (2**63 - 1).to_bytes(8, "little")
-    return bytes(found)
 
 
 @pytest.mark.parametrize("n_cases", CASES)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_mutation_is_read_or_refused(tmp_path, kind, n_cases):
-    rng = np.random.default_rng(len(kind.data))
-    path = tmp_path / kind.name
-    path.write_bytes(kind.data)
-    kind.read(path)
-    wrong = []
-    for number in range(n_cases):
-        path.write_bytes(mutated(kind.data, rng))
-        begin = time.monotonic()
-        try:
-            kind.read(path)
-        except AtlasError as error:
-            if "\n" in str(error):
-                wrong.append((number, "two lines", str(error)))
-        except Exception as error:  # noqa: BLE001 - what else is raised is what this looks for
-            wrong.append((number, type(error).__name__, str(error)[:200]))
-        if time.monotonic() - begin > 10:
-            wrong.append((number, "slow", ""))
-    assert wrong == []
+    assert fuzz(kind, n_cases, tmp_path / kind.name).wrong == []
 
 
 def refusal(read, path):
@@ -185,3 +141,60 @@ def test_a_checkpoint_of_many_empty_tensors_is_refused_at_once(tmp_path, n, said
     data = json.dumps({f"t{i}": tensor for i in range(n)}).encode()
     (tmp_path / "w.safetensors").write_bytes(len(data).to_bytes(8, "little") + data)
     assert said in refusal(read_stored, tmp_path / "w.safetensors")
+
+
+def test_columns_whose_names_are_no_utf8_are_one_line(tmp_path):
+    table = pa.table({"caption": ["hello"]})
+    pq.write_table(table, tmp_path / "t.parquet", store_schema=False)
+    with pa.ipc.new_file(tmp_path / "t.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"caption", b"capti\xc3n"))
+        assert "is damaged" in refusal(rows_of, path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"version": 1e999, "files": {}}'])
+def test_a_manifest_that_is_deep_or_beyond_numbers_is_one_line(text):
+    with pytest.raises(InputError, match="is no manifest of a bundle"):
+        read_manifest(text.encode(), "x")
+
+
+def test_a_bundle_whose_content_is_damaged_is_one_line(tmp_path):
+    path = tmp_path / "b.zip"
+    with ZipFile(path, "w") as archive:
+        archive.writestr(MANIFEST, b'{"files": {}}')
+    path.write_bytes(path.read_bytes().replace(b'"files"', b'"f\xffles"'))
+    with pytest.raises(InputError, match=r"manifest.json is damaged \(Bad CRC-32"):
+        _ = Bundle(str(path)).manifest
+
+
+def test_a_bundle_s_manifest_is_unpacked_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("atlas.lookup.bundles.MOST_BYTES", 1000)
+    with ZipFile(tmp_path / "b.zip", "w", ZIP_DEFLATED) as archive:
+        archive.writestr(MANIFEST, bytes(5000))
+    with pytest.raises(InputError, match="is larger than 1,000 bytes"):
+        _ = Bundle(str(tmp_path / "b.zip")).manifest
+
+
+def test_a_template_of_torch_that_is_not_a_tensor_s_parts_is_one_line(tmp_path):
+    path = tmp_path / "t.pt"
+    data = bytearray(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.")
+    with ZipFile(path, "w") as archive:
+        archive.writestr("t/data.pkl", bytes(data))
+        archive.writestr("t/version", b"3\n")
+    with pytest.raises(InputError, match="holds no embedding"):
+        read_embedding(path, 4)
+
+
+def test_a_configuration_that_is_nested_deeply_is_one_line(tmp_path):
+    (tmp_path / "atlas.toml").write_text("x = " + "[" * 100_000)
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config(tmp_path / "atlas.toml")
+
+
+def test_a_vocabulary_without_directions_is_one_line(tmp_path):
+    (tmp_path / "words.txt").write_text("red\n")
+    for value in (0, np.nan, np.inf):
+        np.save(tmp_path / "vectors.npy", np.full((1, 2), value, np.float16))
+        with pytest.raises(InputError, match="has no direction"):
+            read_vocabulary(tmp_path).encode_text("red")
