@@ -45,7 +45,7 @@ STAGES = (
     _stage("train",     "training",  4, "embed"),
     _stage("scan",      "scan",      3, "embed sae"),
     _stage("neighbors", "study",     4, "embed sae scan"),
-    _stage("families",  "study",     2, "embed sae scan neighbors second_vectors"),
+    _stage("families",  "study",     3, "embed sae scan neighbors second_vectors replicates"),
     _stage("compare",   "study",     1, "embed scan families other"),
     _stage("names",     "study",     4, "embed scan neighbors vocabulary imported kept_names"),
     _stage("icons",     "icons",     4, "embed sae scan encoder decoder template second_encoder"),

@@ -70,6 +70,9 @@ TABLES = (
         Column("monosemanticity", "DOUBLE",  "how alike its images are in a second encoder, weighted by "
                                              "activation, -1 to 1; null where none was given or it fires "
                                              "on fewer than two images"),
+        Column("seeds_seen",      "INTEGER", "SAEs of other seeds that have its direction, 0 to seeds; null "
+                                             "where dead or none was given"),
+        Column("seeds",           "INTEGER", "SAEs of other seeds that were looked through; null as above"),
         Column("map_x",           "FLOAT",   "place on the map, 0 to 1; null where dead"),
         Column("map_y",           "FLOAT",   "place on the map, 0 to 1; null where dead"),
         Column("sensitive",       "BOOLEAN", "a tenth or more of its top images are marked as unsafe, or it "
@@ -433,7 +436,7 @@ def create_sql(table: Table) -> str:
     return f"CREATE TABLE {table.name} ({columns})"
 
 
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 """Raise by one when a table or column is added, renamed or removed. Readers accept older ones."""
 
 

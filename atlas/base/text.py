@@ -45,6 +45,16 @@ def clean_text(value: Any) -> str:
     return LONE.sub(REPLACED, UNFIT.sub("", ESCAPES.sub("", text)))
 
 
+BETWEEN = " · "
+"""Between a feature's name and the word that tells it from another feature's."""
+
+
+def holds_name(text: str, name: str) -> bool:
+    """Return whether a text has all words of a name, the word that tells it from others aside."""
+    words = set(plain_words(name.split(BETWEEN)[0]))
+    return bool(words) and words <= set(plain_words(text))
+
+
 def plain_words(text: str) -> list[str]:
     """Return a text's words in the one form in which names and searches are compared.
 

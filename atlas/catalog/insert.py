@@ -65,10 +65,11 @@ def insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
     insert(
         db,
         "features",
-        f"""SELECT f.*, monosemanticity, m.map_x, m.map_y,
+        f"""SELECT f.*, monosemanticity, seeds_seen, seeds, m.map_x, m.map_y,
                    coalesce(s.sensitive, false) OR feature IN (FROM gone_features) AS sensitive
             FROM '{scan}/features.parquet' f
             LEFT JOIN '{in_sql(job.inputs["families"])}/monosemanticity.parquet' USING (feature)
+            LEFT JOIN '{in_sql(job.inputs["families"])}/replicates.parquet' USING (feature)
             LEFT JOIN '{in_sql(map_file)}' m USING (feature) LEFT JOIN ({sensitive}) s USING (feature)""",
     )
     for table in ("quantile_images", "activation_histogram"):

@@ -25,6 +25,7 @@ STEPS = (
     "separation",
     "neutral",
     "attributes",
+    "pairs",
     "stability",
     "decoder",
     "judge",

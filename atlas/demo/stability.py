@@ -1,21 +1,25 @@
 """Step stability: the demo's SAE trained twice more, with other seeds; what all three agree on.
 
-The other two are made again when they are asked for and never shipped.
+Of the other two the decoder directions alone ship: a feature's page says in how many it is found.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atlas.base.files import draft
 from atlas.base.progress import Progress
 from atlas.demo.figures import replace_figures
-from atlas.demo.places import DEMO
+from atlas.demo.places import DEMO, REPLICATES
 from atlas.pipeline import build_atlas
 from atlas.settings.load import load_config
-from atlas.study.compare import CLOSE, Comparison, Matching, compare
+from atlas.study.compare import Comparison, Matching, compare
+from atlas.study.families import DIRECTIONS
+from atlas.study.matching import CLOSE
 
 BUILD = DEMO.parents[1] / "build"
 SEEDS = (0, 1, 2)
@@ -25,6 +29,8 @@ COMMAND = "python -m atlas.demo stability"
 def run() -> None:
     """Train, scan and compare; put the mean over the three pairs into figures.json."""
     folders = [build_seed(seed) for seed in SEEDS]
+    for seed in SEEDS[1:]:
+        ship_directions(seed)
     pairs = [(a, b) for i, a in enumerate(folders) for b in folders[i + 1 :]]
     found = [compare(a, b) for a, b in pairs]
     replace_figures(COMMAND, stability_figures(found))
@@ -37,6 +43,12 @@ def build_seed(seed: int) -> Path:
     config = load_config(DEMO / "train.toml", changes)
     build_atlas(config, ("families",), progress=Progress())
     return folder
+
+
+def ship_directions(seed: int) -> None:
+    """Keep the decoder directions (live feature, d) of the SAE with this seed in data/demo."""
+    with draft(REPLICATES / f"{seed}.npy") as path:
+        shutil.copyfile(BUILD / f"demo-train-{seed}" / "families" / DIRECTIONS, path)
 
 
 def stability_figures(found: list[Comparison]) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ NEARNESS = 0.3
 """What nearness in meaning counts beside what captions say."""
 FOR_LABEL = {"label": 1.0, "prefix": 0.2}
 """What a label counts that is the text, or begins with it."""
+LEAST_STRENGTH = 0.3
+"""Of the evidence of texts, if it is to count: one or two images of nine are mostly chance."""
 SHORTEST_PREFIX = 2
 """Characters from which on a text is looked for at the beginning of labels."""
 
@@ -50,7 +52,7 @@ def judge(label: str, evidence: Evidence | None, nearness: float) -> Match:
         nearness: Cosine of its prototype and the query.
     """
     strength, held, shown = 0.0, 0, 0
-    if evidence:
+    if evidence and evidence.strength >= LEAST_STRENGTH:
         strength, held, shown = evidence.strength, evidence.held, evidence.shown
     score = FOR_LABEL.get(label, 0.0) + strength + NEARNESS * nearness
     why = "caption" if held and label != "label" else label or "meaning"

@@ -23,6 +23,8 @@ from atlas.study.units import HELD_ROWS
 
 START_S = 4.0
 """Of a stage that loads torch or numba."""
+PROCESS_S = 1.5
+"""Of a stage that loads neither."""
 ROWS_PER_S = 20_000.0
 """Rows of embeddings made elsewhere that are read, checked and listed in a second."""
 FIRINGS_PER_S = 6e5
@@ -54,7 +56,15 @@ NEIGHBORS_BYTES = 0.8e9
 INDEXED_BYTES = 460.0
 """Of an image in that stage where an index is asked (bench_growth)."""
 NAMED_PER_S = 60.0
-"""Features named and graded in a second; a guess from the demo's 1,200."""
+"""Features named and graded in a second."""
+CAPTIONS_PER_S = 5000.0
+"""Images in a second whose words are read for the names (bench_growth)."""
+PAIRS_PER_S = 4e7
+"""Pairs of features that fire on one image, counted in a second (bench_growth)."""
+CATALOG_S = 40.0
+"""Of the catalog, whatever its size: most of it is the map (bench_growth)."""
+SITE_S = 15.0
+"""Of the site: its workers start four times, to render and to check (bench_growth)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,9 @@ def _embed(size: Size, config: Config) -> StageEstimate:
     rate = size.device_gflops / gflop if gflop else ENCODED_PER_S
     if config.embed.pictures is None:
         basis = f"{ROWS_PER_S:,.0f} rows/s; no pictures"
-        return StageEstimate("embed", size.images / ROWS_PER_S, size.images * 150.0, 0.3e9, basis)
+        return StageEstimate(
+            "embed", PROCESS_S + size.images / ROWS_PER_S, size.images * 150.0, 0.3e9, basis
+        )
     encode_s = 0.0 if config.embed.vectors is not None else size.images / rate
     basis = f"{THUMBNAILS_PER_S:.0f} thumbnails/s" + (
         f", {rate:,.3g} encoded/s" if encode_s else ""
@@ -129,7 +141,7 @@ def _scan(size: Size, config: Config) -> StageEstimate:
     flops = 2.0 * size.images * size.features * size.width
     disk = size.images * ACTIVE_FEATURES * ACTIVATION_BYTES + size.features * 1500.0
     memory = (
-        4.0 * config.runtime.batch_images * size.features + 8.0 * size.features * size.width + 0.5e9
+        4.0 * config.runtime.batch_images * size.features + 8.0 * size.features * size.width + 0.8e9
     )
     return StageEstimate(
         "scan",
@@ -178,10 +190,10 @@ def _families(size: Size, _config: Config) -> StageEstimate:
     pairs = size.images * ACTIVE_FEATURES**2
     return StageEstimate(
         "families",
-        START_S + (clustering + opposed) / size.gflops / 1e9 + pairs / 1e8,
+        START_S + (clustering + opposed) / size.gflops / 1e9 + pairs / PAIRS_PER_S,
         live * (2.0 * size.width + 300),
         0.2e9 + size.images * ACTIVE_FEATURES * 8.0 + 16.0 * live * size.width,
-        "pairs of features an image at 100 M/s, one product and the clustering",
+        f"pairs of features an image at {PAIRS_PER_S / 1e6:.0f} M/s, one product and the clustering",
     )
 
 
@@ -191,10 +203,10 @@ def _compare(size: Size, _config: Config) -> StageEstimate:
     pairs = 2.0 * size.images * ACTIVE_FEATURES**2
     return StageEstimate(
         "compare",
-        products / size.gflops / 1e9 + pairs / 1e8,
+        products / size.gflops / 1e9 + pairs / PAIRS_PER_S,
         live * 20.0,
         size.images * ACTIVE_FEATURES * 12.0 + 8.0 * live * size.width,
-        "pairs of features an image at 100 M/s, twice, and two products",
+        f"pairs of features an image at {PAIRS_PER_S / 1e6:.0f} M/s, twice, and two products",
     )
 
 
@@ -239,7 +251,7 @@ def _where(size: Size, config: Config) -> StageEstimate:
     )
 
 
-GROUPED_IMAGES = 400
+GROUPED_IMAGES = 250
 """Images grouped in a second on two cores, at some 60 features an image."""
 
 
@@ -259,10 +271,10 @@ def _names(size: Size, _config: Config) -> StageEstimate:
     live = size.features * ALIVE_SHARE
     return StageEstimate(
         "names",
-        START_S + live / NAMED_PER_S,
+        START_S + live / NAMED_PER_S + size.images / CAPTIONS_PER_S,
         live * 600.0,
         1e9 + 4.0 * min(size.images, HELD_ROWS) * size.width + 300.0 * size.images,
-        f"{NAMED_PER_S:.0f} features/s",
+        f"{NAMED_PER_S:.0f} features/s, {CAPTIONS_PER_S:,.0f} captions/s",
     )
 
 
@@ -270,9 +282,9 @@ def _catalog(size: Size, _config: Config) -> StageEstimate:
     rows = size.features * (64 + 80 + 64 + 20) + size.images
     return StageEstimate(
         "catalog",
-        rows / 1e6 + size.features / 1500 + 20,
+        rows / 1e6 + size.features / 1500 + CATALOG_S,
         rows * 20.0,
-        1e9,
+        2.3e9,
         "1 M rows/s, map of 1,500 features/s",
     )
 
@@ -282,7 +294,7 @@ def _site(size: Size, config: Config) -> StageEstimate:
     pages = size.features * ALIVE_SHARE + config.catalog.decomposed_images
     joined = config.site.pictures == "sheets"
     pictures = size.features * ALIVE_SHARE * SMALL_PICTURES if joined else 0.0
-    time_s = pages / PAGES_PER_S + pictures / CELLS_PER_S + found.files / 5000
+    time_s = SITE_S + pages / PAGES_PER_S + pictures / CELLS_PER_S + found.files / 5000
     return StageEstimate("site", time_s, found.total_bytes, 1e9, f"{PAGES_PER_S:.0f} pages/s")
 
 

@@ -159,7 +159,7 @@ def carried_settings(config: Config) -> dict[str, Any]:
         if not isinstance(section, Section) or name in ("runtime", "publish"):
             continue
         changed = section.model_dump(mode="json", exclude_defaults=True)
-        places = section.places() | {"vectors", "second_vectors"}
+        places = section.places() | {"vectors", "second_vectors", "replicates"}
         for key in places & changed.keys():
             changed[key] = _without_folder(f"{ABSENT}/{key}", changed[key])
         if changed:

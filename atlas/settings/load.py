@@ -202,7 +202,7 @@ def _resolve(config: Config, base: Path) -> Config:
         if not isinstance(section, Section):
             continue
         update = {key: absolute(getattr(section, key)) for key in section.places()}
-        for key in ("vectors", "second_vectors"):
+        for key in ("vectors", "second_vectors", "replicates"):
             if getattr(section, key, None) is not None:
                 update[key] = os.path.normpath(base / getattr(section, key))
         changed[name] = section.model_copy(update=update)

@@ -32,7 +32,11 @@ Files = dict[str, tuple[Path, tuple[Path, ...]]]
 def outside_files(config: Config) -> Files:
     """Return every input from outside the atlas that the configuration names."""
     embed = config.embed
-    globs = {"vectors": embed.vectors, "second_vectors": config.families.second_vectors}
+    globs = {
+        "vectors": embed.vectors,
+        "second_vectors": config.families.second_vectors,
+        "replicates": config.families.replicates,
+    }
     paths = {
         "images": embed.images,
         "pictures": embed.pictures,

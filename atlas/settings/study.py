@@ -50,6 +50,10 @@ class FamiliesSettings(Section):
         default=None,
         description="Embeddings of the same images by another encoder, from which monosemanticity is computed: a glob of .npy shards of shape (image, d), float16 or float32. If unset, there is no such score.",
     )
+    replicates: str | None = Field(
+        default=None,
+        description="Decoder directions of SAEs that differ from this one in their seed alone: a glob of .npy files of shape (feature, d), one an SAE. Each feature's page then says in how many it is found again.",
+    )
     duplicate_cosine: float = Field(
         default=0.95,
         gt=0,
@@ -92,7 +96,7 @@ class FamiliesSettings(Section):
     @classmethod
     def places(cls) -> set[str]:
         """Return the fields that locate inputs."""
-        return {"second_vectors"}
+        return {"second_vectors", "replicates"}
 
 
 class CompareSettings(Section):

@@ -37,6 +37,8 @@ class FeatureRow:
     decoder_norm: float
     selectivity: float
     monosemanticity: float | None
+    seeds_seen: int | None
+    seeds: int | None
     map_x: float
     map_y: float
     sensitive: bool

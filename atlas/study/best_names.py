@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.base.text import plain_words
+from atlas.base.text import BETWEEN, plain_words
 from atlas.study.caption_names import FEWEST_STRONG, GUESSED, STRONG, Pool
 from atlas.study.grading import TENTHS
 from atlas.study.labels import Row
@@ -21,8 +21,6 @@ from atlas.study.unfit_names import is_unfit, shows_people
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BETWEEN = " · "
-"""Between a name and the word that tells it from another feature's."""
 APART = 2.0
 """By how many times a second word must be more common in a feature's strong images than in its namesakes'."""
 

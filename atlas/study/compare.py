@@ -27,16 +27,14 @@ from atlas.sae.activations import (
     ImageActivations,
     read_every_firing,
 )
+from atlas.study.matching import CLOSE, Best, Tracker, best_by_direction
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CLOSE = 0.7
-"""Cosine or correlation from which a mutual pair counts as the same feature."""
 FAR = 0.3
 """Best cosine below which the other SAE lacks a feature."""
 LACKED_SHOWN = 10
-ROWS_PER_BLOCK = 512
 PAIRS_SHOWN = 60
 """Random pairs that a page shows side by side."""
 DIRECTIONS = Path("families") / "directions.npy"
@@ -101,21 +99,6 @@ class _Side:
     """(live feature, d) of length 1, in the order of live."""
     by_feature: FeatureActivations
     every: EveryFiring
-
-
-@dataclass(frozen=True, slots=True)
-class _Best:
-    """The best match of every feature of each side, and how good it is."""
-
-    of_a: NDArray[np.int64]
-    value_a: NDArray[np.float64]
-    of_b: NDArray[np.int64]
-    value_b: NDArray[np.float64]
-
-    def mutual(self) -> NDArray[np.bool_]:
-        """Return (feature of A,) whether its best match has it as its own."""
-        found: NDArray[np.bool_] = self.of_b[self.of_a] == np.arange(len(self.of_a))
-        return found
 
 
 def run(job: Job) -> None:
@@ -270,7 +253,7 @@ def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
     )
 
 
-def close_by_both(by_direction: _Best, by_firing: _Best) -> NDArray[np.bool_]:
+def close_by_both(by_direction: Best, by_firing: Best) -> NDArray[np.bool_]:
     """Return (feature of A,) whether both measures give it the same close mutual match."""
     same = by_direction.mutual() & by_firing.mutual() & (by_direction.of_a == by_firing.of_a)
     found: NDArray[np.bool_] = same & (by_direction.value_a >= CLOSE) & (by_firing.value_a >= CLOSE)
@@ -300,43 +283,6 @@ def _open(atlas_dir: Path) -> _Side:
     return _Side(live, directions, by_feature, every)
 
 
-def best_by_direction(a: NDArray[np.float32], b: NDArray[np.float32]) -> _Best:
-    """Return the best matches by inner product; of equal ones the first.
-
-    Args:
-        a: (feature, d) of length 1.
-        b: (feature, d) of length 1.
-    """
-    tracker = _Tracker(len(a), len(b))
-    for start in range(0, len(a), ROWS_PER_BLOCK):
-        tracker.see(start, (a[start : start + ROWS_PER_BLOCK] @ b.T).astype(np.float64))
-    return tracker.best()
-
-
-class _Tracker:
-    """Keeps the best match of every row and column while blocks of a table pass by."""
-
-    def __init__(self, rows: int, columns: int) -> None:
-        self._of_a = np.zeros(rows, np.int64)
-        self._value_a = np.full(rows, -np.inf)
-        self._of_b = np.zeros(columns, np.int64)
-        self._value_b = np.full(columns, -np.inf)
-
-    def see(self, start: int, block: NDArray[np.float64]) -> None:
-        """Take in the rows from start on."""
-        rows = np.arange(start, start + len(block))
-        self._of_a[rows] = block.argmax(axis=1)
-        self._value_a[rows] = block.max(axis=1)
-        highest = block.max(axis=0)
-        better = highest > self._value_b
-        self._of_b[better] = start + block.argmax(axis=0)[better]
-        self._value_b[better] = highest[better]
-
-    def best(self) -> _Best:
-        """Return what was found."""
-        return _Best(self._of_a, self._value_a, self._of_b, self._value_b)
-
-
 def _moments(side: _Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (live feature,) mean activation over all images, and its deviation from it."""
     n = len(side.every)
@@ -348,7 +294,7 @@ def _moments(side: _Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return means, np.sqrt(np.maximum(squares / n - means**2, 1e-30))
 
 
-def _best_by_firing(one: _Side, two: _Side, images: NDArray[np.int64]) -> _Best:
+def _best_by_firing(one: _Side, two: _Side, images: NDArray[np.int64]) -> Best:
     """Return the best matches by correlation of activations.
 
     Args:
@@ -359,7 +305,7 @@ def _best_by_firing(one: _Side, two: _Side, images: NDArray[np.int64]) -> _Best:
     n = len(one.every)
     mean_a, spread_a = _moments(one)
     mean_b, spread_b = _moments(two)
-    tracker = _Tracker(len(one.live), len(two.live))
+    tracker = Tracker(len(one.live), len(two.live))
     for row, feature in enumerate(one.live.tolist()):
         fires, activations = one.by_feature[feature]
         sums = two.every.sum_together(images[fires], activations.astype(np.float64))[two.live]
@@ -368,8 +314,8 @@ def _best_by_firing(one: _Side, two: _Side, images: NDArray[np.int64]) -> _Best:
     return tracker.best()
 
 
-def _matching(by: str, found: _Best, null: _Best) -> Matching:
-    def shares(best: _Best) -> tuple[float, float, float]:
+def _matching(by: str, found: Best, null: Best) -> Matching:
+    def shares(best: Best) -> tuple[float, float, float]:
         mutual = best.mutual()
         close = mutual & (best.value_a >= CLOSE)
         return float(mutual.mean()), float(close.mean()), float(np.median(best.value_a))

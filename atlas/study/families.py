@@ -8,7 +8,10 @@ where one is given. Everything is held against a null that breaks only what is c
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from atlas.base.files import draft, read_parquet, write_json, write_parquet
 from atlas.run.stage import Job
@@ -20,6 +23,12 @@ from atlas.study.cluster_tables import cluster_tables
 from atlas.study.clusters import cluster_levels
 from atlas.study.family_figures import cluster_figures, family_figures, judge_purity
 from atlas.study.relatives import Firing, antipodes, duplicates, parents, relatives_table
+from atlas.study.replicates import (
+    count_seen,
+    read_directions,
+    replicate_figures,
+    replicates_table,
+)
 
 DIRECTIONS = "directions.npy"
 
@@ -54,4 +63,17 @@ def run(job: Job) -> None:
     figures = family_figures(firing, live, directions, rows, settings)
     figures += cluster_figures(live, levels, near)
     figures += judge_purity(job, by_feature, live)
+    figures += _judge_replicates(job, directions, live, len(by_feature))
     write_json(job.out_dir / "families.json", {"figures": figures})
+
+
+def _judge_replicates(
+    job: Job, directions: NDArray[np.float32], live: NDArray[np.int64], n_features: int
+) -> list[dict[str, Any]]:
+    """Write in how many SAEs of other seeds each feature is found, and return the figures."""
+    paths = job.files.get("replicates", ())
+    others = [read_directions(path, directions.shape[1]) for path in paths]
+    seen = count_seen(directions, others)
+    table = replicates_table(live, seen, n_features, len(others))
+    write_parquet(job.out_dir / "replicates.parquet", table)
+    return replicate_figures(directions, others, seen, job.settings.seed)

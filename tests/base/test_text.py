@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.base.text import clean_text, decode_text, in_order, plain_words, same_name
+from atlas.base.text import clean_text, decode_text, holds_name, in_order, plain_words, same_name
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,10 @@ def test_words_are_compared_in_one_form():
     words = plain_words("T\u00fcrkiye\u2019s CAF\u00c9: \uff21\uff22 snow_capped, \ufb01n & 2x")
     assert words == ["t\u00fcrkiye's", "caf\u00e9", "ab", "snow", "capped", "fin", "2x"]
     assert plain_words("Cafe\u0301") == plain_words("caf\u00e9")
+
+
+def test_a_text_holds_a_name_whose_words_it_has_without_the_one_that_tells_it_apart():
+    assert holds_name("A house, derelict", "house · old")
+    assert holds_name("tent of a circus", "circus tent")
+    assert not holds_name("a warehouse", "house")
+    assert not holds_name("anything", "")

@@ -114,9 +114,9 @@ def test_the_encoder_makes_the_shipped_embeddings():
     assert off.max() < 0.02
 
 
-def test_there_are_fifty_queries_each_with_what_answers_it():
-    queries = read_queries()
-    assert len(queries) == 50 == len({query.text for query in queries})
+def test_there_are_fifty_queries_and_twenty_later_ones_each_with_what_answers_it():
+    queries = [*read_queries(), *read_queries("later")]
+    assert len(queries) == 70 == len({query.text for query in queries})
     assert all(query.all and all(query.all) for query in queries)
 
 

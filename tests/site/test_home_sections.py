@@ -1,5 +1,7 @@
 """What the home page shows: chosen by rules and digests, never by hand."""
 
+from types import SimpleNamespace
+
 import duckdb
 import pytest
 from site_fixture import thumbnail_parts
@@ -8,7 +10,7 @@ from atlas.settings.site import SiteSettings
 from atlas.site.book import read_book
 from atlas.site.hash_order import hash_order
 from atlas.site.pages.game import PICTURES_A_ROUND, game_section
-from atlas.site.pages.home_sections import choose_sections
+from atlas.site.pages.home_sections import choose_sections, most_telling
 from atlas.site.pages.one_word import flips, of_things, one_word_apart, one_word_section
 
 
@@ -73,6 +75,23 @@ def test_the_game_shows_nine_pictures_and_the_right_icon_on_either_side(drawn):
 def _sensitive(db, address):
     image = int(address.rsplit("/", 1)[1].removesuffix(".webp"))
     return db.execute("SELECT sensitive FROM images WHERE image = ?", [image]).fetchone()[0]
+
+
+def test_the_opened_picture_is_the_one_whose_concepts_are_named_after_what_it_shows():
+    db = duckdb.connect()
+    db.execute("""CREATE TABLE examples AS SELECT * FROM (VALUES (1, 0, true), (2, 1, true), (3, 2, true), (4, 3, false)) t(image, rank, drawn)""")  # fmt: skip
+    db.execute("""CREATE TABLE images AS SELECT * FROM (VALUES
+        (1, ['cat'], 'cat', ['pet']), (2, ['cat', 'tent'], 'cat and tent', []),
+        (3, ['cat', 'dog'], 'cat and dog', []), (4, ['cat', 'tent'], 'cat and tent', [])) t(image, terms, caption, tags)""")  # fmt: skip
+    db.execute("""CREATE TABLE names AS SELECT * FROM (VALUES (10, 'cat · tabby'), (11, 'pet'), (12, 'tent'), (13, 'bird')) t(feature, name)""")  # fmt: skip
+    pairs = [(1, 0, 10), (1, 1, 11), (2, 0, 10), (2, 1, 12), (3, 0, 10), (3, 1, 13), (4, 0, 10), (4, 1, 12)]  # fmt: skip
+    db.execute("CREATE TABLE concept_features (image INT, tau VARCHAR, concept INT, feature INT, activation FLOAT)")  # fmt: skip
+    for image, concept, feature in pairs:
+        db.execute("INSERT INTO concept_features VALUES (?, 'coarse', ?, ?, 2)", [image, concept, feature])  # fmt: skip
+        db.execute("INSERT INTO concept_features VALUES (?, 'coarse', ?, 13, 1)", [image, concept])
+    assert most_telling(db, SimpleNamespace(drawn={1, 2, 3, 4})) == 2
+    assert most_telling(db, SimpleNamespace(drawn={1, 3})) == 1
+    assert most_telling(db, SimpleNamespace(drawn=set())) is None
 
 
 def test_what_changed_lists_features_of_one_image_alone(drawn):

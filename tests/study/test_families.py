@@ -12,6 +12,7 @@ from planted import make_job, plant_kin, write_embed
 from atlas.base.errors import InputError
 from atlas.base.files import list_files
 from atlas.sae.activations import FeatureActivations, ImageActivations, read_every_firing
+from atlas.sae.checkpoints import load_sae
 from atlas.scan import scan
 from atlas.settings.scan import ScanSettings
 from atlas.settings.study import FamiliesSettings, NeighborsSettings
@@ -121,6 +122,39 @@ def test_a_second_encoder_that_sees_the_families_finds_their_features_pure(built
     scores = pq.read_table(job.out_dir / "monosemanticity.parquet")["monosemanticity"].to_pylist()
     assert len(scores) == len(kin.family)
     assert all(score > 0 for score in scores)
+
+
+def replicate_job(built, folder, *others):
+    _, inputs, _ = built
+    folder.mkdir(parents=True, exist_ok=True)
+    job = make_job("families", FamiliesSettings(), inputs, folder / "out")
+    paths = [folder / f"{i}.npy" for i in range(len(others))]
+    for path, rows in zip(paths, others, strict=True):
+        np.save(path, rows)
+    job.files["replicates"] = tuple(paths)
+    return job
+
+
+def test_in_how_many_saes_of_other_seeds_a_feature_is_found_is_kept_beside_a_null(built, tmp_path):
+    weights = load_sae(built[1]["sae"]).W_dec
+    job = replicate_job(built, tmp_path, weights, -weights)
+    families.run(job)
+    table = pq.read_table(job.out_dir / "replicates.parquet").to_pydict()
+    assert set(table["seeds"]) == {2}
+    found = figures(job.out_dir)["features_seen_in_another_seed"]
+    assert found["value"] == np.mean([seen >= 1 for seen in table["seeds_seen"]])
+    assert found["value"] > 0.5 > found["null_value"]
+
+
+def test_without_other_seeds_nothing_is_said_of_them(built):
+    table = pq.read_table(built[2] / "replicates.parquet").to_pydict()
+    assert set(table["seeds_seen"]) == set(table["seeds"]) == {None}
+
+
+def test_directions_of_another_width_are_refused(built, tmp_path):
+    job = replicate_job(built, tmp_path, np.ones((4, 3), np.float32))
+    with pytest.raises(InputError, match="0.npy"):
+        families.run(job)
 
 
 def test_a_second_encoder_that_sees_nothing_finds_no_feature_pure(built, tmp_path):

@@ -204,6 +204,11 @@ def numbers_view(book: Book, chapter: Chapter, feature: int) -> dict[str, Any]:
                 if scored
                 else []
             ),
+            *(
+                [("found again with other seeds", f"in {row.seeds_seen} of {row.seeds} SAEs")]
+                if row.seeds
+                else []
+            ),
         ],
     }
 

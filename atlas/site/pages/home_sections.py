@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atlas.base.tables import SURE
+from atlas.base.text import BETWEEN, holds_name
 from atlas.site.book import Book
 from atlas.site.chapter import read_chapter
 from atlas.site.pages.example import read_example
@@ -36,12 +37,37 @@ def choose_sections(db: DuckDBPyConnection, book: Book) -> dict[str, Any]:
 
 def image_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
     """Return an image with its knobs; if none was rendered, one with its strongest features."""
-    rows = db.execute("SELECT image FROM examples WHERE drawn ORDER BY rank, image").fetchall()
-    image = next((row[0] for row in rows if row[0] in book.drawn), None)
+    image = most_telling(db, book)
     if image is None:
         return _best_named(db, book)
     knobs = read_example(db, book, image)["knobs"]
     return {**_decomposed(db, book, image), "knobs": knobs[:KNOBS_SHOWN]} if knobs else None
+
+
+def most_telling(db: DuckDBPyConnection, book: Book) -> int | None:
+    """Return the image with knobs of which most concepts are named after something that it shows.
+
+    A concept's name is that of its strongest feature. Of equal ones the image of most things comes
+    first, then the first by rank.
+    """
+    rows = db.execute(
+        """WITH first AS (SELECT image, arg_max(feature, activation) AS feature
+                          FROM concept_features WHERE tau = 'coarse' GROUP BY image, concept)
+           SELECT e.image, terms, concat_ws(' ', caption, array_to_string(tags, ' ')), list(n.name)
+           FROM examples e JOIN images i USING (image) LEFT JOIN first USING (image)
+           LEFT JOIN names n USING (feature)
+           WHERE drawn GROUP BY e.image, e.rank, terms, caption, tags ORDER BY e.rank, e.image"""
+    ).fetchall()
+    told = [
+        (
+            len({name.split(BETWEEN)[0] for name in names if name and holds_name(text, name)}),
+            len(terms or ()),
+            image,
+        )
+        for image, terms, text, names in rows
+        if image in book.drawn
+    ]
+    return max(told, key=lambda one: one[:2], default=(0, 0, None))[2]
 
 
 def _decomposed(db: DuckDBPyConnection, book: Book, image: int) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from atlas.base.text import plain_words
+from atlas.base.text import holds_name, plain_words
 from atlas.site.book import Book
 from atlas.site.hash_order import hash_order
 from atlas.site.pages.parts import feature_link, picture
@@ -20,7 +20,7 @@ from atlas.study.unfit_names import shows_people
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-FLIPS_SHOWN = 4
+FLIPS_SHOWN = 3
 FEWEST_WORDS = 3
 """Shorter captions differ in one word by chance."""
 PAIRS_COMPARED = 200
@@ -80,32 +80,59 @@ def flips(codes: Codes, pair: tuple[int, int]) -> tuple[float, float]:
 def one_word_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
     """Return two images whose captions differ in one word, and the features that fire on only one.
 
-    Of all such pairs it is the one whose images share most of their mass. Beside its share of
+    First come pairs of which the strongest such feature of each image is named after the word that
+    only its caption has, then those of most features shown that are named after something in their
+    picture, then those that share most of their mass. Beside its share of
     features that fire on only one image stands the median of that share for random pairs. Pictures of
     people are left out: one person in two skin tones is no curiosity. None if no captions differ in
     one word.
     """
-    captions = {
-        image: caption
-        for image, caption, tags in db.execute(
-            "SELECT image, caption, tags FROM images WHERE image IN (SELECT unnest(?)) ORDER BY image",
-            [list(book.decomposed)],
-        ).fetchall()
-        if of_things(caption, tags)
-    }
+    rows = db.execute(
+        "SELECT image, caption, tags FROM images WHERE image IN (SELECT unnest(?)) ORDER BY image",
+        [list(book.decomposed)],
+    ).fetchall()
+    texts = {image: (caption, *tags) for image, caption, tags in rows if of_things(caption, tags)}
+    captions = {image: text[0] for image, text in texts.items()}
     pairs = one_word_apart({image: clean(text) for image, text in captions.items()})
     if not pairs:
         return None
     strangers = hash_order(book.decomposed, "stranger")[: 2 * PAIRS_COMPARED]
     apart = list(zip(strangers[::2], strangers[1::2], strict=False))
     codes = _codes(db, {image for pair in pairs for image in pair.images} | set(strangers))
-    best = min(pairs, key=lambda change: (flips(codes, change.images)[1], change))
+    best = max(
+        pairs, key=lambda change: (*_told(book, codes, change, texts), _shared(codes, change))
+    )
     return {
         **_changed(book, codes, best, captions),
         "pairs": f"{len(pairs):,}",
         "null": percent(float(np.median([flips(codes, pair)[0] for pair in apart]))),
         "null_n": f"{len(apart):,}",
     }
+
+
+def _alone(book: Book, codes: Codes, image: int, other: int) -> list[int]:
+    """Return the features that fire on one image and not on another, the strongest first."""
+    found = [f for f in codes[image].keys() - codes[other].keys() if f in book.live]
+    return sorted(found, key=lambda f: (-codes[image][f], f))[:FLIPS_SHOWN]
+
+
+def _told(
+    book: Book, codes: Codes, change: Change, texts: Mapping[int, Sequence[str]]
+) -> tuple[bool, int]:
+    """Return whether each first feature is named by the word that differs, and how many names hold."""
+    one, two = change.images
+    firsts, held = [], 0
+    for image, other, word in ((one, two, change.words[0]), (two, one, change.words[1])):
+        names = [book.names.get(f, "") for f in _alone(book, codes, image, other)]
+        firsts.append(bool(names) and holds_name(word, names[0]))
+        held += sum(holds_name(" ".join(texts[image]), name) for name in names)
+    return all(firsts), held
+
+
+def _shared(codes: Codes, change: Change) -> tuple[float, tuple[int, int]]:
+    """Return the share of mass that two images have in common; of equal ones the first pair's is more."""
+    one, two = change.images
+    return 1 - flips(codes, change.images)[1], (-one, -two)
 
 
 def _changed(
@@ -115,16 +142,13 @@ def _changed(
     every = codes[one].keys() | codes[two].keys()
     sides = []
     for image, other, word in ((one, two, change.words[0]), (two, one, change.words[1])):
-        alone = sorted(
-            (f for f in codes[image].keys() - codes[other].keys() if f in book.live),
-            key=lambda f: (-codes[image][f], f),
-        )
         sides.append(
             {
                 "word": word,
                 "picture": picture(image, "", captions[image], book),
                 "alone": [
-                    feature_link(f, figure(codes[image][f]), book) for f in alone[:FLIPS_SHOWN]
+                    feature_link(f, figure(codes[image][f]), book)
+                    for f in _alone(book, codes, image, other)
                 ],
             }
         )

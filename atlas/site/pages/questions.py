@@ -60,7 +60,7 @@ QUESTIONS = (
     Question("single", "Are features single things?", (
         Claim("coherence_share", "Of a feature’s nine strongest pictures, {value} show one specific thing, on average."),
         Claim("monosemanticity_mean", "To a second encoder, pictures on which the same feature fires are alike to a degree of {value}; 1 would be identical."),
-    ), ("coherence_", "monosemanticity_", "attributes_", "features_with_", "nearest_in_", "sae_heldout_", "where_", "map_")),
+    ), ("coherence_", "monosemanticity_", "attributes_", "pairs_", "features_with_", "nearest_in_", "sae_heldout_", "where_", "map_")),
     Question("names", "Are names right?", (
         Claim("names_right", "{value} of the features have a name that stands in the captions or tags of half or more of their strongest pictures."),
         Claim("names_auroc", "Shown a picture on which a feature fires and one on which it is silent, its name picks the right one in {value} of cases."),
@@ -74,8 +74,9 @@ QUESTIONS = (
     ), ("concept", "below_tau_", "grouping_", "separation_", "recurring_", "knobs_", "gender_", "skin_tone_")),
     Question("seeds", "Does it hold across seeds?", (
         Claim("stability_directions_close", "Trained again from another seed, {value} of the features come back."),
+        Claim("features_seen_in_every_seed", "Trained again from other seeds, {value} of the features come back each time."),
         Claim("features_shared", "Another SAE of the same pictures has {value} of the features too."),
-    ), ("stability_", "features_shared")),
+    ), ("stability_", "features_shared", "features_seen_")),
     Question("made", "How was it made?", (
         Claim("encoder_text_to_image_recall_at_10", "Given a caption, the encoder that all of this rests on finds its picture among the first ten in {value} of cases."),
         Claim("images", "{value} pictures were scanned."),
