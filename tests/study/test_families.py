@@ -153,7 +153,7 @@ def test_without_other_seeds_nothing_is_said_of_them(built):
 
 def test_directions_of_another_width_are_refused(built, tmp_path):
     job = replicate_job(built, tmp_path, np.ones((4, 3), np.float32))
-    with pytest.raises(InputError, match="0.npy"):
+    with pytest.raises(InputError, match=r"0\.npy"):
         families.run(job)
 
 
