@@ -8,9 +8,9 @@ FLOORS = (
     ("scan", "study", "icons", "pipeline"),
     ("concepts", "catalog", "site"),
     ("lookup", "prepare", "fetching"),
-    ("publish",),
+    ("publish", "plots"),
     ("training", "command", "demo"),
     ("__init__", "__main__"),
 )
-"""The rooms of each floor, lowest first; pipeline and the two entrances are modules."""
+"""The rooms of each floor, lowest first; pipeline, plots and the two entrances are modules."""
 ENTRANCES = {"__init__", "__main__"}

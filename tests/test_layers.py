@@ -19,6 +19,7 @@ HOMES = {
     "jinja2": {"site.render"},
     "llvmlite": {"base.loops"},
     "numba": {"base.loops"},
+    "matplotlib": {"plots"},
     "open_clip": {"inputs.encoder", "inputs.text_tower"},
     "threadpoolctl": {"base.threads"},
     "timm": {"inputs.encoder"},

@@ -23,6 +23,7 @@ EXTRA_OF = {
     "accelerate": "icons",
     "ray": "cluster",
     "fsspec": "remote",
+    "matplotlib": "plots",
 }
 """Name of a package, as it is imported -> an extra that installs it."""
 

@@ -36,11 +36,36 @@ def insert_metrics(db: DuckDBPyConnection, job: Job, own: Sequence[Figure]) -> N
             figures += [Figure(**row) for row in drawn]
     for path in job.files.get("figures", ()):
         figures += [Figure(**row) for row in read_json(path)["figures"]]
+    figures += _plane_figures(db)
     rows = [
         [f.name, f.value, f.unit, f.n, f.null_value, f.null_name, f.command, f.note]
         for f in figures
     ]
     db.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows))
+
+
+def _plane_figures(db: DuckDBPyConnection) -> list[Figure]:
+    """Return the shares of features with a name that holds and an icon that shows them, and with neither.
+
+    The null is chance: what the two shares alone would give if names and icons had nothing to do
+    with each other.
+    """
+    ((n, named, shown, both, neither),) = db.execute(
+        """SELECT count(*), avg(name::INT), avg(icon::INT), avg((name AND icon)::INT), avg((NOT name AND NOT icon)::INT)
+           FROM (SELECT coalesce(held >= strong / 2, false) AS name, verdict = 'shown' AS icon
+                 FROM features JOIN icons USING (feature) LEFT JOIN names USING (feature)
+                 WHERE alive AND verdict IS NOT NULL AND (SELECT count(held) FROM names) > 0)"""
+    ).fetchall()
+    if not n:
+        return []
+    null_name, command = "were names and icons independent", "atlas build CONFIG catalog"
+    note = (
+        "a name in half or more of its strongest images' texts; an icon that makes the round trip"
+    )
+    return [
+        Figure("names_and_icons_both", both, "share", n, named * shown, null_name, command, note),
+        Figure("names_and_icons_neither", neither, "share", n, (1 - named) * (1 - shown), null_name, command, note),
+    ]  # fmt: skip
 
 
 def scan_figures(found: Mapping[str, Any]) -> list[Figure]:

@@ -192,6 +192,13 @@ class Catalog:
         )
         return dict(rows)
 
+    def __repr__(self) -> str:
+        """Return one line: where it lies, features and images."""
+        ((alive, images),) = self.rows(
+            "SELECT (SELECT count(*) FROM features WHERE alive), (SELECT count(*) FROM images)"
+        )
+        return f"<atlas {self.place}: {self.n_features:,} features, {alive:,} alive, {images:,} images>"
+
     def rows(
         self, query: str, values: Sequence[object] | dict[str, object] = ()
     ) -> list[tuple[Any, ...]]:

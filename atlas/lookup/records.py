@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
+
+HTML_ROWS = 9
+"""Images and neighbors of a feature that a notebook shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Label:
     """A guess that too few strong images bear out."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Feature:
     """All that is known of one feature."""
 
@@ -83,6 +87,27 @@ class Feature:
     neighbors: tuple[Neighbor, ...]
     page: str
     """Path of its page inside the site; empty where dead."""
+
+    def __repr__(self) -> str:
+        """Return one line: number, name, evidence, density."""
+        evidence = f" (in {self.held} of {self.strong} captions)" if self.held else ""
+        fires = f"fires on {self.density:.2%} of images" if self.alive else "never fires"
+        return f"<feature {self.feature}: {self.name or 'no good name'}{evidence}, {fires}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: what it fires on most, and its neighbors."""
+        images = "".join(
+            f"<tr><td>{one.activation:.3g}</td><td>{escape(one.caption)}</td></tr>"
+            for one in self.top_images[:HTML_ROWS]
+        )
+        near = ", ".join(
+            f"{one.feature} {escape(one.label)} ({one.cosine:.2f})"
+            for one in self.neighbors[:HTML_ROWS]
+        )
+        return (
+            f"<p><b>{escape(repr(self)[1:-1])}</b></p><table><tr><th>activation</th>"
+            f"<th>strongest images</th></tr>{images}</table><p>Neighbors: {near}</p>"
+        )
 
 
 @dataclass(frozen=True, slots=True)
