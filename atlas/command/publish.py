@@ -17,17 +17,27 @@ from atlas.site.hosts import HOSTS
 def bundle(
     atlas: AtlasOpt = DEMO,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder of the bundle, or a .zip; ATLAS-bundle by default."),
-    ] = None,
+        str,
+        typer.Option(
+            "--out",
+            help="Folder of the bundle, a .zip, or hf:OWNER/NAME; ATLAS-bundle by default.",
+        ),
+    ] = "",
 ) -> None:
     """Bundle what a machine without models and embeddings needs to build the catalog and site."""
+    from atlas.lookup.bundles import HUB
     from atlas.publish.bundle import make_bundle
 
-    folder = out or atlas.with_name(f"{atlas.name}-bundle")
-    made = make_bundle(atlas, folder)
-    print(f"{folder}: {len(made.files):,} files, {made.size_bytes / 1e6:.1f} MB, of {made.atlas}")
-    print(f"elsewhere: atlas build --from {folder} --out DIR")
+    on_hub = out.startswith(HUB)
+    place = Path(out) if out and not on_hub else atlas.with_name(f"{atlas.name}-bundle")
+    made = make_bundle(atlas, place)
+    print(f"{place}: {len(made.files):,} files, {made.size_bytes / 1e6:.1f} MB, of {made.atlas}")
+    if on_hub:
+        from atlas.publish.upload import upload
+
+        upload(place, out)
+        print(f"uploaded to {out}")
+    print(f"elsewhere: atlas build --from {out if on_hub else place} --out DIR")
 
 
 @app.command("diff")
@@ -72,6 +82,12 @@ def ci(
     page: Annotated[
         Path | None, typer.Option("--diff", help="Write what changed to this page.")
     ] = None,
+    compressed: Annotated[
+        bool,
+        typer.Option(
+            "--gzip", help="Also put NAME.gz beside each text, for servers that send those."
+        ),
+    ] = False,
     changes: SetOpt = None,
 ) -> None:
     """Do what continuous integration does: restore the bundle, build, check, compare, summarize."""
@@ -81,7 +97,14 @@ def ci(
     from atlas.settings.load import load_config
 
     loaded = load_config(config, changes or [])
-    done = run(loaded, config.resolve().parent, site=site, page=page, progress=Progress())
+    done = run(
+        loaded,
+        config.resolve().parent,
+        site=site,
+        page=page,
+        compressed=compressed,
+        progress=Progress(),
+    )
     print(f"built: {', '.join(done.built) or 'nothing, all is current'}")
     print(done.checked.summary())
     print(told(done.difference) if done.difference else "nothing to compare with")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from atlas.settings.publish import PublishSettings
 from atlas.site.check import CheckedSite, check_host, check_site
 from atlas.site.withheld import check_atlas
 
+TEXTS = (".html", ".css", ".js", ".json", ".svg", ".txt", ".xml")
+"""Suffixes of the files that servers send compressed; pictures and tables are compressed already."""
 FROZEN = ("catalog", "site")
 
 
@@ -41,7 +44,13 @@ class Run:
 
 
 def run(
-    config: Config, base: Path, *, site: Path | None, page: Path | None, progress: Progress
+    config: Config,
+    base: Path,
+    *,
+    site: Path | None,
+    page: Path | None,
+    compressed: bool = False,
+    progress: Progress,
 ) -> Run:
     """Build what is published, and check it.
 
@@ -49,6 +58,7 @@ def run(
         config: Of the atlas; its section [publish] names the bundle.
         base: Folder from which on that names places.
         site: Where to put the finished site, replaced as a whole; None for nowhere.
+        compressed: Put a compressed copy, NAME.gz, beside each text that it makes smaller.
         page: Where to write what changed, as a page; None for nowhere.
         progress: Shows what is going on.
 
@@ -71,7 +81,7 @@ def run(
     if difference is not None and page is not None:
         write_page(difference, page)
     if site is not None:
-        _put(folder, site)
+        _put(folder, site, compressed=compressed)
     built = tuple(one.stage for one in outcomes if one.reasons)
     return Run(built, checked, difference, _summary(config, checked, difference))
 
@@ -109,7 +119,7 @@ def _difference(config: Config, base: Path) -> Difference | None:
         return None
 
 
-def _put(folder: Path, site: Path) -> None:
+def _put(folder: Path, site: Path, *, compressed: bool) -> None:
     """Put a copy of a site somewhere else, without what only a build reads."""
     work = site.with_name(f"{site.name}.new")
     remove_tree(work)
@@ -117,9 +127,18 @@ def _put(folder: Path, site: Path) -> None:
         name = path.relative_to(folder)
         if name.as_posix() != RECEIPT:
             link_or_copy(path, work / name)
+            if compressed and path.suffix in TEXTS:
+                _compress(path, work / f"{name}.gz")
     if site.exists():
         shutil.rmtree(site)
     work.rename(site)
+
+
+def _compress(path: Path, target: Path) -> None:
+    data = path.read_bytes()
+    packed = gzip.compress(data, mtime=0)
+    if len(packed) < len(data):
+        target.write_bytes(packed)
 
 
 def _summary(config: Config, checked: CheckedSite, difference: Difference | None) -> str:

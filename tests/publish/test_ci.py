@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,16 @@ def test_a_site_is_replaced_as_a_whole(project, tmp_path):
     assert atlas("ci", project / "atlas.toml", "--site", site)[0] == 0
     assert not (site / "old.html").exists()
     assert (site / "index.html").is_file()
+
+
+def test_texts_have_compressed_copies_where_these_are_smaller(project, tmp_path):
+    site = tmp_path / "_site"
+    assert atlas("ci", project / "atlas.toml", "--site", site, "--gzip")[0] == 0
+    packed = {path.with_suffix("") for path in site.rglob("*.gz")}
+    assert site / "index.html" in packed
+    for path in packed:
+        assert gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes()) == path.read_bytes()
+    assert {path.suffix for path in packed} <= {".html", ".css", ".js", ".json", ".svg", ".txt"}
 
 
 @pytest.mark.parametrize(
