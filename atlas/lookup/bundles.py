@@ -82,7 +82,7 @@ class Bundle:
             source = self.folder / one.address
             if not source.is_file():
                 raise MissingError(f"no file at {source}; make the bundle again: atlas bundle")
-            link_or_copy(source, path)
+            link_or_copy(source.resolve(), path)  # the Hub's cache holds links to its files
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._open(one.address) as source_file, path.open("wb") as file:

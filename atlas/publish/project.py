@@ -33,7 +33,7 @@ site_mb = 0
 """
 README = """# @@TITLE@@
 
-An atlas of the features of a sparse autoencoder, made with [feature-atlas](https://pypi.org/project/feature-atlas/).
+An atlas of the features of a sparse autoencoder, made with feature-atlas.
 `atlas.toml` says of what; @@WORKFLOW@@ builds the site from a bundle, checks it and publishes it.
 
 ```

@@ -195,7 +195,9 @@ def test_a_browser_finds_everything_below_the_folder(published):
         for theme in ("light", "dark"):
             page = browser.new_context(color_scheme=theme).new_page()
             page.on("console", lambda m: complaints.append(f"{m.type} {m.text}"))
-            page.on("response", lambda r: r.status < 400 or complaints.append(f"{r.status} {r.url}"))
+            page.on(
+                "response", lambda r: r.status < 400 or complaints.append(f"{r.status} {r.url}")
+            )
             for path in (
                 "index.html",
                 "browse.html",
