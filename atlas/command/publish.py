@@ -161,7 +161,7 @@ def demo(
 ) -> None:
     """Get a demo to look at: a checkout's own, one from a bundle, or a small one drawn here."""
     from atlas.command.build import build
-    from atlas.prepare.small_demo import draw_pictures
+    from atlas.prepare.small_demo import write_demo
 
     own = Path("data/demo/atlas.toml")
     if bundle:
@@ -169,10 +169,7 @@ def demo(
     elif own.is_file() and out == DEMO:
         build(own, [])
     else:
-        pictures = out / "pictures"
-        if not pictures.is_dir():
-            print(f"drew {draw_pictures(pictures):,} pictures in {pictures}", file=sys.stderr)
-        build(None, [], pictures=pictures, out=out)
+        build(write_demo(out), [])
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,3 +161,28 @@ def toml_text(text: str) -> str:
         raise ConfigError(f"{text!a} is no Unicode text; rename the folder") from error
     # JSON's escapes are TOML's too, but for characters beyond U+FFFF and for DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def with_setting(text: str, section: str, key: str, value: str) -> str:
+    """Return a configuration in which a text setting has a value; comments and order are kept.
+
+    Args:
+        text: TOML, a key a line.
+        section: Of the setting; empty for those before the first section.
+        key: Its name.
+        value: What it is set to.
+    """
+    lines = text.splitlines()
+    heads = [number for number, one in enumerate(lines) if re.match(r"\[+\w", one)]
+    first = 0 if not section else next((n + 1 for n in heads if lines[n] == f"[{section}]"), None)
+    line = f"{key} = {toml_text(value)}"
+    if first is None:
+        return "\n".join([*lines, "", f"[{section}]", line]) + "\n"
+    last = next((number for number in heads if number >= first), len(lines))
+    for number in range(first, last):
+        if re.match(rf"{key}\s*=", lines[number]):
+            lines[number] = line
+            break
+    else:
+        lines.insert(first, line)
+    return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from atlas.base.files import remove_tree, write_text
+from atlas.prepare.new_atlas import FILE, config_text, with_setting
 
 COLORS = {
     "red": "#d33a2c",
@@ -23,6 +24,28 @@ COLORS = {
 SHAPES = ("circle", "square", "triangle", "ring", "bar", "cross")
 COUNTS = (1, 2, 3)
 PX = 96
+TITLE = "A small demo: shapes"
+NOTE = (
+    "Shapes drawn by a program, embedded by the demo's small encoder. No figure here is a finding."
+)
+
+
+def write_demo(folder: Path) -> Path:
+    """Draw the demo's pictures and write its configuration, unless they are there; return its path.
+
+    Args:
+        folder: Of the demo.
+    """
+    pictures, path = folder / "pictures", folder / FILE
+    if not pictures.is_dir():
+        draw_pictures(pictures)
+    if not path.exists():
+        text, _ = config_text(pictures, folder)
+        write_text(
+            path,
+            with_setting(with_setting(text, "catalog", "note", NOTE), "catalog", "title", TITLE),
+        )
+    return path
 
 
 def draw_pictures(folder: Path, seed: int = 0) -> int:

@@ -12,7 +12,7 @@ from atlas.base.errors import ConfigError, MissingError
 from atlas.base.files import write_bytes, write_text
 from atlas.base.web import is_address
 from atlas.lookup.bundles import HUB, Bundle
-from atlas.prepare.new_atlas import FILE, config_text, toml_text
+from atlas.prepare.new_atlas import FILE, config_text, toml_text, with_setting
 from atlas.publish.restore import toml
 from atlas.publish.workflows import PLACES, workflow
 from atlas.settings.paths import data_root
@@ -160,28 +160,3 @@ def _preset(name: str) -> tuple[str, dict[str, bytes]]:
 
 def _filled(text: str, words: dict[str, str]) -> str:
     return re.sub("@@([A-Z]+)@@", lambda found: words[found[1]], text)
-
-
-def with_setting(text: str, section: str, key: str, value: str) -> str:
-    """Return a configuration in which a text setting has a value; comments and order are kept.
-
-    Args:
-        text: TOML, a key a line.
-        section: Of the setting; empty for those before the first section.
-        key: Its name.
-        value: What it is set to.
-    """
-    lines = text.splitlines()
-    heads = [number for number, one in enumerate(lines) if re.match(r"\[+\w", one)]
-    first = 0 if not section else next((n + 1 for n in heads if lines[n] == f"[{section}]"), None)
-    line = f"{key} = {toml_text(value)}"
-    if first is None:
-        return "\n".join([*lines, "", f"[{section}]", line]) + "\n"
-    last = next((number for number in heads if number >= first), len(lines))
-    for number in range(first, last):
-        if re.match(rf"{key}\s*=", lines[number]):
-            lines[number] = line
-            break
-    else:
-        lines.insert(first, line)
-    return "\n".join(lines) + "\n"

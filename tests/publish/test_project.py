@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from building import atlas
 
-from atlas.publish.project import presets, with_setting
+from atlas.prepare.new_atlas import with_setting
+from atlas.prepare.small_demo import COLORS, SHAPES, write_demo
+from atlas.publish.project import presets
 from atlas.publish.workflows import PLACES, workflow
 from atlas.settings.load import load_config
 from atlas.settings.outside import outside_files
@@ -79,3 +81,28 @@ def test_a_setting_is_put_where_it_belongs():
     assert 'host = "y"' in with_setting(text, "site", "host", "z")
     assert with_setting(text, "", "out_dir", "b").startswith('out_dir = "b"\n')
     assert with_setting(text, "catalog", "title", "t").endswith('[catalog]\ntitle = "t"\n')
+
+
+def test_the_small_demo_is_drawn_once_and_says_what_it_is(tmp_path):
+    path = write_demo(tmp_path / "demo")
+    config = load_config(path)
+    assert config.catalog.title == "A small demo: shapes"
+    assert "No figure here is a finding" in config.catalog.note
+    pictures = sorted((tmp_path / "demo" / "pictures").glob("*.png"))
+    assert len(pictures) == len(COLORS) * len(SHAPES) * 3 * 3
+    assert pictures[0].with_suffix(".txt").read_text() == "red circle"
+    path.write_text(path.read_text().replace("A small demo", "Mine"))
+    before = pictures[0].stat().st_mtime_ns
+    assert load_config(write_demo(tmp_path / "demo")).catalog.title == "Mine: shapes"
+    assert pictures[0].stat().st_mtime_ns == before
+
+
+def test_a_demo_is_restored_from_a_bundle(planted_atlas, tmp_path):
+    bundle = tmp_path / "atlas.zip"
+    assert atlas("bundle", "--atlas", planted_atlas, "--out", bundle)[0] == 0
+    status, out, err = atlas("demo", "--from", bundle, "--out", tmp_path / "demo")
+    assert (status, out[0]) == (0, f"built site in {tmp_path / 'demo'}"), err
+    away = "http://127.0.0.1:9/nowhere"
+    status, _, err = atlas("demo", "--from", away, "--out", tmp_path / "none")
+    assert (status, len(err)) == (1, 1)
+    assert err[0].startswith(f"atlas: cannot fetch {away}/manifest.json (")
