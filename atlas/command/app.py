@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 GROUPS = (build, look, steer, publish)
 """Importing these modules registers their commands."""
+ENDLESS = ("serve",)
+"""Commands that run until they are stopped, so that nothing is left to resume."""
 PATIENCE_S = 2.0
 """Seconds before a stopped command is ended by force. Nothing is lost then either."""
 
@@ -34,14 +36,15 @@ def _print_anything() -> None:
 
 
 @contextmanager
-def _stoppable() -> Iterator[list[int]]:
+def _stoppable(command: str) -> Iterator[list[int]]:
     """Leave on signals within the block; yield the list of those that came."""
+    goes_on = "" if command in ENDLESS else "; run the same command to resume"
     signals: list[int] = []
     deadlines: list[threading.Timer] = []
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         signals.append(number)
-        print("\natlas: stopped; run the same command to resume", file=sys.stderr)
+        print(f"\natlas: stopped{goes_on}", file=sys.stderr)
         # Libraries sometimes swallow the exception inside a callback and run on.
         deadlines.append(threading.Timer(PATIENCE_S, os._exit, [128 + number]))
         deadlines[-1].daemon = True
@@ -71,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         130 or 143 ended by a signal.
     """
     _print_anything()
-    with _stoppable() as signals:
+    with _stoppable("".join(arguments[:1])) as signals:
         try:
             with explain_missing_package(" ".join(arguments[:1])):
                 app(list(arguments))

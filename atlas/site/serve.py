@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from html import unescape
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,8 @@ NAMING_PICTURES = (".html", ".json", ".css")
 """Suffixes of the files that contain addresses of pictures."""
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 """What this server may be called: a page of the web that has its own name point here is refused."""
+SITE_ROOT = re.compile(r'id="missing" data-root="(/[^"]+)"')
+"""In 404.html: the path of the site on its host."""
 SPAN = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -37,7 +40,7 @@ class SiteHandler(SimpleHTTPRequestHandler):
             self.send_error(HTTPStatus.FORBIDDEN, "this server answers to localhost alone")
             return None
         root = Path(self.directory)
-        path = self._file(root)
+        path = self._file(root, self.path) or self._below(root)
         try:
             source = _open(root, path or root / links.NOT_FOUND)
         except OSError:  # a build is putting another site in its place
@@ -75,11 +78,21 @@ class SiteHandler(SimpleHTTPRequestHandler):
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         return _name(f"//{host}") in OWN_NAMES and (origin is None or _name(origin) in OWN_NAMES)
 
-    def _file(self, root: Path) -> Path | None:
+    def _below(self, root: Path) -> Path | None:
+        """Return the file that is asked for below the path of site.base_url, where 404.html looks for everything."""
+        try:
+            found = SITE_ROOT.search((root / links.NOT_FOUND).read_text(encoding="utf-8"))
+        except OSError:
+            return None
+        if not found or not self.path.startswith(f"{unescape(found[1])}/"):
+            return None
+        return self._file(root, self.path.removeprefix(unescape(found[1])))
+
+    def _file(self, root: Path, address: str) -> Path | None:
         """Return the file that is asked for; None if it is none of the site's."""
         try:
-            path = Path(self.translate_path(self.path))
-            path = path / links.HOME if self.path.partition("?")[0].endswith("/") else path
+            path = Path(self.translate_path(address))
+            path = path / links.HOME if address.partition("?")[0].endswith("/") else path
             inside = path.resolve().relative_to(root.resolve())
             there = path.is_file()
         except (ValueError, OSError):  # no path that the system could have

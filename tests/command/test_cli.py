@@ -96,8 +96,9 @@ def test_serve_shows_the_site_to_this_machine_only(planted_atlas):
         with urllib.request.urlopen(f"{address}/index.html") as answer:
             assert b"SYNTHETIC" in answer.read()
         process.send_signal(signal.SIGTERM)
-        process.communicate()
+        _, said = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
+    assert said == "\natlas: stopped\n", "there is nothing to resume"
 
 
 def test_serve_shows_what_a_build_has_put_in_place(planted_atlas, tmp_path):

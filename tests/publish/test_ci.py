@@ -24,13 +24,13 @@ def packed(planted_atlas, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture
-def project(packed, planted_atlas, tmp_path) -> Path:
-    """A repository with a configuration and a bundle, and nothing else."""
-    folder = tmp_path / "project"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def project(packed, planted_atlas, tmp_path_factory) -> Path:
+    """A repository with a configuration and a bundle, and what the first test builds of them."""
+    folder = tmp_path_factory.mktemp("project")
     shutil.copy(packed, folder)
     text = (planted_atlas.parent / "atlas.toml").read_text()
+    text = text.replace('title = "SYNTHETIC planted atlas"', 'title = "Another"')
     publish = f'\n[publish]\nbundle = "bundle.zip"\nlast = "{planted_atlas / "site"}"\n'
     (folder / "atlas.toml").write_text(text + publish)
     return folder
@@ -41,7 +41,6 @@ def test_one_command_restores_builds_checks_compares_and_sums_up(project, tmp_pa
     summary.write_text("before\n")
     status, out, err = atlas(
         *("ci", project / "atlas.toml", "--site", site, "--summary", summary, "--diff", page),
-        *("--set", "catalog.title=Another"),
     )
     assert status == 0, err
     assert out[0] == "built: catalog, site"

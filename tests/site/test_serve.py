@@ -54,6 +54,16 @@ def test_pages_are_served_and_what_is_missing_is_the_sites_own_page(port):
     assert ask(port, "/nothing")[:2] == (404, b"<html lang='en'>not here</html>")
 
 
+def test_a_site_of_another_place_is_also_served_at_the_path_it_has_there(port, folder):
+    missing = '<div class="page" id="missing" data-root="/of/a&amp;b" data-layout="pages">'
+    (folder / "404.html").write_text(missing)
+    assert ask(port, "/of/a&b/api/receipt.json")[:2] == (200, b"shown")
+    assert ask(port, "/of/a&b/")[:2] == (200, b"<html lang='en'>home</html>")
+    assert ask(port, "/of/a&b/f/12")[:2] == (404, missing.encode())
+    for path in ("/of/a&b/receipt.json", "/of/a&b/../secret.txt", "/of/a&bapi/receipt.json"):
+        assert ask(port, path)[0] == 404, path
+
+
 @pytest.mark.parametrize(
     "path",
     ["/api/", "/api", "/receipt.json", "/%72eceipt.json", "/api/../receipt.json", "/.hidden",
