@@ -41,6 +41,6 @@ def test_a_build_killed_in_any_stage_gives_the_same_bytes(tmp_path, stages):
     # What was finished before the kill was not made again; train's state is not kept at all.
     after = {**finished_parts(root / "embed"), **finished_parts(root / "scan")}
     after |= finished_parts(root / "catalog") | finished_parts(root / "concepts")
-    kept = {name for name in parts if not name.startswith(("state-", "."))}
+    kept = {name for name in parts if not name.startswith(("state-", "agreed", "."))}
     assert {name.split("-")[0] for name in kept} >= {"thumbnails", "0000", "map"}
     assert {name: parts[name] for name in kept}.items() <= after.items()

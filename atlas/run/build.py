@@ -25,7 +25,7 @@ from atlas.run.receipt import (
     why_damaged,
     why_stale,
 )
-from atlas.run.stage import LOCK_SUFFIX, PARTS, USED, Job, Source, Stage
+from atlas.run.stage import AGREED, LOCK_SUFFIX, PARTS, USED, Job, Source, Stage
 from atlas.run.watch import watched
 from atlas.settings.runtime import Runtime
 
@@ -167,7 +167,8 @@ def _clear(work: Path, *, keep_parts: bool) -> None:
             remove_tree(path)
         else:
             path.unlink()
-    (work / PARTS / USED).unlink(missing_ok=True)
+    for name in (USED, AGREED):
+        (work / PARTS / name).unlink(missing_ok=True)
 
 
 def _drop_unused_parts(work: Path) -> None:

@@ -14,7 +14,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from atlas.base.files import digest_json, draft, link_or_copy, sync
+from atlas.base.files import (
+    digest_json,
+    draft,
+    link_or_copy,
+    read_json,
+    sync,
+    write_json,
+)
 from atlas.base.progress import Progress
 from atlas.settings.runtime import Runtime
 
@@ -23,6 +30,8 @@ PARTS = "parts"
 LOCK_SUFFIX = ".lock"
 USED = "used"
 """File in a folder of parts that lists those that the running build has asked for."""
+AGREED = "agreed"
+"""File in a folder of parts that holds what the processes of the running build agreed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +163,16 @@ class Job:
             else:
                 make(unfinished)
                 sync(unfinished)
+
+    def agree(self, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the first process of this build chose; it decides no byte of any part."""
+        path = self.out_dir / PARTS / AGREED
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(path.name + LOCK_SUFFIX)):
+            if not path.exists():
+                write_json(path, dict(choose()))
+            agreed: dict[str, Any] = read_json(path)
+        return agreed
 
     def has_part(self, name: str, suffix: str, key: Mapping[str, Any]) -> bool:
         """Return whether the part has been made."""

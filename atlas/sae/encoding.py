@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import CheckError, InputError
-from atlas.base.float64 import inner_products, squared_lengths
+from atlas.base.float64 import LANES, inner_products, squared_lengths
 from atlas.sae.float_screens import Float32Screen, make_float32
 from atlas.sae.model import SAE, prepare
 from atlas.sae.screening import Needs, Screen, float32_bound
-from atlas.sae.screens import MANY_IMAGES, make_screen
+from atlas.sae.screens import MANY_IMAGES, Choice, choose_screen, make_screen
 from atlas.settings.runtime import ScreenKind
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Encoder:
         """Encode exactly, whatever the screen, threads or number of rows.
 
         The screen finds every feature that could fire, with a margin that its rounding can't
-        exceed; those are computed again in float64 and rounded once. On a CUDA device the
-        float64 sums are taken there, in another order: the last bit may differ from the CPU's.
+        exceed; those are computed again in float64 and rounded once, on a CUDA device in the
+        same order of summation.
 
         Args:
             inputs: (row, dimension) what prepare() gives.
@@ -100,7 +100,13 @@ class Encoder:
         """Return (pair,) inner products in float64, each summed by itself."""
         if not self.device.startswith("cuda"):
             return inner_products(inputs, rows, self.sae.W_enc, features)
-        return products_on_device(inputs, rows, self.exact.weights, features)
+        import torch
+
+        weights = self.exact.weights
+        given = (torch.from_numpy(one).to(weights.device) for one in (inputs, rows, features))
+        left, at, of = given
+        found: NDArray[np.float64] = products_on_device(left, at, weights, of).cpu().numpy()
+        return found
 
     def _candidates(
         self, inputs: NDArray[np.float32]
@@ -179,32 +185,40 @@ def check_firings(encoder: Encoder, x: NDArray[np.floating[Any]], firings: Firin
 
 
 def products_on_device(
-    inputs: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    weights: torch.Tensor,
-    features: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Return inner_products(inputs, rows, weights, features), taken where the weights lie."""
+    inputs: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor, features: torch.Tensor
+) -> torch.Tensor:
+    """Return inner_products(inputs, rows, weights, features), taken where the weights lie.
+
+    In that function's order of summation; a product of two float32 is exact, so whether a card
+    adds it at once or later makes no difference, and neither do the bits differ.
+
+    Args:
+        inputs: (row, dimension) float32, as all on one device.
+        rows: (pair,) int64.
+        weights: (feature, dimension) float32.
+        features: (pair,) int64.
+    """
     import torch
 
-    device = weights.device
-    left = torch.from_numpy(inputs).to(device)
-    at, of = (torch.from_numpy(index).to(device) for index in (rows, features))
-    found = [
-        (left[at[pairs]].double() * weights[of[pairs]].double()).sum(dim=1)
-        for start in range(0, len(rows), PAIRS_ON_DEVICE)
-        for pairs in [slice(start, start + PAIRS_ON_DEVICE)]
-    ]
-    if not found:
-        return np.empty(0, np.float64)
-    whole: NDArray[np.float64] = torch.cat(found).cpu().numpy()
-    return whole
+    found = torch.empty(len(rows), dtype=torch.float64, device=weights.device)
+    for start in range(0, len(rows), PAIRS_ON_DEVICE):
+        pairs = slice(start, start + PAIRS_ON_DEVICE)
+        left, right = inputs[rows[pairs]], weights[features[pairs]]
+        sums = torch.zeros((len(left), LANES), dtype=torch.float64, device=weights.device)
+        for first in range(0, left.shape[1], LANES):
+            one, other = (side[:, first : first + LANES].double() for side in (left, right))
+            sums[:, : one.shape[1]] += one * other
+        while sums.shape[1] > 1:
+            half = sums.shape[1] // 2
+            sums = sums[:, :half] + sums[:, half:]
+        found[pairs] = sums[:, 0]
+    return found
 
 
 def make_encoder(
     sae: SAE,
     device: str = "cpu",
-    screen: ScreenKind = "float32",
+    screen: ScreenKind | Choice = "float32",
     sample: NDArray[np.floating[Any]] | None = None,
     n_images: int = MANY_IMAGES,
 ) -> Encoder:
@@ -218,11 +232,7 @@ def make_encoder(
         n_images: How many are to come; decides which screen auto takes.
     """
     bias = _folded_bias(sae, np.arange(sae.n_features))
-    floor: NDArray[np.floating[Any]] = np.zeros(sae.n_features)
-    if sae.activation.threshold is not None and sae.soft_cap is None:
-        floor = sae.activation.threshold * (1 - 2.0**-20)
-    rounding = 2.0**-22 * (np.abs(bias) + np.abs(floor))
-    needs = Needs(sae.W_enc, floor - bias - rounding, np.sqrt(squared_lengths(sae.W_enc)))
+    needs = _needs(sae, bias)
     inputs = None if sample is None else prepare(sae, sample)
     exact = make_float32(needs, device, numpy=False)
     if sae.activation.kind == "topk" or inputs is None:
@@ -230,6 +240,29 @@ def make_encoder(
     else:
         found = make_screen(needs, device, screen, inputs, n_images)
     return Encoder(sae=sae, device=device, bias=bias, screen=found, exact=exact)
+
+
+def choose_for(
+    sae: SAE,
+    device: str,
+    screen: ScreenKind,
+    sample: NDArray[np.floating[Any]],
+    n_images: int,
+) -> Choice:
+    """Return the screen for an SAE that many processes shall take alike; see choose_screen."""
+    if sae.activation.kind == "topk":
+        return Choice("float32", numpy=False, why="a top-k is found among all products")
+    needs = _needs(sae, _folded_bias(sae, np.arange(sae.n_features)))
+    return choose_screen(needs, device, screen, prepare(sae, sample), n_images)
+
+
+def _needs(sae: SAE, bias: NDArray[np.float64]) -> Needs:
+    """Return what a product must exceed for a feature to fire, given its folded bias (feature,)."""
+    floor: NDArray[np.floating[Any]] = np.zeros(sae.n_features)
+    if sae.activation.threshold is not None and sae.soft_cap is None:
+        floor = sae.activation.threshold * (1 - 2.0**-20)
+    rounding = 2.0**-22 * (np.abs(bias) + np.abs(floor))
+    return Needs(sae.W_enc, floor - bias - rounding, np.sqrt(squared_lengths(sae.W_enc)))
 
 
 def fire(sae: SAE, x: NDArray[np.floating[Any]], device: str = "cpu") -> Firings:

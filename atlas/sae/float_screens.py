@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +58,17 @@ class Float32Screen:
                 with torch.no_grad():
                     yield block.start, inputs @ self.weights[block].T
 
+    def limits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return x (row, dimension), and the (feature,) least products that could fire, on the device."""
+        import torch
+
+        bound = float32_bound(x.shape[1])
+        product, lengths = (
+            torch.from_numpy(one).to(x.device) for one in (self.needs.product, self.needs.lengths)
+        )
+        least = product - bound * _longest(x) * lengths - 1e-37
+        return x, torch.nextafter(least.float(), torch.tensor(-torch.inf, device=x.device))
+
     def search(self, x: NDArray[np.float32]) -> Iterator[Pairs]:
         """Yield every pair that could fire, block after block."""
         import torch
@@ -83,7 +96,8 @@ def _not_less(
     import torch
 
     if _on_card(product):
-        find = _find_kernel(product.device) or _not_less_by_torch
+        kernels = find_kernels(product.device)
+        find = _not_less_by_torch if kernels is None else kernels.not_less
         flat = find(product, least).cpu().numpy().astype(np.int64)
     else:
         quiet = room[: product.numel()].reshape(product.shape)
@@ -96,6 +110,15 @@ def _not_less(
     return rows, columns
 
 
+def _longest(x: torch.Tensor) -> torch.Tensor:
+    """Return the length of the longest row (row, dimension), in float64, where x lies."""
+    import torch
+
+    if not len(x):
+        return torch.zeros((), dtype=torch.float64, device=x.device)
+    return x.double().square().sum(1).max().sqrt()
+
+
 def _on_card(product: torch.Tensor) -> bool:
     return product.device.type != "cpu"
 
@@ -106,26 +129,30 @@ def _not_less_by_torch(product: torch.Tensor, least: torch.Tensor) -> torch.Tens
 
 
 @cache
-def _find_kernel(
-    device: torch.device,
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
-    """Return a kernel that finds what _not_less_by_torch does, if there is one that runs here.
+def find_kernels(device: torch.device) -> ModuleType | None:
+    """Return atlas.sae.kernels, if its kernels run on this device and find what torch does.
 
-    It is tried before it is trusted: it needs a compiler beside it, and a card that it knows.
+    They are tried before they are trusted: they need a compiler beside them, and a card that it knows.
     """
     import torch
 
     try:
-        from atlas.sae.kernels import FAILURES, not_less
+        kernels = import_module("atlas.sae.kernels")
     except ImportError:  # no triton, as beside a torch without CUDA
         return None
     product = torch.arange(-9000.0, 9000.0, device=device).sin().reshape(60, 300)
     least = product[7].clone()
+    places = torch.empty(18_001, dtype=torch.int64, device=device)
+    counts = torch.zeros(2, dtype=torch.int64, device=device)
     try:
-        found = not_less(product, least)
-    except FAILURES:
+        found = kernels.not_less(product, least)
+        kernels.append(product, least, (5, 300), places, counts)
+        listed = places[: int(counts[0])].sort().values
+    except kernels.FAILURES:
         return None
-    return not_less if torch.equal(found.long(), _not_less_by_torch(product, least)) else None
+    true = _not_less_by_torch(product, least)
+    right = torch.equal(found.long(), true) and torch.equal(listed, true + 5)
+    return kernels if right else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,25 +163,32 @@ class Bf16Screen:
     device: str
     weights: torch.Tensor
     """(feature, dimension) bfloat16, on the device."""
-    off: NDArray[np.float64]
-    """(feature,) lengths of what rounding took from the weights."""
+    off: torch.Tensor
+    """(feature,) float64 lengths of what rounding took from the weights, on the device."""
+    product: torch.Tensor
+    """(feature,) float64 what the product must exceed, on the device."""
+    lengths: torch.Tensor
+    """(feature,) float64 lengths of the weights, on the device."""
+
+    def limits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return x (row, dimension) and the (feature,) least products that could fire, in bfloat16."""
+        import torch
+
+        rounded = x.bfloat16()
+        off, long = _longest(x - rounded.float()), _longest(rounded.float())
+        # x w - x' w' = (x - x') w + x' (w - w'); then the sum of products in float32.
+        summing = 2 * float32_bound(x.shape[1]) * long * (self.lengths + self.off)
+        margin = off * self.lengths + long * self.off + summing
+        least = self.product - margin - 1e-37
+        # The product itself is rounded: never below the largest bfloat16 not above the need.
+        limit = least - least.abs() * HALF - 1e-37
+        return rounded, torch.where(limit.isfinite(), limit, -torch.inf).bfloat16()
 
     def search(self, x: NDArray[np.float32]) -> Iterator[Pairs]:
         """Yield every pair that could fire, block after block."""
         import torch
 
-        single = torch.from_numpy(x)
-        rounded = single.bfloat16()
-        off = longest((single - rounded.float()).numpy())
-        long = longest(rounded.float().numpy())
-        # x w - x' w' = (x - x') w + x' (w - w'); then the sum of products in float32.
-        summing = 2 * float32_bound(x.shape[1]) * long * (self.needs.lengths + self.off)
-        margin = off * self.needs.lengths + long * self.off + summing
-        least = torch.from_numpy(self.needs.product - margin - 1e-37).to(self.device)
-        # The product itself is rounded: never below the largest bfloat16 not above the need.
-        limit = least - least.abs() * HALF - 1e-37
-        limit = torch.where(limit.isfinite(), limit, -torch.inf).bfloat16()
-        inputs = rounded.to(self.device)
+        inputs, limit = self.limits(torch.from_numpy(x).to(self.device))
         lengths = np.sqrt(squared_lengths(x))
         room = np.empty(len(x) * FEATURES_PER_BLOCK, bool)
         for block in feature_blocks(len(self.weights)):
@@ -216,4 +250,7 @@ def make_bf16(needs: Needs, device: str) -> Bf16Screen:
         np.sqrt(squared_lengths((weights[block] - rounded[block].float()).numpy()))
         for block in feature_blocks(len(weights))
     ]
-    return Bf16Screen(needs, device, rounded.to(device), np.concatenate(off))
+    held = np.concatenate(off), needs.product, needs.lengths
+    return Bf16Screen(
+        needs, device, rounded.to(device), *(torch.from_numpy(one).to(device) for one in held)
+    )

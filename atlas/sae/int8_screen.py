@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from atlas.sae.float_screens import Float32Screen, checked_pairs, make_float32
 from atlas.sae.screening import SINGLE, Needs, Pairs, feature_blocks, float32_bound, unlike
 
 if TYPE_CHECKING:
-    pass
+    import torch
 
 LARGEST_BYTES, SAFE_BYTES = (127, 127), (85, 95)
 """Greatest magnitudes of a quantized input and weight; and where the processor adds two products
@@ -110,6 +109,38 @@ class Bytes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PackedBlock:
+    """One block of the matrix as oneDNN multiplies it."""
+
+    weights: torch.Tensor
+    """(padded dimension, feature) int8, in the kernel's own order."""
+    step: torch.Tensor
+    """(feature,) float32, what one unit of a weight stands for."""
+    zeros: torch.Tensor
+    """(feature,) int64: no weight is shifted."""
+    added: torch.Tensor
+    """(feature,) float32, what is added to the product."""
+    unit: float
+    """What one unit of the output byte stands for."""
+
+    def multiply(self, given: torch.Tensor, step: float, zero: int) -> torch.Tensor:
+        """Return (row, feature) bytes, 0 where the product and what is added are negative.
+
+        Args:
+            given: (row, padded dimension) uint8.
+            step: What one unit of it stands for.
+            zero: The byte that stands for 0.
+        """
+        import torch
+
+        found: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+            *(given, step, zero, self.weights, self.step, self.zeros, self.added),
+            *(self.unit, 0, torch.uint8, "relu", [], ""),
+        )
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Int8Screen:
     """Products of bytes, after a rotation that makes them good enough. CPU only."""
 
@@ -117,9 +148,8 @@ class Int8Screen:
     bytes: Bytes
     most_lost: NDArray[np.float64]
     """(2,) as quantize gives it: rows that lose more are screened in float32."""
-    packed: list[tuple[Any, float]]
-    """Of each block, torch's packed weights with what must be added to the product, and the step
-    of the output byte."""
+    packed: list[PackedBlock]
+    """Of each block of features."""
     exact: Float32Screen
 
     def search(self, x: NDArray[np.float32]) -> Iterator[Pairs]:
@@ -136,12 +166,10 @@ class Int8Screen:
         if not len(at):
             return
         inputs = x[at] if odd.any() else x
-        given = _tensor_of(quantized[at], self.bytes.step, self.bytes.largest + 1)
+        given = torch.from_numpy(quantized[at] if odd.any() else quantized)
         lengths = np.sqrt(squared_lengths(inputs))
-        for block, (packed, unit) in zip(
-            feature_blocks(len(self.needs.weights)), self.packed, strict=True
-        ):
-            product = torch.ops.quantized.linear_relu(given, packed, unit, 0).int_repr()
+        for block, packed in zip(feature_blocks(len(self.needs.weights)), self.packed, strict=True):
+            product = packed.multiply(given, self.bytes.step, self.bytes.largest + 1)
             rows, columns = np.divmod(unlike(product.numpy().reshape(-1), 0), product.shape[1])
             found = checked_pairs(self.needs, inputs, lengths, block, rows, columns)
             yield replace(found, rows=at[found.rows])
@@ -160,13 +188,11 @@ def make_int8(needs: Needs, sample: NDArray[np.float32]) -> Int8Screen:
     return Int8Screen(needs, reading, lost, packed, make_float32(needs, "cpu", numpy=False))
 
 
-def _pack_block(
-    weights: _ByteWeights, reading: Bytes, lost: NDArray[np.float64]
-) -> tuple[Any, float]:
+def _pack_block(weights: _ByteWeights, reading: Bytes, lost: NDArray[np.float64]) -> PackedBlock:
     added, reach = _to_add(weights, reading, lost)
     unit = float(reach.max()) / 2**20 or 1.0
     # The output byte is rounded: two units more, and whatever is positive rounds to 1 at least.
-    return _pack(weights, added + 2 * unit), unit
+    return _pack(weights.units, weights.step, added + 2 * unit, unit)
 
 
 def _choose_step(
@@ -233,29 +259,27 @@ def _to_add(
     return np.clip(added, -limit, limit), reach + np.clip(added, 0, limit)
 
 
-def _pack(weights: _ByteWeights, added: NDArray[np.float64]) -> Any:
+def _pack(
+    units: NDArray[np.int8], step: NDArray[np.float64], added: NDArray[np.float64], unit: float
+) -> PackedBlock:
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that quantized tensors are to move to another package
-        quantized = torch._make_per_channel_quantized_tensor(
-            torch.from_numpy(weights.units),
-            torch.from_numpy(weights.step),
-            torch.zeros(len(weights.step), dtype=torch.int64),
-            0,
-        )
-        return torch.ops.quantized.linear_prepack(
-            quantized, torch.from_numpy(added.astype(np.float32))
-        )
+    return PackedBlock(
+        torch.ops.onednn.qlinear_prepack(torch.from_numpy(units), None),
+        torch.from_numpy(step.astype(np.float32)),
+        torch.zeros(len(step), dtype=torch.int64),
+        torch.from_numpy(added.astype(np.float32)),
+        unit,
+    )
 
 
-def _tensor_of(values: NDArray[np.uint8], step: float, zero: int) -> Any:
-    """Return bytes (row, dimension) as torch's quantized tensor."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that quantized tensors are to move to another package
-        return torch._make_per_tensor_quantized_tensor(torch.from_numpy(values), step, zero)
+@cache
+def has_int8() -> bool:
+    """Return whether this build of torch multiplies bytes by oneDNN, and rightly."""
+    try:
+        return _multiplies(SAFE_BYTES, 2, 64, 64)
+    except (AttributeError, RuntimeError):  # built without oneDNN
+        return False
 
 
 @lru_cache
@@ -269,14 +293,17 @@ def _largest_bytes(n_rows: int, n_features: int, width: int) -> tuple[int, int]:
 
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
         return SAFE_BYTES
-    rows = np.full((n_rows, width), 2 * LARGEST_BYTES[0] + 1, np.uint8)
-    given = _tensor_of(rows, 1.0, 0)
-    for block in feature_blocks(n_features):
-        ones = np.ones(block.stop - block.start)
-        units = np.full((len(ones), width), LARGEST_BYTES[1], np.int8)
-        true = float(rows[0, 0]) * LARGEST_BYTES[1] * width
-        packed = _pack(_ByteWeights(units, ones, ones, ones, ones), 0 * ones)
-        found = torch.ops.quantized.linear_relu(given, packed, true / 100, 0).int_repr()
-        if not bool((found == 100).all()):
-            return SAFE_BYTES
-    return LARGEST_BYTES
+    blocks = {block.stop - block.start for block in feature_blocks(n_features)}
+    large = all(_multiplies(LARGEST_BYTES, n_rows, columns, width) for columns in blocks)
+    return LARGEST_BYTES if large else SAFE_BYTES
+
+
+def _multiplies(largest: tuple[int, int], n_rows: int, n_features: int, width: int) -> bool:
+    """Return whether products of the largest bytes come out right in this shape."""
+    import torch
+
+    rows = np.full((n_rows, width), 2 * largest[0] + 1, np.uint8)
+    units = np.full((n_features, width), largest[1], np.int8)
+    true = float(rows[0, 0]) * largest[1] * width
+    packed = _pack(units, np.ones(n_features), np.zeros(n_features), true / 100)
+    return bool((packed.multiply(torch.from_numpy(rows), 1.0, 0) == 100).all())

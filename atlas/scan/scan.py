@@ -56,6 +56,8 @@ def run(job: Job) -> None:
 
     for number in sorted(set(range(len(shards))) - set(missing)):
         finished(number)
+    if missing:
+        count.say(f"screen {scanner.screen.kind} ({scanner.screen.why})")
     _share_parts(scanner, missing, count)
     paths = [finished(number) for number in range(len(shards))]
     count.report()
@@ -122,7 +124,11 @@ class _Counter:
         """Say how many pairs the screen named for each firing; 1 would be perfect."""
         if self._firings:
             ratio = self._named / self._firings
-            self._job.progress.say(f"scan: the screen named {ratio:.2f} pairs for each firing")
+            self.say(f"the screen named {ratio:.2f} pairs for each firing")
+
+    def say(self, text: str) -> None:
+        """Say a line of the stage's own."""
+        self._job.progress.say(f"scan: {text}")
 
 
 def _finish(

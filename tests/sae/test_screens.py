@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from planted import exact_sae, oracle
 
 from atlas.base.errors import ConfigError
-from atlas.sae import float_screens, screening, screens
+from atlas.base.float64 import inner_products
+from atlas.sae import encoding, float_screens, screening, screens
 from atlas.sae.encoding import Encoder, fire, make_encoder, products_on_device
 from atlas.sae.int8_screen import make_int8, make_rotation
 from atlas.sae.model import SAE
@@ -138,14 +139,17 @@ def test_unlike_finds_every_other_byte(data, quiet):
     assert unlike(array, quiet).tolist() == np.flatnonzero(array != quiet).tolist()
 
 
-def test_products_on_a_device_are_those_of_the_processor_to_the_last_digits():
+@pytest.mark.parametrize("width", [1, 40, 64, 200])
+def test_products_on_a_device_are_those_of_the_processor_to_the_bit(width, monkeypatch):
+    monkeypatch.setattr(encoding, "PAIRS_ON_DEVICE", 7)
     rng = np.random.default_rng(2)
-    x, matrix = rng.normal(size=(9, 40)).astype("f4"), rng.normal(size=(5, 40)).astype("f4")
+    x, matrix = rng.normal(size=(9, width)).astype("f4"), rng.normal(size=(5, width)).astype("f4")
     rows, features = rng.integers(0, 9, 50), rng.integers(0, 5, 50)
-    found = products_on_device(x, rows, torch.from_numpy(matrix), features)
-    expected = np.einsum("pd,pd->p", x[rows].astype(float), matrix[features].astype(float))
-    assert np.allclose(found, expected, rtol=1e-13, atol=1e-13)
-    assert len(products_on_device(x, rows[:0], torch.from_numpy(matrix), features[:0])) == 0
+    given = [torch.from_numpy(one) for one in (x, rows, matrix, features)]
+    expected = inner_products(x, rows, matrix, features)
+    assert products_on_device(*given).numpy().tobytes() == expected.tobytes()
+    given[1] = given[3] = given[1][:0]
+    assert len(products_on_device(*given)) == 0
 
 
 def test_int8_elsewhere_than_on_the_processor_is_refused():
@@ -160,9 +164,33 @@ def test_int8_elsewhere_than_on_the_processor_is_refused():
 def test_the_fastest_screen_is_chosen_and_changes_nothing():
     rng = np.random.default_rng(3)
     sae, x = hard_sae(rng, 1, 1e-4)
-    kind = screens.choose_screen(made(sae, "float32", x).exact.needs, "cpu", x)
-    assert kind in SCREENS
+    choice = screens.choose_screen(made(sae, "float32", x).exact.needs, "cpu", "auto", x)
+    assert choice.kind in SCREENS
+    assert choice.why.startswith("least CPU time on a sample; of its time took ")
     assert np.array_equal(dense(made(sae, "auto", x), x), dense(made(sae, "float32", x), x))
+
+
+class Paid:
+    """A screen that takes so much CPU time, and so much other time."""
+
+    def __init__(self, cpu_s, idle_s=0.0):
+        self.cpu_s, self.idle_s = cpu_s, idle_s
+
+    def search(self, x):
+        time.sleep(self.idle_s)
+        end = time.process_time() + self.cpu_s
+        while time.process_time() < end:
+            pass
+        yield None
+
+
+def test_a_screen_is_chosen_by_cpu_time_whatever_else_the_machine_does(monkeypatch):
+    sae, x = hard_sae(np.random.default_rng(3), 1, 1e-4)
+    needs = made(sae, "float32", x).exact.needs
+    monkeypatch.setattr(screens, "make_int8", lambda *_: Paid(0.002, idle_s=0.1))
+    monkeypatch.setattr(screens, "make_float32", lambda *_, numpy: Paid(0.02))
+    monkeypatch.setattr(screens, "make_bf16", lambda *_: Paid(0.03))
+    assert screens.choose_screen(needs, "cpu", "auto", x).kind == "int8"
 
 
 def test_a_screen_that_is_slow_to_fit_is_for_many_images(monkeypatch):
@@ -171,16 +199,31 @@ def test_a_screen_that_is_slow_to_fit_is_for_many_images(monkeypatch):
     really = make_int8
 
     def slowly(*given):
-        time.sleep(0.2)
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            pass
         return really(*given)
 
     times = {"Float32Screen": 1.0, "Bf16Screen": 2.0, "Int8Screen": 0.5}
     monkeypatch.setattr(screens, "make_int8", slowly)
     monkeypatch.setattr(screens, "_time_search", lambda screen, _: times[type(screen).__name__])
-    monkeypatch.setattr(screens, "_numpy_is_faster", lambda *_: False)
+    monkeypatch.setattr(screens, "WORTH_TRYING", 0)
     few, many = len(x[:256]) // 10, len(x[:256]) * 10
-    assert screens.choose_screen(needs, "cpu", x, few) == "float32"
-    assert screens.choose_screen(needs, "cpu", x, many) == "int8"
+    assert screens.choose_screen(needs, "cpu", "auto", x, few).kind == "float32"
+    assert screens.choose_screen(needs, "cpu", "auto", x, many).kind == "int8"
+
+
+def test_a_short_scan_and_a_named_screen_are_not_tried(monkeypatch):
+    sae, x = hard_sae(np.random.default_rng(3), 1, 1e-4)
+    needs = made(sae, "float32", x).exact.needs
+    monkeypatch.setattr(screens, "_try_screens", lambda *_: pytest.fail("tried"))
+    short = screens.choose_screen(needs, "cpu", "auto", x, len(x))
+    assert (short.kind, short.why) == (
+        "float32",
+        "the scan is too short to try which is fastest",
+    )
+    assert screens.choose_screen(needs, "cpu", "int8", x).why == "as runtime.screen says"
+    assert screens.choose_screen(needs, "cuda:1", "auto", x).kind == "bf16"
 
 
 @pytest.mark.parametrize("screen", SCREENS)

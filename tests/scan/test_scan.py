@@ -34,12 +34,15 @@ from atlas.sae.activations import (
 )
 from atlas.sae.encoding import Encoder
 from atlas.sae.formats.own import write_own
+from atlas.sae.int8_screen import Int8Screen
 from atlas.sae.model import SAE
 from atlas.scan import scan
 from atlas.scan.by_feature import _strongest_first
 from atlas.scan.encode import scan_batch
 from atlas.scan.quantiles import _hash, pick_quantiles
+from atlas.scan.scanner import open_scanner
 from atlas.scan.tally import BINS, bin_edges, histogram_bins, merge, read_keys, tally, top_keys
+from atlas.settings.runtime import Runtime
 from atlas.settings.scan import ScanSettings
 
 
@@ -338,7 +341,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in list_files(folder)
-        if path.name != "used"
+        if path.name not in ("used", "agreed")
     }
 
 
@@ -355,6 +358,22 @@ def test_batches_and_threads_change_no_byte(tmp_path, planted_inputs):
     ]
     assert found[0] == found[1] == found[2]
     assert "scan.json" in found[0]
+
+
+def test_all_processes_of_a_scan_take_the_screen_that_the_first_chose(
+    tmp_path, planted_inputs, capsys
+):
+    sae, embed = planted_inputs
+    write_own(tmp_path / "sae", sae)
+    inputs = {"embed": embed, "sae": tmp_path / "sae"}
+    job = make_job("scan", ScanSettings(), inputs, tmp_path / "scan")
+    first = open_scanner(replace(job, runtime=Runtime(screen="int8")))
+    assert first.screen.kind == "int8"
+    other = open_scanner(job)
+    assert other.screen == first.screen
+    assert isinstance(other.encoder.screen, Int8Screen)
+    scan.run(replace(job, progress=Progress()))
+    assert "scan: screen int8 (as runtime.screen says)" in capsys.readouterr().err
 
 
 def test_a_new_shard_rescans_only_itself_and_equals_a_fresh_scan(tmp_path, planted_inputs):
@@ -394,6 +413,7 @@ def test_a_scan_resumes_after_a_failure_with_the_same_bytes(tmp_path, planted_in
     names = [path.name for path in (tmp_path / "broken/scan/parts").glob("*")]
     assert sorted(name.split("-")[0] for name in names if not name.endswith(".lock")) == [
         "0000",
+        "agreed",
         "used",
     ]
     run_scan(tmp_path / "broken", sae, embed, ScanSettings())
