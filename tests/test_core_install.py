@@ -125,8 +125,11 @@ def test_a_project_is_begun_and_a_demo_names_what_it_needs(ask, finished):
     assert (finished / "project" / "words" / "wordnet.txt").is_file()
     status, _, err = ask("demo", "--out", "demo")
     assert status == 1
-    assert err.splitlines()[-1].startswith("atlas: embed needs ")
-    assert "pip install 'feature-atlas[" in err
+    assert err == (
+        "atlas: a demo is made by models, and torch is not installed: pip install "
+        "'feature-atlas[all]', or restore one: atlas demo --from BUNDLE\n"
+    )
+    assert not (finished / "demo").exists()
 
 
 def test_directions_are_exported_without_any_extra(ask, finished):

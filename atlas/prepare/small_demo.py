@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from atlas.base.errors import MissingError
 from atlas.base.files import remove_tree, write_text
 from atlas.prepare.new_atlas import FILE, config_text, with_setting
 
@@ -23,6 +25,16 @@ COLORS = {
 }
 SHAPES = ("circle", "square", "triangle", "ring", "bar", "cross")
 COUNTS = (1, 2, 3)
+NEEDED = (
+    "torch",
+    "torchvision",
+    "open_clip",
+    "faiss",
+    "umap",
+    "numba",
+    "diffusers",
+    "transformers",
+)
 PX = 96
 TITLE = "A small demo: shapes"
 NOTE = (
@@ -35,7 +47,16 @@ def write_demo(folder: Path) -> Path:
 
     Args:
         folder: Of the demo.
+
+    Raises:
+        MissingError: A package that its build needs is not installed; nothing is written.
     """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingError(
+            f"a demo is made by models, and {missing[0]} is not installed: pip install "
+            "'feature-atlas[all]', or restore one: atlas demo --from BUNDLE"
+        )
     pictures, path = folder / "pictures", folder / FILE
     if not pictures.is_dir():
         draw_pictures(pictures)
