@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NoReturn
 from atlas.base.errors import AtlasError
 from atlas.base.extras import explain_missing_package
 from atlas.base.faults import explain
-from atlas.command import build, look, publish, steer
+from atlas.command import build, export, look, publish, steer
 from atlas.command.options import app
 
 if TYPE_CHECKING:
     from types import FrameType
 
-GROUPS = (build, look, steer, publish)
+GROUPS = (build, look, steer, export, publish)
 """Importing these modules registers their commands."""
 ENDLESS = ("serve",)
 """Commands that run until they are stopped, so that nothing is left to resume."""

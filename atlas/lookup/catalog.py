@@ -179,7 +179,7 @@ class Catalog:
         import duckdb
 
         try:
-            return self._db.execute(query).to_arrow_table()
+            return self._db.sql(query).to_arrow_table()
         except duckdb.Error as error:
             raise InputError(f"the query fails: {' '.join(str(error).split())}") from error
 
