@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,16 @@ class Renderer:
     pipeline: Any
     """The diffusers pipeline."""
     _draw: Callable[..., list[Image.Image]]
+    _fits: dict[int, int] = field(default_factory=dict)
+    """Side of a picture in pixels -> pictures that the device's memory was found to hold at once."""
 
     def draw(
         self, embeddings: NDArray[np.float32], negative: NDArray[np.float32], drawing: Drawing
     ) -> list[Image.Image]:
         """Return a picture of each embedding.
 
-        Where the device's memory runs out, they are drawn in halves, then quarters.
+        Where the device's memory runs out, they are drawn in halves, then quarters, and so are all
+        that follow: what was too much once is not tried again.
 
         Args:
             embeddings: (picture, width), raw.
@@ -52,6 +55,22 @@ class Renderer:
         if not np.isfinite(embeddings).all():
             row = int(np.argmin(np.isfinite(embeddings).all(axis=1)))
             raise InputError(f"embedding {row} to be drawn is not finite; look at its direction")
+        done: list[Image.Image] = []
+        while len(done) < len(embeddings):
+            most = self._fits.get(drawing.px, len(embeddings))
+            some = embeddings[len(done) : len(done) + most]
+            drawn = self._draw_if_it_fits(some, negative, drawing)
+            if drawn is None:
+                # Outside the except clause: its traceback would keep the failed batch in memory.
+                _empty_cache()
+                self._fits[drawing.px] = len(some) // 2
+            done += drawn or []
+        return done
+
+    def _draw_if_it_fits(
+        self, embeddings: NDArray[np.float32], negative: NDArray[np.float32], drawing: Drawing
+    ) -> list[Image.Image] | None:
+        """Return the pictures; None if the device's memory ran out."""
         try:
             return self._draw(self.pipeline, embeddings, negative, drawing)
         except RuntimeError as error:
@@ -62,12 +81,7 @@ class Renderer:
                     f"one picture of {drawing.px} pixels doesn't fit into the device's memory; "
                     "try icons.precision = 'float16' or a lower icons.px"
                 ) from error
-        # Outside the except clause: its traceback would keep the failed batch in memory.
-        _empty_cache()
-        half = len(embeddings) // 2
-        return self.draw(embeddings[:half], negative, drawing) + self.draw(
-            embeddings[half:], negative, drawing
-        )
+        return None
 
     def leave_card(self) -> None:
         """Move the weights to the CPU's memory."""

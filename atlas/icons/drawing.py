@@ -33,6 +33,7 @@ from atlas.run.engines import Report, cores, help_until_done
 from atlas.run.stage import Job
 from atlas.run.workers import devices_of, in_workers, one_thread
 from atlas.sae.checkpoints import load_sae
+from atlas.sae.encoding import Encoder as SparseEncoder
 from atlas.sae.encoding import Firings, make_encoder
 from atlas.sae.model import SAE
 from atlas.settings.icons import IconsSettings
@@ -63,6 +64,8 @@ class DrawingModels:
     template: Template
     negative: NDArray[np.float32]
     """(d,) the embedding of the mean-gray picture."""
+    codes: SparseEncoder
+    """The SAE made ready to find what a drawn picture fires."""
     renderer: Renderer
     encoder: Encoder
     drawing: Drawing
@@ -121,7 +124,8 @@ def load_models(settings: IconsSettings, inputs: Mapping[str, Path], device: str
         neutral = read_embedding(path, sae.width)
     template = make_template(sae, neutral, settings.template_scale)
     drawing = Drawing(settings.px, settings.steps, settings.guidance, settings.seed)
-    return DrawingModels(sae, neutral, template, gray, renderer, encoder, drawing, settings)
+    codes = make_encoder(sae)
+    return DrawingModels(sae, neutral, template, gray, codes, renderer, encoder, drawing, settings)
 
 
 def _plain(encoder: Encoder, color: tuple[int, int, int]) -> Image.Image:
@@ -162,7 +166,7 @@ def draw(models: DrawingModels, sheet: Sheet) -> DrawnSheet:
             _refuse_flat(label, picture)
         vectors = embed_images(models.encoder, pictures)
         models_s = time.perf_counter() - began
-        fired = make_encoder(models.sae).fire(vectors)
+        fired = models.codes.fire(vectors)
     return DrawnSheet(np.stack([np.asarray(picture) for picture in pictures]), fired, models_s)
 
 

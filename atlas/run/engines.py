@@ -23,6 +23,7 @@ from typing import IO, Any, cast
 from atlas.base.errors import MissingError
 from atlas.base.progress import Progress
 from atlas.run.stage import Job
+from atlas.settings.runtime import Runtime
 
 Report = Callable[[list[int]], None]
 """Called with counts of the work done since the last call; what they count is up to the stage."""
@@ -151,9 +152,11 @@ def make_on_ray(job: Job, make: Make, parts: Sequence[int], report: Report) -> N
         ) from error
     _connect(ray, job.runtime.address, job.runtime.workers)
     try:
-        threads = job.runtime.threads or 1
-        task: Any = ray.remote(max_retries=RAY_RETRIES, num_cpus=threads)(_make_part)
-        runtime = job.runtime.model_copy(update={"threads": threads})
+        runtime = _for_a_task(job.runtime)
+        cards = int(runtime.device == "cuda")
+        task: Any = ray.remote(max_retries=RAY_RETRIES, num_cpus=runtime.threads, num_gpus=cards)(
+            _make_part
+        )
         orders = ray.put((make, replace(job, progress=Progress(silent=True), runtime=runtime)))
         waiting = [task.remote(orders, number) for number in parts]
         while waiting:
@@ -162,6 +165,12 @@ def make_on_ray(job: Job, make: Make, parts: Sequence[int], report: Report) -> N
                 report(counts)
     finally:
         ray.shutdown()
+
+
+def _for_a_task(runtime: Runtime) -> Runtime:
+    """Return how a Ray task runs: Ray lends it a card of its own, the only one that it sees."""
+    device = "cuda" if runtime.device.startswith("cuda") else runtime.device
+    return runtime.model_copy(update={"threads": runtime.threads or 1, "device": device})
 
 
 def _connect(ray: Any, address: str, workers: int) -> None:

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from planted import plant
+from planted import make_job, plant
 
 from atlas.base.files import list_files
+from atlas.run.engines import Report, make_on_ray
+from atlas.run.stage import Job
 
 IGNORED = ("receipt.json",)
 
@@ -101,3 +103,25 @@ def test_a_ray_cluster_gives_the_same_bytes(tmp_path, alone):
     plant(root, n_images=240, n_shards=4)
     finish(build(root, "--engine", "ray", "--address", "local", "--workers", "1"))
     assert all_bytes(root) == alone
+
+
+def test_each_task_of_a_cluster_with_cards_has_a_card_of_its_own(tmp_path):
+    ray = pytest.importorskip("ray")
+    seen = tmp_path / "seen"
+
+    def note_card(job: Job, number: int, report: Report) -> bool:
+        (tmp_path / f"{number}-{os.getpid()}").write_text(
+            f"{os.environ['CUDA_VISIBLE_DEVICES']} {job.runtime.device}"
+        )
+        return True
+
+    job = make_job(
+        "scan", None, {}, seen, device="cuda:1", engine="ray", address="local", workers=2
+    )
+    started = ray.init
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "init", lambda **how: started(**how, num_gpus=2))
+        make_on_ray(job, note_card, range(4), lambda counts: None)
+    found = {path.read_text() for path in tmp_path.glob("*-*")}
+    assert found <= {"0 cuda", "1 cuda"}
+    assert len(list(tmp_path.glob("*-*"))) == 4
