@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help judge-names atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows lint-container serve demo-data fixtures clean
+.PHONY: help judge-names gpu atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows lint-container serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -38,6 +38,10 @@ atlas: $(READY) ## Build the demo atlas: build/demo/site/index.html
 test: $(READY) ## Run the tests, but for the few that are slow (make torture) or need a GPU
 	@# One thread a process: several of them share the cores.
 	BROWSER=$(BROWSER) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not slow' -n $(TESTERS) --dist loadfile --no-loadscope-reorder
+
+gpu: ## On a card: the doctor, then each path beside the processor's answer (PYTHON with torch for CUDA, triton and pytest)
+	$(PYTHON) -m atlas doctor --device cuda || true
+	$(PYTHON) -m pytest -m gpu tests/gpu
 
 check: lint types test ## Lint, types and tests: clean before each commit
 
