@@ -396,7 +396,10 @@ def doctor(
     config: Annotated[
         Path | None, typer.Argument(help="Also check the inputs of this atlas.", metavar="[CONFIG]")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="Torch device to check.")] = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="Torch device to check; else CONFIG's, or cpu."),
+    ] = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Check packages and device, and that a small scan is exact on this machine."""

@@ -43,8 +43,12 @@ PLANTED_SHAPE = (2048, 4096, 256)
 """Images, features and dimensions of the scan that a device is tried on."""
 
 
-def examine(config: Path | None, device: str) -> list[Finding]:
-    """Look at Python, the packages, the device, and a configuration's inputs if one is named."""
+def examine(config: Path | None, device: str | None) -> list[Finding]:
+    """Look at Python, the packages, the device, and a configuration's inputs if one is named.
+
+    Without a device the configuration's is looked at, or the processor.
+    """
+    device = device or _device_named(config)
     findings = [] if config is None else _built_fit(config)
     findings += [_python(), *(_package(name, "") for name in CORE)]
     findings += [_package(name, extra) for name, extra in EXTRAS.items()]
@@ -53,6 +57,14 @@ def examine(config: Path | None, device: str) -> list[Finding]:
     if config is not None:
         findings += _inputs(config, device)
     return findings
+
+
+def _device_named(config: Path | None) -> str:
+    """Return runtime.device of a configuration; cpu where none can be read, which is said elsewhere."""
+    try:
+        return "cpu" if config is None else load_config(config).runtime.device
+    except AtlasError:
+        return "cpu"
 
 
 def screens_of(device: str) -> tuple[ScreenKind, ...]:

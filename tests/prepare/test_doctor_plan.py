@@ -89,6 +89,13 @@ def test_a_device_that_is_not_there_is_a_finding_not_a_traceback(capsys):
     assert any("cuda:7" in line for line in capsys.readouterr().out.splitlines())
 
 
+def test_the_doctor_looks_at_the_device_that_a_configuration_names(tmp_path):
+    path = tmp_path / "atlas.toml"
+    path.write_text('[runtime]\ndevice = "cuda:7"\n')
+    assert doctor._device_named(path) == "cuda:7"
+    assert doctor._device_named(None) == doctor._device_named(tmp_path / "none.toml") == "cpu"
+
+
 def test_the_plan_grows_with_the_images_and_knows_its_stages(tmp_path):
     small = plant(tmp_path / "small", n_images=200)
     large = plant(tmp_path / "large", n_images=2000)
