@@ -2,8 +2,9 @@
 
 A UNet that takes an image embedding, in the latent space of step movq. It learns from raw
 embeddings, from what the SAE makes of them, and from the template with one feature set, since
-icons live there. A feature stands for its top images at first, and later for those of them that show
-one picture, so that icons come out as one thing. The dropped condition is the embedding of the mean-gray picture, which is the
+icons live there. A feature stands for its top images at first, and later for those that still excite
+it after the autoencoder: pictures alone where they do, so that icons come out as one thing, and
+compositions where only they do. The dropped condition is the embedding of the mean-gray picture, which is the
 pipeline's negative. It is not Kandinsky, and no figure of it is a finding about Kandinsky.
 """
 
@@ -17,8 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
 
-from atlas.base.files import draft, read_parquet, write_json
+from atlas.base.files import draft, read_json, read_parquet, write_json
 from atlas.base.progress import Progress
 from atlas.demo import movq
 from atlas.demo.movq import BATCH as MOVQ_BATCH
@@ -59,29 +61,32 @@ CONFIG: dict[str, Any] = {
 NOISE_STEPS = 1000
 BETAS = (0.00085, 0.012)
 """First and last, on a line, as in Kandinsky 2.2."""
-STEPS = 15_500
-SINGLE_STEP = 12_000
-"""The step from which a feature stands for single pictures only; the schedule starts again."""
+ROUNDS = ((12_000, 6e-4), (15_500, 4e-4), (16_450, 3e-4))
+"""Last step and learning rate of each round; the schedule starts again with each."""
+STEPS = ROUNDS[-1][0]
 BATCH = 64
-LEARNING_RATES = (6e-4, 4e-4)
-"""Before and after SINGLE_STEP."""
 WARMUP_STEPS = 100
-EMA = 0.999
+EMA = 0.997
 DROPPED_SHARE = 0.12
 CONDITION_NOISE = 0.1
 """Over the embeddings' own spread, so that a near miss of a condition still means the picture."""
-SHARES = ((0.45, 0.25, 0.15), (0.25, 0.45, 0.15))
-"""Of a batch, before and after SINGLE_STEP: a picture alone, the template with a feature set, an
+SHARES = ((0.45, 0.25, 0.15), (0.15, 0.65, 0.1))
+"""Of a batch, in the first round and later: a picture alone, the template with a feature set, an
 SAE reconstruction; the rest is any image."""
-LEAST_SINGLE = 0.6
-"""Least activation of a single picture that stands for a feature, over its strongest single's."""
+LEAST_MODEL = 0.7
+"""Least activation of an image that stands for a feature, over the strongest such image's."""
 STRENGTHS = (0.8, 3.0)
 """What a feature is set to, over its largest activation, drawn evenly in the logarithm."""
+ICON_SHARE = 0.5
+"""Of the features of a batch, in later rounds: those set to the upper of STRENGTHS, as for an icon."""
 TEMPLATE_SCALE = 0.2
-SINGLES_PER_FEATURE = 6
+MODELS_PER_FEATURE = 6
+COMPOSED_WEIGHT = 3
+"""How much more often a feature comes that no picture alone excites: a composition is harder."""
 MOST_SNR = 5.0
-CHECKPOINT_STEPS = 100
-THREADS = 2
+CHECKPOINT_STEPS = 50
+SOFTENED_BLOCK = 512
+THREADS = 1
 SEED = 0
 
 
@@ -101,10 +106,10 @@ class Lessons:
     """(pair,) a feature."""
     shown: NDArray[np.int64]
     """(pair,) the row of one of its top images."""
-    single_feature: NDArray[np.int64]
-    """(single pair,) a feature."""
-    single_shown: NDArray[np.int64]
-    """(single pair,) the row of a single picture on which it is strong."""
+    model_feature: NDArray[np.int64]
+    """(model pair,) a feature."""
+    model_shown: NDArray[np.int64]
+    """(model pair,) the row of an image that excites it after the autoencoder."""
     top: torch.Tensor
     """(feature,) its largest activation."""
     decoder: torch.Tensor
@@ -125,7 +130,7 @@ def run() -> None:
     lessons = read_lessons()
     model, averaged = make(), make()
     optimizer = torch.optim.AdamW(
-        model.parameters(), LEARNING_RATES[0], betas=(0.9, 0.99), weight_decay=0.01
+        model.parameters(), ROUNDS[0][1], betas=(0.9, 0.99), weight_decay=0.01
     )
     step = _restore(model, averaged, optimizer)
     alphas = alphas_cumulative()
@@ -134,7 +139,7 @@ def run() -> None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
         random = np.random.default_rng([SEED, step])
-        codes, condition = draw_batch(lessons, random, late=step >= SINGLE_STEP)
+        codes, condition = draw_batch(lessons, random, late=step >= ROUNDS[0][0])
         with torch.autocast("cpu", torch.bfloat16, enabled=movq.has_bfloat16()):
             loss = _loss(model, codes, condition, alphas, step)
         optimizer.zero_grad()
@@ -152,10 +157,13 @@ def run() -> None:
 
 
 def learning_rate(step: int) -> float:
-    """Return the optimizer's rate at a step: a rise and a fall, twice."""
-    if step < SINGLE_STEP:
-        return LEARNING_RATES[0] * schedule(step, SINGLE_STEP, WARMUP_STEPS)
-    return LEARNING_RATES[1] * schedule(step - SINGLE_STEP, STEPS - SINGLE_STEP, WARMUP_STEPS)
+    """Return the optimizer's rate at a step: a rise and a fall in each round."""
+    first = 0
+    for last, rate in ROUNDS:
+        if step < last:
+            break
+        first = last
+    return rate * schedule(step - first, last - first, WARMUP_STEPS)
 
 
 def make() -> Any:
@@ -187,7 +195,7 @@ def draw_batch(
     n_single, n_feature, n_rebuilt = (int(share * BATCH) for share in SHARES[late])
     feature, shown = lessons.feature, lessons.shown
     if late:
-        feature, shown = lessons.single_feature, lessons.single_shown
+        feature, shown = lessons.model_feature, lessons.model_shown
     single = random.choice(lessons.single, n_single)
     pair = random.integers(len(feature), size=n_feature)
     rebuilt = random.integers(len(lessons.raw), size=n_rebuilt)
@@ -196,7 +204,7 @@ def draw_batch(
     condition = torch.cat(
         [
             lessons.raw[single],
-            with_feature(lessons, feature[pair], random),
+            with_feature(lessons, feature[pair], random, ICON_SHARE if late else 0.0),
             lessons.rebuilt[rebuilt],
             lessons.raw[rest],
         ]
@@ -210,11 +218,15 @@ def draw_batch(
 
 
 def with_feature(
-    lessons: Lessons, feature: NDArray[np.int64], random: np.random.Generator
+    lessons: Lessons,
+    feature: NDArray[np.int64],
+    random: np.random.Generator,
+    icon_share: float = 0.0,
 ) -> torch.Tensor:
-    """Return the template's embedding with one feature set in each row."""
+    """Return the template's embedding with one feature set in each row; a share as for an icon."""
     low, high = np.log(STRENGTHS)
     factor = np.exp(random.uniform(low, high, len(feature))).astype(np.float32)
+    factor[: round(icon_share * len(feature))] = STRENGTHS[1]
     which = torch.from_numpy(feature)
     change = torch.from_numpy(factor) * lessons.top[which] - lessons.template_codes[which]
     return lessons.template + change[:, None] * lessons.decoder[which]
@@ -262,9 +274,14 @@ def _save(model: Any, averaged: Any, optimizer: torch.optim.Optimizer, step: int
 
 
 def _restore(model: Any, averaged: Any, optimizer: torch.optim.Optimizer) -> int:
+    """Go on from the cache, or from the decoder that ships; returns the steps that are done."""
     if not _state_path().exists():
+        step = 0
+        if (DECODER / NOTE).exists():
+            model.load_state_dict(_shipped_weights("unet"))
+            step = int(read_json(DECODER / NOTE)["steps"])
         averaged.load_state_dict(model.state_dict())
-        return 0
+        return step
     state = torch.load(_state_path(), weights_only=True)
     model.load_state_dict(state["model"])
     averaged.load_state_dict(state["averaged"])
@@ -294,16 +311,19 @@ def read_lessons() -> Lessons:
     # What shows one picture says more of a feature than what shows four.
     repeats = np.where(single[image[good]], 4, 1)
     rebuilt = _rebuild(sae, raw[train])
-    single_feature, single_shown = _single_pairs(config.out_dir / "scan", row_of, single)
+    codes = _image_codes(train)
+    model_feature, model_shown = _model_pairs(
+        sae, FeatureActivations(config.out_dir / "scan"), _softened(codes[0]), single[train]
+    )
     return Lessons(
-        codes=torch.from_numpy(_image_codes(train)),
+        codes=torch.from_numpy(codes),
         raw=torch.from_numpy(raw[train]),
         rebuilt=torch.from_numpy(rebuilt),
         single=np.flatnonzero(single[train]),
         feature=np.repeat(feature[good], repeats).astype(np.int64),
         shown=np.repeat(row_of[image[good]], repeats),
-        single_feature=single_feature,
-        single_shown=single_shown,
+        model_feature=model_feature,
+        model_shown=model_shown,
         top=torch.from_numpy(strongest),
         decoder=torch.from_numpy(sae.W_dec.copy()),
         template=torch.from_numpy(template_codes @ sae.W_dec + sae.b_dec),
@@ -313,23 +333,41 @@ def read_lessons() -> Lessons:
     )
 
 
-def _single_pairs(
-    scan: Path, row_of: NDArray[np.int64], single: NDArray[np.bool_]
+def _model_pairs(
+    sae: Any,
+    firings: FeatureActivations,
+    softened: NDArray[np.float32],
+    single: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return features and rows of the single pictures that stand for them, each feature as often."""
-    firings = FeatureActivations(scan)
+    """Return features and the training rows that stand for them.
+
+    Those are the pictures alone that still excite a feature as much as half of its images do once
+    the autoencoder has had them; where there are none, the images of any kind that excite it most.
+
+    Args:
+        sae: The SAE.
+        firings: What fires on the scanned images.
+        softened: (row, d) raw embeddings of the training images after the autoencoder.
+        single: (row,) it shows one picture.
+    """
+    found = make_encoder(sae).fire(softened)
+    order = np.argsort(found.feature, kind="stable")
+    bounds = np.searchsorted(found.feature[order], np.arange(sae.n_features + 1))
     features, rows = [], []
-    for feature in range(len(firings)):
-        image, activation = firings[feature]
-        ours = single[image] & (row_of[image] >= 0)
-        image, activation = image[ours], activation[ours]
-        if not len(image):
+    for feature in range(sae.n_features):
+        ours = order[bounds[feature] : bounds[feature + 1]]
+        row, activation = found.image[ours], found.activation[ours]
+        usual = np.median(firings[feature][1]) if len(firings[feature][1]) else np.inf
+        alone = single[row] & (activation >= usual)
+        if alone.any():
+            row, activation = row[alone], activation[alone]
+        if not len(row):
             continue
-        order = np.lexsort((image, -activation))[:SINGLES_PER_FEATURE]
-        good = order[activation[order] >= LEAST_SINGLE * activation[order[0]]]
-        repeated = np.resize(row_of[image[good]], SINGLES_PER_FEATURE)
-        features.append(np.full(SINGLES_PER_FEATURE, feature))
-        rows.append(repeated)
+        best = np.lexsort((row, -activation))[:MODELS_PER_FEATURE]
+        good = best[activation[best] >= LEAST_MODEL * activation[best[0]]]
+        n = MODELS_PER_FEATURE * (1 if alone.any() else COMPOSED_WEIGHT)
+        features.append(np.full(n, feature))
+        rows.append(np.resize(row[good], n))
     return np.concatenate(features), np.concatenate(rows)
 
 
@@ -373,6 +411,27 @@ def _image_codes(train: NDArray[np.int64]) -> NDArray[np.float32]:
             np.save(file, found)
     codes: NDArray[np.float32] = np.load(path)
     return codes
+
+
+def _softened(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return raw embeddings (image, d) of images as the autoencoder gives them back."""
+    path = CACHE / "softened.npy"
+    if not path.exists():
+        model, encoder = movq.read(), load_encoder(ENCODER, device="cpu")
+        found = []
+        for start in range(0, len(codes), SOFTENED_BLOCK):
+            drawn = movq.decode(model, codes[start : start + SOFTENED_BLOCK])
+            found.append(embed_images(encoder, [Image.fromarray(one) for one in drawn]))
+            print(f"softened: {start + len(drawn)} of {len(codes)} images", flush=True)
+        with draft(path) as unfinished, unfinished.open("wb") as file:
+            np.save(file, np.concatenate(found).astype(np.float32))
+    embedded: NDArray[np.float32] = np.load(path)
+    return embedded
+
+
+def _shipped_weights(part: str) -> dict[str, torch.Tensor]:
+    found = load_file(DECODER / part / "diffusion_pytorch_model.safetensors")
+    return {name: one.float() for name, one in found.items()}
 
 
 def export() -> None:

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from atlas.base.errors import MissingError
 from atlas.base.files import draft, read_parquet
-from atlas.demo.places import CACHE, IMAGES, PICTURES, RECIPES
+from atlas.demo.places import CACHE, DECODER, IMAGES, PICTURES, RECIPES
 from atlas.inputs.compositions import open_pictures
 from atlas.inputs.encoder import ensure_torchvision
 
@@ -58,6 +59,7 @@ DETAIL_WEIGHT = 1.0
 SINGLE_SHARE = 0.5
 CHECKPOINT_STEPS = 50
 SEED = 0
+_SHIPPED = DECODER / "movq" / "diffusion_pytorch_model.safetensors"
 
 
 def run() -> None:
@@ -198,10 +200,12 @@ def make() -> Any:
 
 
 def read() -> Any:
-    """Return the autoencoder as far as it is trained, its codes at unit variance."""
-    model = make()
+    """Return the autoencoder as far as it is trained, else the one that ships; unit variance codes."""
+    model = make().eval()
+    if not _state_path().exists() and _SHIPPED.exists():
+        model.load_state_dict({name: one.float() for name, one in load_file(_SHIPPED).items()})
+        return model
     _restore(model, None)
-    model.eval()
     split = np.array(read_parquet(IMAGES, ["split"])["split"].to_pylist())
     rows = np.flatnonzero(split == "train")[::16]
     spread = float(encode(model, draw_all()[rows]).std())
