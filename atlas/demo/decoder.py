@@ -11,7 +11,6 @@ pipeline's negative. It is not Kandinsky, and no figure of it is a finding about
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,11 +157,8 @@ def run() -> None:
 
 def learning_rate(step: int) -> float:
     """Return the optimizer's rate at a step: a rise and a fall in each round."""
-    first = 0
-    for last, rate in ROUNDS:
-        if step < last:
-            break
-        first = last
+    now = next(i for i, (last, _) in enumerate(ROUNDS) if step < last)
+    (last, rate), first = ROUNDS[now], ROUNDS[now - 1][0] if now else 0
     return rate * schedule(step - first, last - first, WARMUP_STEPS)
 
 

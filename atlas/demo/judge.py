@@ -15,12 +15,11 @@ from PIL import Image
 
 from atlas.base.files import read_parquet, write_json
 from atlas.demo import movq, towers
-from atlas.demo.encoder import embed_pixels
-from atlas.demo.places import DECODER, DEMO, IMAGES, PICTURES, RECIPES, SAE, VECTORS
+from atlas.demo.places import DECODER, DEMO, ENCODER, IMAGES, PICTURES, RECIPES, SAE, VECTORS
 from atlas.demo.softened import soften
 from atlas.icons.drawing import Sheet, draw_in_workers, load_models
 from atlas.inputs.compositions import open_pictures
-from atlas.inputs.encoder import embed_images
+from atlas.inputs.encoder import embed_images, load_encoder
 from atlas.sae.activations import FeatureActivations
 from atlas.sae.checkpoints import load_sae
 from atlas.sae.encoding import make_encoder
@@ -176,11 +175,12 @@ def softened_figure(scan: Path) -> dict[str, Any]:
 def embed_softened(images: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return raw embeddings (image, d) of images as the decoder could draw them at best."""
     source, softener = open_pictures(PICTURES, RECIPES), movq.read()
-    trained, random = towers.read("all"), np.random.default_rng(0)
+    encoder, random = load_encoder(ENCODER), np.random.default_rng(0)
     found = []
     for some in np.array_split(images, max(1, len(images) // BLOCK)):
         drawn = [np.asarray(source.draw(image, towers.IMAGE_PX)) for image in some.tolist()]
-        found.append(embed_pixels(trained, soften(softener, np.stack(drawn), random)))
+        seen = soften(softener, np.stack(drawn), random)
+        found.append(embed_images(encoder, [Image.fromarray(one) for one in seen]))
     return np.concatenate(found)
 
 

@@ -40,7 +40,7 @@ def game_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
     """Return the rounds of the game, and how well a second encoder plays it; None without icons.
 
     Features are sampled from all with a rendered icon, including those whose round trip fails:
-    a game with the best icons would flatter them.
+    a game with the best icons would flatter them. Those that pass are asked first.
     """
     features = [f for f in book.icons if book.icons[f] == links.icon(f)]
     verdicts: dict[int, str] = dict(
@@ -63,6 +63,7 @@ def game_section(db: DuckDBPyConnection, book: Book) -> dict[str, Any] | None:
         for pair in [hash_order((feature, other), "side")]
         if len(shown[feature]) == PICTURES_A_ROUND
     ]
+    rounds.sort(key=lambda one: one.verdict != "shown")  # who begins with a failure stops
     return {"rounds": rounds, "judge": _judge(book)} if rounds else None
 
 
