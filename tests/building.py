@@ -86,7 +86,11 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
 def finished_parts(folder: Path) -> dict[str, tuple[int, int]]:
     """Return the stamps of a stage's parts that have their final name."""
     found = stamps(folder / "parts")
-    return {name: found[name] for name in found if not name.endswith((".part", ".lock", "used"))}
+    return {
+        name: found[name]
+        for name in found
+        if not name.endswith((".part", ".lock", "used", "agreed"))
+    }
 
 
 @contextmanager

@@ -180,7 +180,11 @@ def _scan(root: Path, screen: str) -> None:
 
 
 def _digest(folder: Path) -> str:
-    files = [path for path in list_files(folder) if path.suffix != ".lock" and path.name != "used"]
+    files = [
+        path
+        for path in list_files(folder)
+        if path.suffix != ".lock" and path.name not in ("used", "agreed")
+    ]
     return digest_json({path.relative_to(folder).as_posix(): digest_file(path) for path in files})
 
 
