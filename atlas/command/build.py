@@ -416,3 +416,14 @@ def doctor(
             )
     if any(not f.ok for f in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of atlas.toml, by which an editor completes and checks it."""
+    import json
+
+    from atlas.settings.load import Config
+
+    told = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    print(json.dumps(told, indent=2))
