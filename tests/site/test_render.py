@@ -27,7 +27,7 @@ def test_a_missing_value_is_an_error(tmp_path):
         render(open_templates(tmp_path), "x", {"page": "x.html"})
 
 
-ALONE = {"curves.html.jinja"}
+ALONE = {"curves.html.jinja", "diff.html.jinja"}
 """Pages of one file, outside a site and its style sheet."""
 ELSEWHERE = ALONE | {"tune.html.jinja", "judge.html.jinja"}
 """Pages outside a site."""
