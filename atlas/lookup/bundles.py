@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -103,9 +104,17 @@ class Bundle:
             ) from error
         # Of what else a damaged archive says, RuntimeError is that it is encrypted.
         except (BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"{self.place}: {address} is damaged ({error}); make it again: atlas bundle"
-            ) from error
+            raise self._damaged(address, error) from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # of who reads: a full disk is no damaged archive
+                raise
+            # Where an archive says that a member begins before its first byte.
+            raise self._damaged(address, error) from error
+
+    def _damaged(self, address: str, error: Exception) -> InputError:
+        return InputError(
+            f"{self.place}: {address} is damaged ({error}); make it again: atlas bundle"
+        )
 
     def _read(self, address: str) -> bytes:
         if self.folder is None:

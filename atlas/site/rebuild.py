@@ -85,7 +85,7 @@ def _digest(book: Book, tables: Mapping[str, pa.Table], first: int, ends: Sequen
         found.update(_bytes_of(batch))
         for column in POINTERS.intersection(table.column_names):
             shown.update(batch[column].to_pylist())
-    for feature in sorted(shown):
+    for feature in sorted(shown & book.live.keys()):  # names from elsewhere may be of dead ones
         link = (name_of(book, feature), book.icons.get(feature), book.live[feature].sensitive)
         found.update(f"{feature} {link}\n".encode())
     return found.hexdigest()

@@ -12,6 +12,7 @@ from faults.inputs import Kind
 from atlas.base.errors import AtlasError
 
 LONGEST_S = 10
+"""Of a processor, since others may use the machine."""
 HOSTILE = (
     b"\xff",
     b"\x00",
@@ -67,7 +68,7 @@ def fuzz(kind: Kind, n_cases: int, path: Path) -> Fuzzed:
     found = Fuzzed()
     for number in range(n_cases):
         path.write_bytes(mutated(kind.data, rng))
-        begin = time.monotonic()
+        begin = time.process_time()
         try:
             kind.read(path)
             found.read += 1
@@ -77,6 +78,6 @@ def fuzz(kind: Kind, n_cases: int, path: Path) -> Fuzzed:
             found.refused += 1
         except Exception as error:  # noqa: BLE001 - what else is raised is what this looks for
             found.wrong.append(f"{number}: {type(error).__name__}: {str(error)[:200]}")
-        if time.monotonic() - begin > LONGEST_S:
+        if time.process_time() - begin > LONGEST_S:
             found.wrong.append(f"{number}: took more than {LONGEST_S} s")
     return found

@@ -185,6 +185,10 @@ def test_a_bundle_in_one_file_has_the_same_bytes_each_time_and_restores_the_same
     for place in (first, bundle):
         restore(str(place), tmp_path / f"of {place.name}", SILENT)
     assert contents(tmp_path / "of first.zip") == contents(tmp_path / "of bundle")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(second.read_bytes()[10:])  # its first member begins before its first byte
+    with pytest.raises(InputError, match=r"cut\.zip: .* is damaged"):
+        restore(str(cut), tmp_path / "of cut", SILENT)
     first.write_bytes(b"PK no zip")
     with pytest.raises(InputError, match=r"first\.zip is no bundle; make one with: atlas bundle"):
         restore(str(first), tmp_path / "none", SILENT)

@@ -1,7 +1,10 @@
 """The promises of a build: skip what is current, never publish half, recover from a kill."""
 
 import json
+import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import duckdb
@@ -13,6 +16,7 @@ from copying import COPY, Settings, run, source
 from safetensors.numpy import save_file
 
 from atlas.base.errors import BusyError, RoomError
+from atlas.base.files import DigestCache
 from atlas.run.build import locked
 from atlas.run.receipt import RECEIPT, make_plan, read_receipt
 from atlas.run.stage import Stage
@@ -110,6 +114,40 @@ def test_a_lost_publication_brings_the_old_outputs_back(tmp_path, words):
 def test_two_builds_exclude_each_other(tmp_path):
     with locked(tmp_path), pytest.raises(BusyError) as caught, locked(tmp_path):
         pass
-    assert "another build (process " in str(caught.value)
+    assert f"another build (process {os.getpid()}) is writing {tmp_path}" in str(caught.value)
     with locked(tmp_path):
         pass
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from atlas.run.build import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_names_its_holder_and_is_free_once_that_is_dead(tmp_path):
+    command = [sys.executable, "-c", HOLDS, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(BusyError, match=rf"process {holder.pid}\)"), locked(tmp_path):
+                pass
+        finally:
+            holder.kill()
+    assert (tmp_path / ".holder").read_text() == f"{holder.pid}\n"
+    with locked(tmp_path):
+        assert (tmp_path / ".holder").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_clock_that_was_set_back_hides_no_change(tmp_path, words):
+    run(COPY, tmp_path, words)
+    cache = DigestCache(tmp_path / "digests.json")
+    before = cache.digest(words)
+    text = words.read_text()
+    words.write_text(text[:-1] + chr(ord(text[-1]) ^ 1))
+    os.utime(words, (0, 0))
+    assert cache.digest(words) != before
