@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from chromium import PATH
 from PIL import Image
+from playwright.sync_api import expect
 from screenshots import README_PX, shoot_for_readme
 from site_fixture import column
 
@@ -188,8 +189,8 @@ def test_the_search_field_leads_to_features_from_any_page(visit, db):
     assert re.search(r"search\.html\?q=", page.url)
     wait_until(page, f"document.querySelectorAll('#found a').length >= {min(n, 60)}")
     page.locator("#found a").first.click()
-    assert page.locator("h1").count() == 1
-    assert "/feature/" in page.url
+    expect(page).to_have_url(re.compile("/feature/"))
+    expect(page.locator("h1")).to_have_count(1)
 
 
 def test_every_word_counts_where_something_has_them_all(visit):
@@ -210,7 +211,7 @@ def test_search_finds_a_number_and_says_what_it_can_not_find(visit, db):
     assert page.locator("#found a").first.get_attribute("href").endswith(f"/{feature}.html")
     page.fill("#find", "zzqqx")
     wait_until(page, "document.querySelector('#answer').textContent.startsWith('Nothing')")
-    assert page.locator("#found a").count() == 0
+    expect(page.locator("#found a")).to_have_count(0)
 
 
 def test_the_last_of_many_keys_is_answered_however_late_the_lists_come(visit):
@@ -268,7 +269,7 @@ def test_an_unfinished_word_means_the_shortest_that_begins_so(visit, drawn_site)
     assert page.locator("#meantwords").inner_text() == "“shape”"
     page.fill("#find", "zzqqx")
     wait_until(page, "document.querySelector('#answer').textContent.startsWith('Nothing')")
-    assert page.locator("#meant").is_hidden()
+    expect(page.locator("#meant")).to_be_hidden()
 
 
 def test_the_page_hashes_pictures_as_the_build_does(visit):
@@ -302,7 +303,7 @@ def test_a_picture_of_the_atlas_is_found_and_another_is_not(visit, site, db, tmp
     for name, answer in (("other.png", "not among the pictures"), ("none.png", "can’t read")):
         page.set_input_files("#own input", tmp_path / name)
         page.locator("#own [role=status]", has_text=answer).wait_for()
-        assert page.locator("#own a").count() == 0
+        expect(page.locator("#own a")).to_have_count(0)
 
 
 def test_browse_sorts_and_filters_over_all_features(visit, db):
@@ -312,16 +313,17 @@ def test_browse_sorts_and_filters_over_all_features(visit, db):
     page = visit("browse.html")
     page.select_option("[name=order]", "density")
     page.locator(".tools output", has_text=re.compile(r"^\d+ features$")).wait_for()
-    assert page.locator(".wall a").first.get_attribute("href").endswith(f"/{often}.html")
+    first = page.locator(".wall a").first
+    expect(first).to_have_attribute("href", re.compile(rf"/{often}\.html$"))
     page.fill("[name=filter]", "zzqqx")
-    assert page.locator(".wall a").count() == 0
+    expect(page.locator(".wall a")).to_have_count(0)
     page.fill("[name=filter]", "shape 1")
+    expect(page).to_have_url(re.compile(r"#order=density&named=shape\+1$"))
+    expect(page.locator(".wall a")).not_to_have_count(0)
     shown = page.locator(".wall a").count()
-    assert shown > 0
-    assert page.url.endswith("#order=density&named=shape+1")
     page.reload()
     page.locator(".tools output", has_text=re.compile(rf"^{shown} features?$")).wait_for()
-    assert page.locator(".wall a").count() == shown
+    expect(page.locator(".wall a")).to_have_count(shown)
     for order in page.locator("[name=order] option").all():
         page.select_option("[name=order]", order.get_attribute("value"))
         page.locator(".tools output", has_text=re.compile(rf"^{shown} features?$")).wait_for()
@@ -385,13 +387,14 @@ def test_arrows_turn_the_pages(visit, db):
 def test_knobs_move_and_their_recipe_stays_in_the_address(visit, drawn_site):
     page = visit("index.html", site=drawn_site)
     page.locator(".bench .knob input").first.press("ArrowRight")
-    assert "turned" in page.locator(".bench").get_attribute("class")
+    expect(page.locator(".bench")).to_have_class(re.compile("turned"))
     page.locator(".bench > a").click()
+    expect(page).to_have_url(re.compile("/image/"))
     page.locator(".knob input").first.press("ArrowRight")
-    assert "#turn=" in page.url
+    expect(page).to_have_url(re.compile("#turn="))
     said = page.locator(".knob output").first.inner_text()
     page.reload()
-    assert page.locator(".knob output").first.inner_text() == said
+    expect(page.locator(".knob output").first).to_have_text(said)
     assert page.locator("[data-steer]").inner_text().count("--concept") == 1
 
 
@@ -469,13 +472,13 @@ def test_the_game_keeps_the_score(visit, drawn_site):
     page.wait_for_selector(".game .right-one")
     assert re.search(r"You have [01] of 1\.", page.locator(".game .answer").inner_text())
     page.locator(".game button").click()
-    assert page.locator(".game .right-one").count() == 0
+    expect(page.locator(".game .right-one")).to_have_count(0)
 
 
 def test_question_mark_lists_the_keys_and_g_leads_to_the_map(visit):
     page = visit("about.html")
     page.keyboard.press("?")
-    assert page.locator("dialog[open] dt").count() > 4
+    page.locator("dialog[open] dt").nth(4).wait_for()
     page.keyboard.press("Escape")
     page.keyboard.press("g")
     page.wait_for_url("**/map.html")
@@ -516,7 +519,7 @@ def test_a_list_that_others_wrote_under_our_name_breaks_nothing(visit):
             held,
         )
         page.reload()
-        assert page.locator("#shelf li").all_inner_texts() == shown
+        expect(page.locator("#shelf li")).to_have_text(shown)
 
 
 def test_a_query_of_the_data_page_is_copied(visit, places):
@@ -582,14 +585,14 @@ def test_a_reader_keeps_a_list_and_takes_it_out_again(visit, db):
     page = visit(f"feature/0/{feature}.html")
     page.locator("[data-keep]").click()
     page.locator(".end a", has_text="All data").click()
-    assert page.locator("#shelf li").count() == 1
+    expect(page.locator("#shelf li")).to_have_count(1)
     with page.expect_download() as saved:
         page.locator("#shelf button").click()
     assert f'"feature": {feature}' in saved.value.path().read_text()
     page.locator("#shelf li a").click()
     page.wait_for_url(f"**/feature/0/{feature}.html")
     page.locator("[data-keep]").click()
-    assert page.locator("[data-keep]").inner_text() == "keep in your list"
+    expect(page.locator("[data-keep]")).to_have_text("keep in your list")
 
 
 @pytest.fixture(scope="module")
@@ -650,7 +653,7 @@ def test_every_script_leads_to_the_page_that_the_layout_has(visit, places, shown
     assert page.locator(f"#f{shown} .over").inner_text().startswith(f"Feature {shown}")
     page.locator(f"#f{shown} [data-keep]").click()
     page.goto(f"{places[layout]}/data.html")
-    assert page.locator("#shelf li a").evaluate("link => link.href") == wanted
+    expect(page.locator("#shelf li a")).to_have_js_property("href", wanted)
 
 
 def test_a_missing_page_is_whole_at_any_depth(visit, site, tmp_path):
@@ -666,7 +669,7 @@ def test_a_short_link_leads_on(visit, places, shown, layout):
     page = visit(f"go.html?f={shown}", below=places[layout])
     page.wait_for_url(f"{places[layout]}/{links.feature_page(shown, layout)}")
     page = visit("go.html?f=x", below=places[layout])
-    assert page.locator("h1").inner_text() == "Not here"
+    expect(page.locator("h1")).to_have_text("Not here")
 
 
 def test_a_group_shows_the_feature_that_its_address_names_scripts_or_not(
@@ -684,7 +687,7 @@ def test_a_group_shows_the_feature_that_its_address_names_scripts_or_not(
     before = page.locator(f"#f{shown} [data-key=back]").get_attribute("href").split("#")[1]
     page.keyboard.press("ArrowLeft")
     page.wait_for_url(f"**#{before}")
-    assert page.locator(f"#{before}").is_visible()
+    expect(page.locator(f"#{before}")).to_be_visible()
 
 
 def test_a_picture_of_a_sheet_is_seen_in_the_place_that_css_gives_it(visit, grouped_site, shown):
