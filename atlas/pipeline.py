@@ -54,7 +54,7 @@ STAGES = (
     _stage("catalog",   "catalog",   8, "embed sae scan neighbors families compare names icons "
                                         "where concepts vocabulary figures takedown",
                                         unstable=DATABASE, kept="sae"),
-    _stage("site",      "site",     14, "embed compare icons concepts catalog templates fetched "
+    _stage("site",      "site",     15, "embed compare icons concepts catalog templates fetched "
                                         "takedown"),
 )
 # fmt: on

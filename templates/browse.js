@@ -9,7 +9,8 @@
   var count = tools.querySelector("output");
   var order = tools.querySelector("[name=order]");
   var filter = tools.querySelector("[name=filter]");
-  var table = window.atlasTable, measures = null;
+  var sieve = document.querySelector(".sieve");
+  var table = window.atlasTable, measures = null, sift = null;
 
   window.atlasMeasures = function (given) { measures = given; };
 
@@ -39,6 +40,8 @@
     var item = document.createElement("li");
     var link = document.createElement("a");
     link.href = atlasPage(root, table, feature);
+    link.dataset.feature = feature;
+    if (table.tops[i]) link.dataset.tops = table.tops[i];
     if (table.icon[i] !== -1) {
       link.append(atlasImage(root, table, i));
     } else {
@@ -72,33 +75,50 @@
   }
   // Rows come when an order or a filter asks for them; what is asked last is drawn.
   var turn = 0;
+  function measured() { return MEASURED.includes(order.value) || sieve.open || sifted(); }
   function load() {
-    var measured = MEASURED.includes(order.value) && !measures;
-    return Promise.all([table.all(), measured ? atlasLoad("assets/measures.js") : null]);
+    return Promise.all([table.all(), measured() && !measures ? atlasLoad("assets/measures.js") : null]);
   }
   function draw() {
-    var mine = ++turn, late = table.rows < table.n || (MEASURED.includes(order.value) && !measures);
+    var mine = ++turn, late = table.rows < table.n || (measured() && !measures);
     if (late) count.textContent = "sorting…";
     if (!late) show();
     else load().then(function () { if (mine === turn) show(); }, function () { count.textContent = "the list could not be loaded"; });
   }
+  // Whether the address asks for more than an order and a name.
+  function sifted() {
+    var said = new URLSearchParams(location.hash.slice(1));
+    return atlasSift.keys.some(function (key) { return said.has(key); });
+  }
+  function ready() {
+    if (sift || !measures || !(sieve.open || sifted())) return;
+    sift = atlasSift(sieve.querySelector("div"), table, measures, keep);
+    sift.recall(new URLSearchParams(location.hash.slice(1)));
+    if (sifted()) sieve.open = true;
+  }
   function show() {
     var words = filter.value.toLowerCase().trim();
+    ready();
     list = table.feature.map(function (_, i) { return i; });
     if (words) list = list.filter(function (i) { return table.name[i].toLowerCase().includes(words); });
+    if (sift) {
+      list = list.filter(sift.passes);
+      sift.show(new Set(list));
+    }
     var compare = orders[order.value];
     if (compare) list.sort(compare);
     wall.replaceChildren();
     shown = 0;
     if (pager) pager.hidden = true;
-    count.textContent = list.length + (list.length === 1 ? " feature" : " features") + (list.length ? "" : ": no label holds this");
+    count.textContent = list.length + (list.length === 1 ? " feature" : " features") + (list.length ? "" : ": no name or filter leaves any");
     grow();
   }
-  // Order and filter stay in the address, behind #, so that a link shows the same wall.
+  // Order and filters stay in the address, behind #, so that a link shows the same wall.
   function keep() {
     var said = new URLSearchParams();
     if (order.value !== "map") said.set("order", order.value);
     if (filter.value.trim()) said.set("named", filter.value.trim());
+    if (sift) sift.keep(said);
     var text = said.toString();
     history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
     draw();
@@ -107,10 +127,13 @@
     var said = new URLSearchParams(location.hash.slice(1)), wanted = said.get("order");
     if (wanted in orders) order.value = wanted;
     filter.value = said.get("named") || "";
-    if (order.value !== "map" || filter.value) draw();
+    if (sift) sift.recall(said);
+    if (order.value !== "map" || filter.value || sift || sifted()) draw();
   }
   document.addEventListener("DOMContentLoaded", function () {
     tools.hidden = false;
+    sieve.hidden = false;
+    sieve.addEventListener("toggle", function () { if (sieve.open && !sift) draw(); });
     if (!table.trips) order.querySelector("[value=trip]").remove();
     ["focusin", "pointerover"].forEach(function (event) {
       tools.addEventListener(event, function () { table.all().catch(function () {}); }, { once: true });

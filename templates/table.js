@@ -37,7 +37,7 @@
       return letters.join("");
     }
     var table = window.atlasTable = Object.assign(head, {
-      feature: column(-1), name: column(""), icon: column(-1), density: column(0), rows: 0,
+      feature: column(-1), name: column(""), icon: column(-1), density: column(0), tops: column(""), rows: 0,
       // The place of a feature in the order of the map; -1 where it is not among those shown, or not yet.
       place: function (feature) { return places.has(feature) ? places.get(feature) : -1; },
       // Whether all is known of it that ever will be.
@@ -48,6 +48,7 @@
           table.name[place] = rows.name[k];
           table.icon[place] = rows.icon[k];
           table.density[place] = rows.density[k];
+          if (rows.tops) table.tops[place] = rows.tops[k];
           places.set(rows.feature[k], place);
         });
         listeners.forEach(function (listener) { listener(); });

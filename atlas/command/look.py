@@ -306,7 +306,7 @@ def _show_icon(opened: Atlas, found: Feature) -> None:
 
 def _nameless(found: Feature) -> str:
     guesses = ", ".join(label.label for label in found.labels if label.perhaps)
-    return f"no good name; perhaps {guesses}" if guesses else "no name"
+    return f"no name; perhaps {guesses}" if guesses else "no name"
 
 
 def _describe(found: Feature) -> Iterable[str]:

@@ -92,7 +92,7 @@ class Feature:
         """Return one line: number, name, evidence, density."""
         evidence = f" (in {self.held} of {self.strong} captions)" if self.held else ""
         fires = f"fires on {self.density:.2%} of images" if self.alive else "never fires"
-        return f"<feature {self.feature}: {self.name or 'no good name'}{evidence}, {fires}>"
+        return f"<feature {self.feature}: {self.name or 'no name'}{evidence}, {fires}>"
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks: what it fires on most, and its neighbors."""

@@ -10,7 +10,7 @@ from atlas.site import links
 FEATURES = f"""
     SELECT f.feature, coalesce(n.name, ''),
            CASE WHEN NOT f.alive THEN 'dead' WHEN f.sensitive THEN 'withheld'
-                WHEN n.name IS NULL THEN 'no good name' ELSE 'named' END,
+                WHEN n.name IS NULL THEN 'no name' ELSE 'named' END,
            coalesce(i.verdict, ''), coalesce(s.pictures, []),
            CASE WHEN i.feature IS NULL THEN '' WHEN i.image IS NULL
                 THEN 'drawn at ' || round(i.strength, 4) || ', ' || round(i.on_icon, 4)
@@ -35,9 +35,9 @@ class State:
     """What a reader sees of a feature."""
 
     name: str
-    """Empty where it has no good name."""
+    """Empty where it has none."""
     verdict: str
-    """named, no good name, withheld or dead; with an icon its round trip: "named; icon shown"."""
+    """named, no name, withheld or dead; with an icon its round trip: "named; icon shown"."""
     pictures: tuple[str, ...]
     """Names of its nine strongest images, the strongest first."""
     icon: str

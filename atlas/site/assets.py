@@ -12,6 +12,8 @@ ASSETS = (
     "table.js",
     "search.js",
     "picture.js",
+    "sift.js",
+    "tip.js",
     "browse.js",
     "map.js",
     "game.js",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 CONCEPT_NAMES_SHOWN = 2
+TOPS_ON_WALLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class Book:
     """How far to trust its first label, 0 to 1 (the SQL expression SURE)."""
     icons: Mapping[int, str]
     """Feature -> address of its icon; only where it may be shown."""
+    recognized: frozenset[int]
+    """Features whose rendered icon the model recognizes; none where icons are images that stand in."""
     decomposed: Sequence[int]
     """Images that have a page, as the catalog has their features; ascending, none sensitive."""
     has_page: frozenset[int]
@@ -100,6 +103,9 @@ class Book:
     """The same of a thumbnail of a feature's page."""
     icons_2x: bool = False
     """Whether each sheet of icons has a second one, of twice the resolution."""
+    tops: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """The images that excite a feature most, each a file that walls can show; none where they lie in
+    sheets."""
     urls: Mapping[int, str] = field(default_factory=dict)
     """Where some images were found; empty unless the site shows links."""
 
@@ -146,6 +152,9 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings, thumbnails: Iterable[P
         names=names,
         sure={feature: score for feature, _, score in labels},
         icons=icons,
+        recognized=frozenset(
+            read_column(db, "SELECT feature FROM icons WHERE verdict = 'shown' ORDER BY feature")
+        ),
         decomposed=decomposed,
         has_page=frozenset(decomposed),
         examples=[image for image, _ in examples],
@@ -155,6 +164,7 @@ def read_book(db: DuckDBPyConnection, site: SiteSettings, thumbnails: Iterable[P
         order=order,
         layout=site.layout,
         shown=shown,
+        tops={} if site.pictures == "sheets" else _tops(db, shown),
         urls=read_urls(db, LISTED) if shown.linked else {},
         joined=site.pictures == "sheets",
         base_url=site.base_url,
@@ -166,6 +176,20 @@ def _map_order(shown: Sequence[FeatureRow]) -> list[int]:
     """Return features in the order of the map."""
     x, y = (np.array([getattr(r, axis) for r in shown], np.float32) for axis in ("map_x", "map_y"))
     return [shown[i].feature for i in map_order(x, y)] if shown else []
+
+
+def _tops(db: DuckDBPyConnection, shown: Shown) -> dict[int, list[int]]:
+    """Return the first images with a thumbnail of each feature, of repeated ones only the first."""
+    rows = db.execute(
+        """SELECT feature, list(image ORDER BY rank) FROM (
+               SELECT feature, image, rank FROM top_images
+               JOIN features USING (feature) JOIN images USING (image)
+               WHERE NOT features.sensitive AND NOT images.sensitive
+               QUALIFY row_number() OVER (
+                   PARTITION BY feature, coalesce(duplicate_of, image) ORDER BY rank) = 1)
+           GROUP BY feature ORDER BY feature"""
+    ).fetchall()
+    return {feature: [i for i in images if i in shown][:TOPS_ON_WALLS] for feature, images in rows}
 
 
 def _icon_addresses(

@@ -105,6 +105,14 @@ def write_hashes(out: Output, db: DuckDBPyConnection) -> dict[str, str] | None:
     }
 
 
+VERDICTS = ("not shown", "partly", "shown")
+UNDRAWN = (-1.0, -1)
+
+
+def _rounded(share: float | None) -> float:
+    return -1.0 if share is None else round(share, 3)
+
+
 def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     """Write the search index, the feature rows and the JSON index."""
     labels = db.execute(
@@ -117,9 +125,16 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
             WHERE t.rank < {TOP_SHOWN} AND NOT i.sensitive AND NOT f.sensitive
             ORDER BY t.feature, t.rank"""
     ).fetchall()
-    trips = dict(
+    trips = {
+        feature: (percentile, VERDICTS.index(verdict))
+        for feature, percentile, verdict in db.execute(
+            """SELECT feature, percentile, verdict FROM icons
+               WHERE source = 'rendered' ORDER BY feature"""
+        ).fetchall()
+    }
+    kin = dict(
         db.execute(
-            "SELECT feature, percentile FROM icons WHERE source = 'rendered' ORDER BY feature"
+            "SELECT feature, cluster FROM cluster_features WHERE level = 1 ORDER BY feature"
         ).fetchall()
     )
     rows = [
@@ -128,9 +143,14 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
             "name": name_of(book, f),
             "icon": icon_number(book, f),
             "density": float(f"{book.live[f].density:.3g}"),
+            "tops": " ".join(map(str, book.tops.get(f, ()))),
             "max": float(f"{book.live[f].max:.3g}"),
             "selectivity": float(f"{book.live[f].selectivity:.3g}"),
-            "trip": round(trips.get(f, -1.0), 3),
+            "trip": round(trips.get(f, UNDRAWN)[0], 3),
+            "verdict": trips.get(f, UNDRAWN)[1],
+            "alike": _rounded(book.live[f].monosemanticity),
+            "sure": _rounded(book.sure.get(f) if f in book.names else None),
+            "family": kin.get(f, -1),
             "x": round(book.live[f].map_x, 4),
             "y": round(book.live[f].map_y, 4),
         }
@@ -144,7 +164,9 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
     for prefix, text in scripts.items():
         out.put(links.search_script(file_name(prefix)), text)
     prefixes, regions = filter(None, scripts), families.regions(db)
-    tables = table_scripts(rows, prefixes, regions, book.layout, icons_2x=book.icons_2x)
+    tables = table_scripts(
+        rows, prefixes, regions, book.layout, families.names(db), icons_2x=book.icons_2x
+    )
     for name, text in tables.items():
         out.put(name, text)
     index = {

@@ -250,18 +250,22 @@ def file_name(prefix: str) -> str:
     )
 
 
+MEASURES = ("max", "selectivity", "trip", "verdict", "alike", "sure", "family")
+
+
 def table_scripts(
     rows: Sequence[Mapping[str, Any]],
     prefixes: Iterable[str],
     regions: Iterable[Sequence[Any]] = (),
     layout: str = "pages",
+    families: Sequence[str] = (),
     *,
     icons_2x: bool = False,
 ) -> dict[str, str]:
     """Return the scripts with the features' rows: address -> text.
 
     The first one lists the others. Rows come in files by feature number, with what lists show. The
-    positions on the map and the columns that browsing sorts by have files of their own, in the
+    positions on the map and the columns that browsing sorts and filters by have files of their own, in the
     order given, so that no page waits for what it does not show.
 
     Args:
@@ -269,6 +273,7 @@ def table_scripts(
         prefixes: The prefixes of index_scripts, without the empty one.
         regions: (level, name, x, y) of the named regions of the map.
         layout: The setting site.layout.
+        families: The names of the families, by the number that rows have.
         icons_2x: Whether each sheet of icons has a second one, of twice the resolution.
     """
     held: dict[int, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
@@ -292,13 +297,16 @@ def table_scripts(
         "y": [round(MAP_SIDE * row["y"]) for row in rows],
         "strongest": strongest,
     }
-    measures = {key: [row[key] for row in rows] for key in ("max", "selectivity", "trip")}
+    measures = {
+        "families": list(families),
+        **{key: [row[key] for row in rows] for key in MEASURES},
+    }
     return {
         links.FEATURES_SCRIPT: script("atlasFeatures", head),
         links.SPOTS_SCRIPT: script("atlasSpots", spots),
         links.MEASURES_SCRIPT: script("atlasMeasures", measures),
         **{
-            links.rows_script(number): script("atlasRows", _columns(group))
+            links.rows_script(number): script("atlasRows", _with_tops(group))
             for number, group in sorted(held.items())
         },
     }
@@ -309,6 +317,12 @@ def _columns(group: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, list[A
         key: [row[key] for _, row in group] for key in ("feature", "name", "icon", "density")
     }
     return {"place": [place for place, _ in group], **columns}
+
+
+def _with_tops(group: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[str, list[Any]]:
+    """Return the columns, and the strongest images of each feature where any has some."""
+    tops = [row["tops"] for _, row in group]
+    return {**_columns(group), **({"tops": tops} if any(tops) else {})}
 
 
 def script(receiver: str, value: Any) -> str:

@@ -431,8 +431,8 @@ def test_a_bar_says_what_it_stands_for(visit, db):
 
 
 @pytest.mark.parametrize("path", ["index.html", "browse.html"])
-def test_a_tile_shows_its_caption_when_pointed_at_or_reached_by_keys(visit, path):
-    page = visit(path)
+def test_a_tile_shows_its_caption_without_scripts(visit, path):
+    page = visit(path, java_script_enabled=False)
     tiles = page.locator(".wall li a")
 
     def caption(place):
@@ -447,6 +447,90 @@ def test_a_tile_shows_its_caption_when_pointed_at_or_reached_by_keys(visit, path
     page.keyboard.press("Tab")
     assert 0 < caption(7)[0] < 800
     assert caption(7)[1] == "1"
+
+
+@pytest.mark.parametrize("path", ["index.html", "browse.html", "browse.html#order=density"])
+@pytest.mark.parametrize("layout", ["pages", "groups"])
+def test_a_tile_shows_its_three_strongest_pictures_beside_it(visit, places, db, path, layout):
+    page = visit(path, below=places[layout])
+    if "#" in path:
+        page.locator(".tools output", has_text=re.compile(r"^\d+ features$")).wait_for()
+    tile, tip = page.locator(".wall a").nth(5), page.locator(".tip")
+    expect(tip).to_be_hidden()
+    tile.hover()
+    feature = int(tile.get_attribute("data-feature"))
+    expect(tip).to_contain_text(re.compile(rf"^{feature} .*fires on"))
+    if layout == "pages":
+        tops = column(
+            db,
+            f"""SELECT image FROM top_images JOIN images USING (image)
+                WHERE feature = {feature} AND NOT sensitive
+                QUALIFY row_number() OVER (PARTITION BY coalesce(duplicate_of, image) ORDER BY rank) = 1
+                ORDER BY rank LIMIT 3""",
+        )
+        expect(tip.locator("img")).to_have_count(3)
+        shown = tip.locator("img").evaluate_all("all => all.map(image => image.src)")
+        assert shown == [f"{places[layout]}/{links.thumbnail(image)}" for image in tops]
+    else:
+        sheet = links.thumbnail_sheet(feature // links.FEATURES_A_GROUP)
+        expect(tip.locator("i")).to_have_css("background-image", f'url("{places[layout]}/{sheet}")')
+        row, side = feature % links.FEATURES_A_GROUP, tip.locator("i").bounding_box()["height"]
+        assert tip.locator("i").evaluate(
+            "i => parseFloat(i.style.backgroundPositionY)"
+        ) == pytest.approx(-row * side)
+    inside = tip.evaluate(
+        "t => t.getBoundingClientRect().left >= 0 && t.getBoundingClientRect().right <= innerWidth"
+    )
+    assert inside
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    page.mouse.move(1, 1)
+    page.locator(".wall a").nth(6).focus()
+    page.keyboard.press("Tab")
+    expect(tip).to_be_visible()
+
+
+def test_browse_filters_by_measures_and_the_address_says_how(visit, drawn_atlas, drawn_site):
+    with duckdb.connect(str(drawn_atlas / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        wanted = {
+            key: column(
+                db,
+                f"""SELECT feature FROM features LEFT JOIN icons USING (feature)
+                    WHERE alive AND NOT sensitive AND ({condition}) ORDER BY feature""",
+            )
+            for key, condition in {
+                "icon=yes": "verdict = 'shown'",
+                "icon=no": "verdict = 'not shown'",
+                "often=0.01-0.1": "density >= 0.01 AND density < 0.1",
+                "family=0": "feature IN (SELECT feature FROM cluster_features WHERE level = 1 AND cluster = 0)",
+            }.items()
+        }
+    assert any(wanted.values())
+    page = visit("browse.html", site=drawn_site)
+    counted = page.locator(".tools output")
+    for address, features in wanted.items():
+        page.goto(f"file://{drawn_site}/browse.html#order=feature&{address}")
+        page.reload()
+        expect(counted).to_have_text(re.compile(rf"^{len(features)} features?\b"))
+        shown = page.locator(".wall a").evaluate_all("all => all.map(a => +a.dataset.feature)")
+        assert shown == features[: len(shown)], address
+    page.locator(".sieve button").click()
+    expect(page).to_have_url(re.compile(r"#order=feature$"))
+    expect(counted).to_have_text(re.compile(rf"^{page.evaluate('atlasTable.n')} features"))
+
+
+def test_the_handles_of_a_filter_stay_apart_and_are_moved_by_keys(visit, drawn_site):
+    page = visit("browse.html", site=drawn_site)
+    page.locator(".sieve summary").click()
+    low, high = page.locator(".brush").first.locator("input").all()
+    low.press("End")
+    expect(page).to_have_url(re.compile("#often="))
+    assert int(low.input_value()) == int(high.input_value()) - 1
+    assert "%" in low.get_attribute("aria-valuetext") or "1 in" in low.get_attribute(
+        "aria-valuetext"
+    )
+    low.press("Home")
+    expect(page).to_have_url(re.compile(r"browse\.html$"))
 
 
 def test_the_readme_shows_each_screenshot_that_is_taken(browser, drawn_site, tmp_path):

@@ -142,10 +142,11 @@ def test_pieces_stay_small_and_their_names_are_safe():
 
 def test_rows_lie_by_number_and_places_in_the_order_given():
     rows = [
-        {"feature": f, "name": f"n{f}", "icon": -3, "density": d, "max": 2.0, "selectivity": 0.5, "trip": -1.0, "x": 0.25, "y": 1.0}
+        {"feature": f, "name": f"n{f}", "icon": -3, "density": d, "max": 2.0, "selectivity": 0.5, "trip": -1.0, "verdict": -1, "alike": 0.25, "sure": 0.5, "family": 1,
+         "tops": "3 1" if f == 7 else "", "x": 0.25, "y": 1.0}
         for f, d in ((1030, 0.5), (7, 0.75), (1024, 0.5))
     ]  # fmt: skip
-    scripts = table_scripts(rows, ["b", "a"], [(0, "all", 0.5, 0.5)])
+    scripts = table_scripts(rows, ["b", "a"], [(0, "all", 0.5, 0.5)], "pages", ["a", "b"])
     assert read_script(scripts["assets/features.js"], "atlasFeatures") == {
         "n": 3,
         "files": [0, 1],
@@ -162,10 +163,17 @@ def test_rows_lie_by_number_and_places_in_the_order_given():
         "icon": [-3, -3],
         "density": [0.5, 0.5],
     }
+    assert read_script(scripts["assets/features/0.js"], "atlasRows")["tops"] == ["3 1"]
     spots = read_script(scripts["assets/spots.js"], "atlasSpots")
     assert spots == {"x": [2500] * 3, "y": [10_000] * 3, "strongest": [1, 2, 0]}
     measures = read_script(scripts["assets/measures.js"], "atlasMeasures")
     assert measures["max"] == [2.0] * 3
+    assert (measures["families"], measures["family"]) == (["a", "b"], [1] * 3)
+    assert (measures["alike"], measures["sure"], measures["verdict"]) == (
+        [0.25] * 3,
+        [0.5] * 3,
+        [-1] * 3,
+    )
 
 
 def test_hostile_text_stays_data():

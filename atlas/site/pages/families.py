@@ -57,7 +57,7 @@ def read_clusters(book: Book, db: DuckDBPyConnection) -> list[list[Cluster]]:
                 level,
                 cluster,
                 parent,
-                clean(label) or f"family {cluster + 1}",
+                _name(label, cluster),
                 bool(label),
                 f"{percent(share)} of them show it, {percent(null)} of all" if label else "",
                 f"{features:,}",
@@ -96,6 +96,16 @@ def views(book: Book, db: DuckDBPyConnection) -> list[tuple[str, dict[str, Any]]
         for cluster in middle
     ]
     return [("families", front), *(("family", page) for page in pages)]
+
+
+def names(db: DuckDBPyConnection) -> list[str]:
+    """Return the name of each family that has a page, by its number."""
+    rows = db.execute("SELECT label FROM clusters WHERE level = 1 ORDER BY cluster").fetchall()
+    return [_name(label, number) for number, (label,) in enumerate(rows)]
+
+
+def _name(label: str, number: int) -> str:
+    return clean(label) or f"family {number + 1}"
 
 
 def regions(db: DuckDBPyConnection) -> list[tuple[int, str, float, float]]:

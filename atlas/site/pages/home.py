@@ -15,6 +15,9 @@ from atlas.site.text import metric_value, percent
 from atlas.study.map import wall
 
 WALL_COLUMNS, WALL_ROWS = 14, 7
+STEP_ICONS = 4
+UNRECOGNIZED = 0.01
+"""Weight of a feature whose icon the model does not recognize, when one is chosen for the wall."""
 
 
 def home_view(book: Book, sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,12 +31,44 @@ def home_view(book: Book, sections: Mapping[str, Any]) -> dict[str, Any]:
         **common(book, links.HOME, book.facts["title"]),
         "wall": [feature_link(f, percent(book.live[f].density), book) for f in home_wall(book)],
         "line": home_line(book),
+        "steps": three_steps(sections["opened"]),
         **sections,
     }
 
 
+def three_steps(opened: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what the atlas does in three pictures: an image, its features, a concept turned off.
+
+    The concept turned off is the smallest of those with knobs: what is left should be recognized.
+
+    Args:
+        opened: What home_sections.image_section returns.
+
+    Returns:
+        None where there is no picture, no knobs, or no icons.
+    """
+    if not opened or len(opened["knobs"]) < 2 or not opened["picture"].thumb:
+        return None
+    features = [item for item in opened["features"] if item.thumb][:STEP_ICONS]
+    off = opened["knobs"][-1]
+    names = [item.name for item in off.names if item.name and item.thumb]
+    if len(features) < STEP_ICONS or not names:
+        return None
+    return {
+        "page": opened["page"],
+        "picture": opened["picture"].thumb,
+        "caption": opened["picture"].caption or "A picture",
+        "features": features,
+        "knob": off.thumb,
+        "off": names[0],
+    }
+
+
 def home_wall(book: Book) -> list[int]:
-    """Return the features of the home page's wall: the best-named one of each part of the map."""
+    """Return the features of the home page's wall: of each part of the map the best-named one.
+
+    Where icons were rendered, those that the model recognizes come first.
+    """
     shown = [f for f in book.order if f in book.icons] or list(book.order)
     if not shown:
         return []
@@ -44,6 +79,8 @@ def home_wall(book: Book) -> list[int]:
         fresh = look not in seen
         seen.add(look)
         worth[i] = (book.sure.get(shown[i], 0.0) + 0.01) * (1.0 if fresh else 0.01)
+        if book.recognized and shown[i] not in book.recognized:
+            worth[i] *= UNRECOGNIZED
     rows = [book.live[f] for f in shown]
     x = np.array([r.map_x for r in rows], np.float32)
     y = np.array([r.map_y for r in rows], np.float32)

@@ -50,6 +50,8 @@ class Link(NamedTuple):
     page: str
     share: int = 0
     """Length of a bar, 0 to 50."""
+    tops: Sequence[int] = ()
+    """Its strongest images, where walls show them as files."""
 
 
 def picture(image: int, value: str, caption: str, book: Book) -> Picture:
@@ -86,6 +88,7 @@ def feature_link(feature: int, value: str, book: Book, share: int = 0) -> Link:
         book.icons.get(feature, ""),
         links.feature_page(feature, book.layout),
         share,
+        book.tops.get(feature, ()),
     )
 
 
@@ -107,6 +110,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "unfit": facts.get("unfit", ""),
         "atlas_id": facts["id"],
         "joined": book.joined,
+        "sheets": links.features_a_sheet(book.layout) if book.joined else 0,
         "remote": book.shown.remote,
         "linked": book.shown.linked,
         "media": book.media,
