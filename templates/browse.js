@@ -10,9 +10,10 @@
   var order = tools.querySelector("[name=order]");
   var filter = tools.querySelector("[name=filter]");
   var sieve = document.querySelector(".sieve");
-  var table = window.atlasTable, measures = null, sift = null;
+  var table = window.atlasTable, measures = null, spots = null, sift = null;
 
   window.atlasMeasures = function (given) { measures = given; };
+  window.atlasSpots = function (given) { spots = given; };
 
   function by(column, sign) {
     return function (a, b) {
@@ -77,22 +78,22 @@
   var turn = 0;
   function measured() { return MEASURED.includes(order.value) || sieve.open || sifted(); }
   function load() {
-    return Promise.all([table.all(), measured() && !measures ? atlasLoad("assets/measures.js") : null]);
+    var needed = measured() && !measures ? ["measures"] : [];
+    if (asksFor("within") && !spots) needed.push("spots");
+    return Promise.all([table.all()].concat(needed.map(function (name) { return atlasLoad("assets/" + name + ".js"); })));
   }
   function draw() {
-    var mine = ++turn, late = table.rows < table.n || (measured() && !measures);
+    var mine = ++turn, late = table.rows < table.n || (measured() && !measures) || (asksFor("within") && !spots);
     if (late) count.textContent = "sorting…";
     if (!late) show();
     else load().then(function () { if (mine === turn) show(); }, function () { count.textContent = "the list could not be loaded"; });
   }
   // Whether the address asks for more than an order and a name.
-  function sifted() {
-    var said = new URLSearchParams(location.hash.slice(1));
-    return atlasSift.keys.some(function (key) { return said.has(key); });
-  }
+  function sifted() { return atlasSift.keys.some(asksFor); }
+  function asksFor(key) { return new URLSearchParams(location.hash.slice(1)).has(key); }
   function ready() {
     if (sift || !measures || !(sieve.open || sifted())) return;
-    sift = atlasSift(sieve.querySelector("div"), table, measures, keep);
+    sift = atlasSift(sieve.querySelector("div"), table, measures, function () { return spots; }, keep);
     sift.recall(new URLSearchParams(location.hash.slice(1)));
     if (sifted()) sieve.open = true;
   }

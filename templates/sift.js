@@ -130,8 +130,29 @@
     };
   }
 
-  // Fill a box with what can be filtered in this atlas; changed is called whenever one of them is.
-  window.atlasSift = function (box, table, measures, changed) {
+  // The part of the map that was drawn around there, if the address tells of one: left, top, right, bottom.
+  function region(spots, changed) {
+    var ends = null, part = make("button", "copy", "all of the map");
+    part.type = "button";
+    part.addEventListener("click", function () { ends = null; changed(); });
+    return {
+      part: part,
+      passes: function (i) {
+        var at = spots();
+        return !ends || (at.x[i] >= ends[0] && at.x[i] <= ends[2] && at.y[i] >= ends[1] && at.y[i] <= ends[3]);
+      },
+      show: function () { part.hidden = !ends; },
+      keep: function (said) { if (ends) said.set("within", ends.join("-")); },
+      recall: function (said) {
+        var found = /^(\d+)-(\d+)-(\d+)-(\d+)$/.exec(said.get("within") || "");
+        ends = found ? found.slice(1).map(Number) : null;
+      },
+    };
+  }
+
+  // Fill a box with what can be filtered in this atlas; changed is called whenever one of them is. spots
+  // returns the places on the map, which are there whenever the address tells of a part of it.
+  window.atlasSift = function (box, table, measures, spots, changed) {
     var parts = SCALES.map(function (scale) { return brush(scale, scale.of(table, measures), changed); });
     if (table.trips) {
       parts.push(choice("icon", "Icon recognized", [["", "any"], ["yes", "yes"], ["partly", "partly"], ["no", "no"]],
@@ -143,7 +164,7 @@
       parts.push(choice("family", "Family", [["", "any"]].concat(named),
         function (i, wanted) { return measures.family[i] === +wanted; }, changed));
     }
-    parts = parts.filter(Boolean);
+    parts = parts.concat(region(spots, changed)).filter(Boolean);
     var clear = make("button", "copy", "clear all");
     clear.type = "button";
     clear.addEventListener("click", function () {
@@ -160,5 +181,5 @@
     };
     return sift;
   };
-  window.atlasSift.keys = SCALES.map(function (scale) { return scale.key; }).concat("icon", "family");
+  window.atlasSift.keys = SCALES.map(function (scale) { return scale.key; }).concat("icon", "family", "within");
 })();

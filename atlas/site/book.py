@@ -103,6 +103,8 @@ class Book:
     """The same of a thumbnail of a feature's page."""
     icons_2x: bool = False
     """Whether each sheet of icons has a second one, of twice the resolution."""
+    thumbnails_2x: bool = False
+    """Whether each sheet of thumbnails has a second one."""
     tops: Mapping[int, Sequence[int]] = field(default_factory=dict)
     """The images that excite a feature most, each a file that walls can show; none where they lie in
     sheets."""

@@ -14,6 +14,7 @@ from atlas.site import links, lookalikes
 from atlas.site.book import Book, name_of
 from atlas.site.chapter import TOP_SHOWN, distinct_tops
 from atlas.site.hash_order import hash_order
+from atlas.site.map_sheets import as_data, read_levels
 from atlas.site.output import Output
 from atlas.site.pages import families
 from atlas.site.picture_files import icon_number
@@ -165,7 +166,13 @@ def write_indexes(out: Output, db: DuckDBPyConnection, book: Book) -> None:
         out.put(links.search_script(file_name(prefix)), text)
     prefixes, regions = filter(None, scripts), families.regions(db)
     tables = table_scripts(
-        rows, prefixes, regions, book.layout, families.names(db), icons_2x=book.icons_2x
+        rows,
+        prefixes,
+        regions,
+        book.layout,
+        families.names(db),
+        as_data(read_levels(book)),
+        icons_2x=book.icons_2x,
     )
     for name, text in tables.items():
         out.put(name, text)

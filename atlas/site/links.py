@@ -47,7 +47,7 @@ INDEX = f"{API}/index.json"
 FEATURES_A_GROUP = 16
 FEATURES_A_SHEET = 4
 PICTURE_FOLDERS = frozenset(
-    ("concept", "icon", "knob", "other", "sheet", "strip", "thumb", "transfer")
+    ("concept", "icon", "knob", "map", "other", "sheet", "strip", "thumb", "transfer")
 )
 """Folders at the site's root that hold pictures and nothing that a page links to."""
 MEDIA = "media"
@@ -88,6 +88,11 @@ def group_page(group: int) -> str:
 def icon_sheet(sheet: int) -> str:
     """Return a sheet of icons, in the order of the map."""
     return f"sheet/icon/{sheet}.webp"
+
+
+def map_tile(level: int, tile: int) -> str:
+    """Return a tile of the map's icons; tiles of a level are numbered row by row."""
+    return f"map/{level}-{tile}.webp"
 
 
 def thumbnail_sheet(sheet: int) -> str:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,16 +97,29 @@ class Sheets:
         Returns:
             Address -> key of each.
         """
-        quality, written = self.out.job.settings.sheet_quality, {}
+        quality = self.out.job.settings.sheet_quality
+        written: dict[str, str] = {}
         for address, px in zip((name, links.twice(name)), sides, strict=False):
-            key = written[address] = sheet_key(webps, columns, px, quality)
-            old = self.out.published_path(address)
-            same = self.before.get(address) == key and old.exists()
-            self.out.put(
-                address, old.read_bytes() if same else join_pictures(webps, columns, px, quality)
-            )
-        self.now |= written
+            key = sheet_key(webps, columns, px, quality)
+            written |= self.put(address, key, partial(join_pictures, webps, columns, px, quality))
         return written
+
+    def put(self, address: str, key: str, join: Callable[[], bytes]) -> dict[str, str]:
+        """Write a sheet, as it was published where its inputs are the same.
+
+        Args:
+            address: Where it lies.
+            key: Digest of everything that decides its bytes.
+            join: Makes it.
+
+        Returns:
+            Its address -> its key.
+        """
+        old = self.out.published_path(address)
+        same = self.before.get(address) == key and old.exists()
+        self.out.put(address, old.read_bytes() if same else join())
+        self.now[address] = key
+        return {address: key}
 
     def close(self) -> None:
         """Write the keys for the next build."""
@@ -181,14 +195,14 @@ def write_card(db: DuckDBPyConnection, book: Book, sheets: Sheets, features: Seq
     job, shown = sheets.out.job, features[: CARD_COLUMNS * CARD_ROWS]
     if not book.icons:
         return
-    with _open_icons(job, db, book) as webp_of:
+    with open_icons(job, db, book) as webp_of:
         webps = [webp_of(feature) for feature in shown]
     px, quality = min(CARD_PX, book.icon_px), job.settings.sheet_quality
     sheets.out.put(links.CARD, join_pictures(webps, CARD_COLUMNS, px, quality))
 
 
 @contextmanager
-def _open_icons(
+def open_icons(
     job: Job, db: DuckDBPyConnection, book: Book
 ) -> Iterator[Callable[[int], bytes | None]]:
     """Open the icons: a feature's icon or stand-in, None where it has neither."""
@@ -218,7 +232,7 @@ def write_icon_sheets(db: DuckDBPyConnection, book: Book, sheets: Sheets) -> dic
     if not book.icons:
         return written
     a_sheet = links.ICON_COLUMNS**2
-    with _open_icons(sheets.out.job, db, book) as webp_of:
+    with open_icons(sheets.out.job, db, book) as webp_of:
         for first in range(0, len(book.order), a_sheet):
             webps = [webp_of(feature) for feature in book.order[first : first + a_sheet]]
             name = links.icon_sheet(first // a_sheet)

@@ -259,6 +259,7 @@ def table_scripts(
     regions: Iterable[Sequence[Any]] = (),
     layout: str = "pages",
     families: Sequence[str] = (),
+    levels: Sequence[Mapping[str, Any]] = (),
     *,
     icons_2x: bool = False,
 ) -> dict[str, str]:
@@ -271,9 +272,10 @@ def table_scripts(
     Args:
         rows: One record per feature, in the order of the map.
         prefixes: The prefixes of index_scripts, without the empty one.
-        regions: (level, name, x, y) of the named regions of the map.
+        regions: (level, name, x, y, family, features) of the named regions of the map.
         layout: The setting site.layout.
         families: The names of the families, by the number that rows have.
+        levels: Who stands for each cell of the map, as map_sheets.as_data returns them.
         icons_2x: Whether each sheet of icons has a second one, of twice the resolution.
     """
     held: dict[int, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
@@ -296,6 +298,7 @@ def table_scripts(
         "x": [round(MAP_SIDE * row["x"]) for row in rows],
         "y": [round(MAP_SIDE * row["y"]) for row in rows],
         "strongest": strongest,
+        "levels": list(levels),
     }
     measures = {
         "families": list(families),

@@ -15,6 +15,7 @@ from atlas.site.check import check_host, check_site
 from atlas.site.feature_pages import write_features
 from atlas.site.host_files import write_host_files
 from atlas.site.indexes import write_hashes
+from atlas.site.map_sheets import write_map_sheets
 from atlas.site.other_pages import write_other_pages
 from atlas.site.output import Output
 from atlas.site.pages.home import home_wall
@@ -52,6 +53,7 @@ def run(job: Job) -> None:
         book = replace(
             book,
             icons_2x=len(sheets.icon_sides) > 1,
+            thumbnails_2x=len(sheets.thumbnail_sides) > 1,
             icon_px=sheets.icon_px,
             thumbnail_px=sheets.thumbnail_px,
         )
@@ -70,6 +72,8 @@ def run(job: Job) -> None:
             sheets.now |= out.make("icons", _digest(job, *ICON_TABLES), icons)
         else:
             write_icons(out, book)
+        tiles = partial(write_map_sheets, db, book, sheets)
+        sheets.now |= out.make("map", _digest(job, *ICON_TABLES), tiles)
         out.put(links.ICONS_STYLE, icons_style(book))
         if book.base_url:
             write_card(db, book, sheets, home_wall(book))

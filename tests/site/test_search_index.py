@@ -165,7 +165,7 @@ def test_rows_lie_by_number_and_places_in_the_order_given():
     }
     assert read_script(scripts["assets/features/0.js"], "atlasRows")["tops"] == ["3 1"]
     spots = read_script(scripts["assets/spots.js"], "atlasSpots")
-    assert spots == {"x": [2500] * 3, "y": [10_000] * 3, "strongest": [1, 2, 0]}
+    assert spots == {"x": [2500] * 3, "y": [10_000] * 3, "strongest": [1, 2, 0], "levels": []}
     measures = read_script(scripts["assets/measures.js"], "atlasMeasures")
     assert measures["max"] == [2.0] * 3
     assert (measures["families"], measures["family"]) == (["a", "b"], [1] * 3)

@@ -108,14 +108,19 @@ def _name(label: str, number: int) -> str:
     return clean(label) or f"family {number + 1}"
 
 
-def regions(db: DuckDBPyConnection) -> list[tuple[int, str, float, float]]:
-    """Return (level, name, x, y) of the regions named on the map, coarse and large clusters first."""
+def regions(db: DuckDBPyConnection) -> list[tuple[int, str, float, float, int, int]]:
+    """Return (level, name, x, y, family, features) of the regions named on the map.
+
+    Coarse and large clusters come first. The family is the one whose page tells of the region; -1 for
+    a coarse one, which the overview of all families has.
+    """
     rows = db.execute(
-        """SELECT level, label, map_x, map_y FROM clusters
-           WHERE label <> '' ORDER BY level, features DESC, cluster"""
+        """SELECT level, label, map_x, map_y,
+                  CASE level WHEN 0 THEN -1 WHEN 1 THEN cluster ELSE parent END, features
+           FROM clusters WHERE label <> '' ORDER BY level, features DESC, cluster"""
     ).fetchall()
     return [
-        (level, clean(label), round(x, 4), round(y, 4))
-        for level, label, x, y in rows
+        (level, clean(label), round(x, 4), round(y, 4), family, features)
+        for level, label, x, y, family, features in rows
         if len(label) <= LONGEST_REGION
     ]

@@ -38,6 +38,15 @@ class Picture(NamedTuple):
         return urlsplit(self.url).netloc.removeprefix("www.")
 
 
+class Sheets(NamedTuple):
+    """How scripts find the thumbnails of a feature."""
+
+    features: int
+    """How many features share a sheet; 0 where each picture is a file."""
+    twice: bool
+    """Whether each sheet has a second one, for dense screens."""
+
+
 class Link(NamedTuple):
     """A link to a feature."""
 
@@ -110,7 +119,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "unfit": facts.get("unfit", ""),
         "atlas_id": facts["id"],
         "joined": book.joined,
-        "sheets": links.features_a_sheet(book.layout) if book.joined else 0,
+        "sheets": _sheets(book),
         "remote": book.shown.remote,
         "linked": book.shown.linked,
         "media": book.media,
@@ -118,6 +127,12 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "n_live": f"{len(book.live):,}",
         "n_features": f"{book.n_features:,}",
     }
+
+
+def _sheets(book: Book) -> Sheets:
+    if not book.joined or not book.shown.thumbnails.any():
+        return Sheets(0, False)
+    return Sheets(links.features_a_sheet(book.layout), book.thumbnails_2x)
 
 
 def split_pages(items: Sequence[Any], a_page: int) -> list[tuple[int, int, Sequence[Any]]]:
