@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def rooms() -> str:
-    """The README's list of rooms: the first line of each one's docstring."""
+    """The list of rooms: the first line of each one's docstring."""
     lines = ["| floor | room | what happens there |", "|---|---|---|"]
     for floor, names in enumerate(FLOORS):
         for name in names:
@@ -87,7 +87,7 @@ def tables() -> str:
 
 
 GENERATED = {
-    "README.md": {"rooms": rooms},
+    "docs/layout.md": {"rooms": rooms},
     "docs/settings.md": {"settings": settings},
     "docs/checkpoints.md": {"formats": formats_markdown},
     "docs/hosting.md": {"hosts": hosts},

@@ -35,7 +35,10 @@ def test_every_make_target_that_is_named_exists(page):
 
 
 def test_every_file_that_the_layout_names_exists():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    layout = readme[readme.index("## Layout") :]
+    layout = (ROOT / "docs" / "layout.md").read_text(encoding="utf-8")
     for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", layout):
         assert (ROOT / name).exists() or (ROOT / "atlas" / name).exists(), name
+
+
+def test_the_readme_stays_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130

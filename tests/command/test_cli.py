@@ -1,4 +1,4 @@
-"""The command line beside the README."""
+"""The command line beside its documentation."""
 
 import queue
 import re
@@ -18,12 +18,12 @@ from atlas.command.app import run
 from atlas.command.options import app
 from atlas.site.serve import serve_folder
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+TABLE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
 
-def test_the_readme_s_table_names_every_command_and_no_other():
-    table = README[README.index("| command | what it does |") :].split("\n\n")[0]
+def test_the_table_names_every_command_and_no_other():
+    table = TABLE[TABLE.index("| command | what it does |") :].split("\n\n")[0]
     assert set(re.findall(r"^\| `atlas ([a-z]+)", table, re.MULTILINE)) == set(COMMANDS)
 
 
