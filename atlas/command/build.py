@@ -80,6 +80,9 @@ def build(
             help="With --pictures: the SAE; by default one is trained on the pictures.",
         ),
     ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Print progress as one JSON object a line.")
+    ] = False,
 ) -> None:
     """Build the stale stages of an atlas; resume an interrupted build."""
     from atlas.base.progress import Progress
@@ -106,7 +109,8 @@ def build(
     if dry_run:
         _show_stale(loaded, only, allowed, force=force)
         return
-    outcomes = build_atlas(loaded, only, force=force, allowed=allowed, progress=Progress())
+    progress = Progress(as_json=log_json)
+    outcomes = build_atlas(loaded, only, force=force, allowed=allowed, progress=progress)
     _say_what_was_built(outcomes, loaded.out_dir)
 
 
