@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -215,7 +216,10 @@ def load_encoder(folder: Path, *, device: str = "cpu") -> Encoder:
     """
     ensure_torchvision()
     try:
-        import open_clip
+        with warnings.catch_warnings():
+            # tqdm's, in notebooks without ipywidgets
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            import open_clip
         import torch
     except ImportError as error:
         raise MissingError(
