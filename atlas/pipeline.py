@@ -51,7 +51,7 @@ STAGES = (
     _stage("icons",     "icons",     4, "embed sae scan encoder decoder template second_encoder"),
     _stage("where",     "icons",     1, "embed sae scan encoder"),
     _stage("concepts",  "concepts",  3, "embed sae scan encoder decoder template"),
-    _stage("catalog",   "catalog",   8, "embed sae scan neighbors families compare names icons "
+    _stage("catalog",   "catalog",   9, "embed sae scan neighbors families compare names icons "
                                         "where concepts vocabulary figures takedown",
                                         unstable=DATABASE, kept="sae"),
     _stage("site",      "site",     15, "embed compare icons concepts catalog templates fetched "

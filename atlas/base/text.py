@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +96,9 @@ def same_name(name: str) -> str:
     """
     plain = unicodedata.normalize("NFC", name).replace("\\", "/").casefold()
     return re.sub(r"^(\./)+|/+(?=/)", "", plain)
+
+
+def holds_any(text: str, phrases: Sequence[str]) -> bool:
+    """Return whether a text holds one of some case-folded phrases."""
+    folded = text.casefold()
+    return any(phrase in folded for phrase in phrases)

@@ -31,7 +31,7 @@ from atlas.catalog.labels import insert_families, insert_labels
 from atlas.catalog.map import map_figure, map_key, write_map
 from atlas.catalog.provenance import insert_provenance
 from atlas.catalog.search import write_search
-from atlas.catalog.withheld import drop_labels, take_down
+from atlas.catalog.withheld import list_gone_labels, take_down
 from atlas.run.stage import Job
 from atlas.sae.checkpoints import load_sae
 from atlas.settings.paths import DATABASE
@@ -62,14 +62,14 @@ def run(job: Job) -> None:
             db.execute(create_sql(table))
         found = take_down(db, job)
         insert_tables(db, job, map_file)
+        list_gone_labels(db, job, found)
         insert_labels(db, job)
-        drop_labels(db, found)
         insert_families(db, job)
         insert(db, "icons", icons_query(job))
         insert_drawn(db, job)
         insert_concepts(db, job)
         insert_decompositions(db, job)
-        searched = write_search(job, alive, _hidden_features(db))
+        searched = write_search(job, alive, _hidden_features(db), found.captions)
         insert_metrics(db, job, [*searched, map_figure(job, read_sae, map_file)])
         insert_provenance(db, job, read_sae)
         export(db, job.out_dir / "parquet")

@@ -115,12 +115,29 @@ def _label_words(db: DuckDBPyConnection) -> dict[int, frozenset[str]]:
     return words
 
 
+ALLOWED = """feature NOT IN (SELECT feature FROM features WHERE sensitive)
+    AND label NOT IN (SELECT label FROM gone_labels)"""
+"""Condition by which a label may be published. No other row is ever written: one that is deleted
+later would stay in the bytes of the database."""
+
+
 def insert_labels(db: DuckDBPyConnection, job: Job) -> None:
     """Take labels and names of the names stage; without one that words named, terms of captions for the rest."""
     if "names" in job.inputs:
         folder = in_sql(job.inputs["names"])
-        insert(db, "labels", f"SELECT * FROM '{folder}/labels.parquet'")
-        insert(db, "names", f"SELECT * FROM '{folder}/names.parquet'")
+        # Ranks without gaps: rank 0 is the name.
+        insert(
+            db,
+            "labels",
+            f"""SELECT * REPLACE (row_number() OVER (PARTITION BY feature ORDER BY rank) - 1 AS rank)
+                FROM '{folder}/labels.parquet' WHERE {ALLOWED}""",
+        )
+        insert(
+            db,
+            "names",
+            f"""SELECT * FROM '{folder}/names.parquet'
+                WHERE {ALLOWED} AND name NOT IN (SELECT label FROM gone_labels)""",
+        )
         if (job.inputs["names"] / "reliability.parquet").exists():
             return
     _insert_caption_terms(db)
@@ -167,7 +184,7 @@ def _insert_caption_terms(db: DuckDBPyConnection) -> None:
         placed AS (
             SELECT *, row_number() OVER (PARTITION BY feature ORDER BY score DESC, label) - 1 AS rank
             FROM held JOIN common USING (label)
-            WHERE images >= {FEWEST_IMAGES_FOR_A_LABEL} AND score > null_score)
+            WHERE images >= {FEWEST_IMAGES_FOR_A_LABEL} AND score > null_score AND {ALLOWED})
         SELECT feature, rank, label, 'captions' AS source, '' AS author, false AS perhaps, score, null_score,
                NULL AS cosine, NULL AS auroc, NULL AS auroc_low, NULL AS auroc_high
         FROM placed WHERE rank < {LABELS_KEPT} AND feature NOT IN (SELECT feature FROM labels)""",

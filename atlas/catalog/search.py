@@ -13,17 +13,25 @@ from numpy.typing import NDArray
 from atlas.base.files import draft, read_parquet, write_json
 from atlas.catalog.figures import Figure
 from atlas.inputs.embeddings import EmbeddingSet, read_embeddings
-from atlas.inputs.vocabulary import read_vocabulary
+from atlas.inputs.vocabulary import drop_words, read_vocabulary
 from atlas.run.stage import Job
 from atlas.study.meanings import list_words, recall_of_pairs, write_lists
 
 
-def write_search(job: Job, alive: NDArray[np.int64], hidden: Sequence[int]) -> list[Figure]:
+def write_search(
+    job: Job, alive: NDArray[np.int64], hidden: Sequence[int], gone: Sequence[str]
+) -> list[Figure]:
     """Write what look-ups by meaning need: a prototype a live feature, the vocabulary, word lists.
 
     A feature's prototype is the mean of its top images' embeddings, weighted by activation,
     each embedding at unit length and centered; decoder directions themselves are known to
     lie off the directions of text.
+
+    Args:
+        job: The stage's.
+        alive: (feature,) numbers of the live features, ascending.
+        hidden: Those that no search may show.
+        gone: Case-folded texts that no word may hold.
 
     Returns:
         How much the lists find, where there is a vocabulary with pairs of words.
@@ -42,6 +50,7 @@ def write_search(job: Job, alive: NDArray[np.int64], hidden: Sequence[int]) -> l
     if "vocabulary" not in job.inputs:
         return []
     shutil.copytree(job.inputs["vocabulary"], folder / "vocabulary", dirs_exist_ok=True)
+    drop_words(folder / "vocabulary", gone)
     shown = ~np.isin(alive, hidden)
     return write_word_lists(folder, alive[shown].astype(np.int32), prototypes[shown])
 

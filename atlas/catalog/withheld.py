@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.base.files import write_json
+from atlas.base.text import holds_any
+from atlas.catalog.insert import in_sql
 from atlas.inputs.takedown import TakenDown, find_taken_down, read_takedown
 from atlas.run.stage import Job
 from atlas.settings.paths import TAKEN_DOWN
@@ -49,16 +52,27 @@ def _report(job: Job, found: TakenDown) -> None:
     )
 
 
-def drop_labels(db: DuckDBPyConnection, found: TakenDown) -> None:
-    """Delete the labels of withheld features, and those that hold a text which was taken down."""
-    db.execute("DELETE FROM labels WHERE feature IN (SELECT feature FROM features WHERE sensitive)")
-    for text in found.captions:
-        db.execute("DELETE FROM labels WHERE contains(lower(label), ?)", [text])
-    # Ranks without gaps: rank 0 is the name.
-    db.execute(
-        """UPDATE labels SET rank = placed.place FROM (
-               SELECT feature, rank, row_number() OVER (PARTITION BY feature ORDER BY rank) - 1 AS place
-               FROM labels) placed
-           WHERE labels.feature = placed.feature AND labels.rank = placed.rank
-                 AND labels.rank <> placed.place"""
-    )
+NAMED = (("labels", "label"), ("names", "label"), ("names", "name"))
+"""Files of the names stage, and the columns of texts that the catalog takes from them."""
+
+
+def list_gone_labels(db: DuckDBPyConnection, job: Job, found: TakenDown) -> None:
+    """Make the table gone_labels: of images and names, what holds a text that was taken down."""
+    import pyarrow as pa
+
+    gone: list[str] = []
+    if found.captions:
+        texts = set(_label_texts(db, job))
+        gone = sorted(text for text in texts if holds_any(text, found.captions))
+    db.register("gone", pa.table({"label": pa.array(gone, pa.string())}))
+    db.execute("CREATE TEMP TABLE gone_labels AS SELECT * FROM gone")
+    db.unregister("gone")
+
+
+def _label_texts(db: DuckDBPyConnection, job: Job) -> Iterator[str]:
+    queries = ["SELECT DISTINCT unnest(terms) FROM images"]
+    if "names" in job.inputs:
+        folder = in_sql(job.inputs["names"])
+        queries += [f"SELECT DISTINCT {of} FROM '{folder}/{file}.parquet'" for file, of in NAMED]
+    for query in queries:
+        yield from (text for (text,) in db.execute(query).fetchall() if text)

@@ -6,7 +6,7 @@
     dhash 00ff18e7c3813c00  images that look the same, by difference hash
     picture blocked/a.jpg   both of a picture's file, which lies below the list's folder
     feature 17              a feature
-    caption text            images whose caption holds the text, and names that do
+    caption text            images of which a text holds it: caption, name, tags; and names that do
 
 Empty lines and those that begin with # are passed over.
 """
@@ -16,9 +16,10 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -68,7 +69,7 @@ class TakenDown:
     """Ascending; copies of a listed image, as far as they are known, included."""
     features: NDArray[np.int64]
     captions: tuple[str, ...]
-    """Texts that no label may hold, in lower case."""
+    """Texts that no label and no word may hold, case folded."""
     unmatched: tuple[int, ...]
     """Lines that are about nothing here."""
 
@@ -121,11 +122,11 @@ def find_taken_down(entries: tuple[Entry, ...], embed: Path) -> TakenDown:
     hits: dict[int, set[int]] = {entry.line: set() for entry in entries}
     lists = _Lists(entries)
     duplicate_of: dict[int, int] = {}
-    for image, name, caption, url, original in _rows(embed / "images.parquet"):
-        if original is not None:
-            duplicate_of[image] = original
-        for line in lists.about(name, caption, url):
-            hits[line].add(image)
+    for row in _rows(embed / "images.parquet"):
+        if row.duplicate_of is not None:
+            duplicate_of[row.image] = row.duplicate_of
+        for line in lists.about(row):
+            hits[line].add(row.image)
     if any(entry.kind in ("sha256", "dhash") for entry in entries):
         seen = _seen(embed)
         for entry in entries:
@@ -142,14 +143,23 @@ def find_taken_down(entries: tuple[Entry, ...], embed: Path) -> TakenDown:
     )
 
 
-Row = tuple[int, str, str, str | None, int | None]
+class _Row(NamedTuple):
+    """What is known of an image."""
+
+    image: int
+    name: str
+    caption: str
+    url: str | None
+    tags: Sequence[str] | None
+    terms: Sequence[str] | None
+    duplicate_of: int | None
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    names = ["image", "name", "caption", "url", "duplicate_of"]
+def _rows(path: Path) -> Iterator[_Row]:
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(_Row._fields)):
+            columns = (batch[name].to_pylist() for name in _Row._fields)
+            yield from map(_Row._make, zip(*columns, strict=True))
 
 
 class _Lists:
@@ -165,12 +175,13 @@ class _Lists:
             elif entry.kind == "url":
                 self._by_url.setdefault(entry.value, []).append(entry.line)
 
-    def about(self, name: str, caption: str, url: str | None) -> Iterator[int]:
+    def about(self, row: _Row) -> Iterator[int]:
         """Yield the lines that are about an image."""
-        yield from self._by_key.get(key_of(name), ())
-        yield from self._by_url.get(url or "", ())
+        yield from self._by_key.get(key_of(row.name), ())
+        yield from self._by_url.get(row.url or "", ())
         if self._captions:
-            folded = caption.casefold()
+            texts = (row.name, row.caption, row.url or "", *(row.tags or ()), *(row.terms or ()))
+            folded = "\n".join(texts).casefold()
             yield from (line for text, line in self._captions if text in folded)
 
 

@@ -7,6 +7,7 @@ has them. numpy only, so that a look-up starts at once.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.base.errors import InputError, MissingError
+from atlas.base.files import draft, write_text
 from atlas.base.npy import map_npy
-from atlas.base.text import STOP_WORDS, clean_text, plain_words
+from atlas.base.text import STOP_WORDS, clean_text, holds_any, plain_words
 
 WORDS, VECTORS = "words.txt", "vectors.npy"
 CENTER = "center.npy"
@@ -121,3 +123,15 @@ def read_vocabulary(folder: Path) -> Vocabulary:
             f"{folder} has {len(words)} words and {len(vectors)} vectors; restore the two files"
         )
     return Vocabulary(words, {word: row for row, word in enumerate(words)}, vectors)
+
+
+def drop_words(folder: Path, gone: Sequence[str]) -> None:
+    """Write a vocabulary again without the words that hold one of some case-folded texts."""
+    vocabulary = read_vocabulary(folder)
+    keep = [i for i, word in enumerate(vocabulary.words) if not holds_any(word, gone)]
+    if len(keep) == len(vocabulary.words):
+        return
+    vectors = vocabulary.vectors[keep]
+    with draft(folder / VECTORS) as path, path.open("wb") as file:
+        np.save(file, vectors)
+    write_text(folder / WORDS, "".join(f"{vocabulary.words[i]}\n" for i in keep))

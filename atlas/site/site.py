@@ -30,7 +30,14 @@ from atlas.site.picture_sheets import (
 )
 from atlas.site.render import open_templates
 from atlas.site.tables import write_tables
-from atlas.site.withheld import check_withheld, read_withheld, words_of, write_takedown
+from atlas.site.withheld import (
+    check_catalog,
+    check_withheld,
+    read_withheld,
+    refuse_look_alikes,
+    words_of,
+    write_takedown,
+)
 
 HASH_TABLES = ("top_images", "features", "images")
 """Tables that decide which pictures are hashed."""
@@ -48,6 +55,9 @@ def run(job: Job) -> None:
 
     out, catalog = Output(job), job.inputs["catalog"]
     with duckdb.connect(str(catalog / DATABASE), read_only=True) as db:
+        if "takedown" in job.inputs:
+            parts = [path for path in thumbnail_parts(job) if path in job.files.get("fetched", ())]
+            refuse_look_alikes(db, parts, job.inputs["takedown"])
         book = read_book(db, job.settings, thumbnail_parts(job))
         sheets = open_sheets(out, db, book)
         book = replace(
@@ -85,8 +95,9 @@ def run(job: Job) -> None:
         withheld = read_withheld(
             db, job.inputs["embed"], job.inputs.get("takedown"), words_of(catalog)
         )
+        check_catalog(catalog, db, withheld)
     checked = check_site(job.out_dir, job.published_dir if out.same_program else None)
-    check_withheld(job.out_dir, withheld)
+    check_withheld(job.out_dir, withheld, thumbnail_parts(job))
     check_host(checked.tally, job.settings.host)
     out.close()
     job.progress.say(f"  {checked.summary()}")

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from atlas.base.progress import Progress
 from atlas.inputs.picture import difference_hash
 from atlas.inputs.takedown import read_takedown
 from atlas.pipeline import build_atlas
+from atlas.run.receipt import stage_source
 from atlas.settings.load import load_config
 from atlas.site import links
 from atlas.site.withheld import check_atlas, check_withheld, read_withheld
@@ -200,6 +202,28 @@ def test_a_picture_taken_down_is_found_by_its_looks(copy):
         assert not any((out / "site" / links.thumbnail(image)).exists() for image in hidden)
 
 
+def test_a_picture_taken_down_that_was_fetched_since_is_named_with_the_line_to_add(copy):
+    out = copy / "build"
+    webp = thumbnail(out, 20)
+    with Image.open(io.BytesIO(webp)) as opened:
+        bits = difference_hash(opened.convert("RGB")) % 2**64
+    (copy / "takedown.txt").write_text(f"dhash {bits:016x}\n")
+    digest = stage_source(out / "embed").digest
+    url = "https://example.org/plainword-21.jpg"
+    rows = [{"image": 21, "url": url, "webp": webp}]
+    (out / "fetched").mkdir()
+    pq.write_table(
+        pa.Table.from_pylist(rows), out / f"fetched/thumbnails-{digest[:12]}-0000.parquet"
+    )
+    change = f"catalog.takedown={copy / 'takedown.txt'}"
+    with pytest.raises(ConfigError, match=re.escape(f"add to it: url {url}")):
+        build(copy, change)
+    with (copy / "takedown.txt").open("a") as file:
+        file.write(f"url {url}\n")
+    build(copy, change)
+    assert not (out / "site" / links.thumbnail(21)).exists()
+
+
 def test_copies_of_an_image_are_taken_down_with_it(copy):
     out = copy / "build"
     copies = pq.read_table(out / "embed/images.parquet").to_pydict()["duplicate_of"]
@@ -235,7 +259,7 @@ def test_a_caption_of_a_takedown_list_may_not_even_be_part_of_a_text(copy):
         withheld = read_withheld(db, copy / "build/embed", copy / "takedown.txt", ())
     (copy / "build/site/new.json").write_text('{"note": "seen with Jane Q. Doe in 1990"}')
     with pytest.raises(SiteError, match=r"new\.json has caption text number 1"):
-        check_withheld(copy / "build/site", withheld)
+        check_withheld(copy / "build/site", withheld, ())
 
 
 def test_a_list_that_is_emptied_brings_everything_back(copy):
@@ -245,3 +269,104 @@ def test_a_list_that_is_emptied_brings_everything_back(copy):
     assert contents(copy / "build/catalog") != whole
     build(copy, "site.tables=all")
     assert contents(copy / "build/catalog") == whole
+
+
+@pytest.fixture
+def drawn(drawn_atlas, tmp_path):
+    return shutil.copytree(drawn_atlas, tmp_path / "drawn")
+
+
+def name_and_word(out):
+    """A feature that may be shown and one of its labels, which is a word of the vocabulary."""
+    with duckdb.connect(str(out / "catalog/atlas.duckdb"), read_only=True) as db:
+        query = "SELECT feature, label FROM labels WHERE length(label) > 6 ORDER BY feature LIMIT 1"
+        return db.execute(query).fetchone()
+
+
+def test_a_feature_taken_down_has_no_name_in_any_table(drawn):
+    out = drawn / "build"
+    feature, _ = name_and_word(out)
+    (drawn / "takedown.txt").write_text(f"feature {feature}\n")
+    build(drawn, f"catalog.takedown={drawn / 'takedown.txt'}")
+    for table in ("names", "labels"):
+        rows = pq.read_table(out / f"catalog/parquet/{table}.parquet").to_pydict()
+        assert feature not in rows["feature"]
+        assert rows["feature"]  # others are named
+    assert not (out / "site" / links.strip(feature)).exists()
+    (out / "site" / links.strip(feature)).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16)).save(out / "site" / links.strip(feature), "WEBP")
+    with pytest.raises(SiteError, match=f"is of feature {feature}, which is withheld"):
+        check_atlas(out)
+
+
+def test_a_text_taken_down_is_no_name_and_no_word_of_the_search(drawn):
+    out = drawn / "build"
+    _, name = name_and_word(out)
+    assert name in (out / "catalog/search/vocabulary/words.txt").read_text().splitlines()
+    (drawn / "takedown.txt").write_text(f"caption {name.upper()}\n")
+    build(drawn, f"catalog.takedown={drawn / 'takedown.txt'}")
+    assert holding(out, name) == []
+    assert name.encode() not in (out / "catalog/atlas.duckdb").read_bytes()
+    words = (out / "catalog/search/vocabulary/words.txt").read_text().splitlines()
+    vectors = np.load(out / "catalog/search/vocabulary/vectors.npy")
+    assert len(words) == len(vectors) > 0
+    given = (drawn / "words/words.txt").read_text().splitlines()
+    for word, vector in zip(words, vectors, strict=True):
+        at = given.index(word)
+        assert (vector == np.load(drawn / "words/vectors.npy")[at]).all()
+
+
+def test_a_text_taken_down_is_looked_for_in_tags_too(copy):
+    path = copy / "images.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[20]["tags"] = ["portrait of Jane Q. Doe"]
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path)
+    (copy / "takedown.txt").write_text("caption jane q. doe\n")
+    build(copy, "site.tables=all", f"catalog.takedown={copy / 'takedown.txt'}")
+    with duckdb.connect(str(copy / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        query = "SELECT sensitive FROM images WHERE image = 20"
+        assert db.execute(query).fetchone() == (True,)
+    assert holding(copy / "build", "jane q. doe") == []
+
+
+@pytest.mark.parametrize("pictures", ["files", "sheets"])
+def test_the_check_knows_a_withheld_picture_by_its_looks(copy, pictures):
+    """In a file of its own or a cell of a sheet, made smaller and saved again."""
+    out = copy / "build"
+    webp = thumbnail(out, 20)
+    with Image.open(io.BytesIO(webp)) as opened:
+        shown = opened.convert("RGB")
+    bits = difference_hash(shown) % 2**64
+    (copy / "takedown.txt").write_text(f"dhash {bits:016x}\n")
+    change = f"catalog.takedown={copy / 'takedown.txt'}"
+    build(copy, change, f"site.pictures={pictures}", "site.thumbnail_px=48")
+    assert check_atlas(out) > 100
+    if pictures == "files":
+        path = out / "site" / links.thumbnail(21)
+        whole, at = Image.open(path).convert("RGB"), (0, 0)
+        px = whole.width
+    else:
+        path = out / "site" / links.thumbnail_sheet(0)
+        whole, px = Image.open(path).convert("RGB"), 48
+        at = (2 * px, px)
+    whole.paste(shown.resize((px, px), Image.Resampling.LANCZOS), at)
+    path.unlink()  # it may be linked to from elsewhere
+    whole.save(path, "WEBP", quality=60)
+    with pytest.raises(SiteError, match=r"\.webp looks like image \d+, which is withheld"):
+        check_atlas(out)
+
+
+def test_a_withheld_picture_that_looks_like_a_shown_one_is_no_find(marked):
+    """The planted pictures repeat: each sensitive image has twins that may be shown."""
+    out = marked / "build"
+    rows = pq.read_table(out / "embed/images.parquet").to_pydict()["sensitive"]
+    assert any(hidden and not rows[image + 48] for image, hidden in enumerate(rows[:-48]))
+    assert check_atlas(out) > 100
+
+
+def test_the_check_reads_the_catalog_and_its_database(copy):
+    path = copy / "build/catalog/atlas.duckdb"
+    with duckdb.connect(str(path)) as db:
+        db.execute(f"UPDATE images SET name = '{CANARY}-7.jpg' WHERE image = 9")
+    with pytest.raises(SiteError, match=r"atlas\.duckdb: images\.name has a text of a withheld"):
+        check_atlas(copy / "build")

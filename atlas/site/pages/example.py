@@ -191,7 +191,7 @@ def _transfers(db: DuckDBPyConnection, book: Book, image: int) -> list[Transfer]
         for source, concept, before, after, caption in db.execute(
             """SELECT t.source, t.concept, t.mass_before, t.mass_after, i.caption
                FROM transfers t JOIN images i ON i.image = t.source
-               WHERE t.image = ? ORDER BY t.source""",
+               WHERE t.image = ? AND NOT i.sensitive ORDER BY t.source""",
             [image],
         ).fetchall()
     ]
