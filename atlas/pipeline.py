@@ -52,7 +52,8 @@ STAGES = (
     _stage("where",     "icons",     1, "embed sae scan encoder"),
     _stage("concepts",  "concepts",  3, "embed sae scan encoder decoder template"),
     _stage("catalog",   "catalog",   9, "embed sae scan neighbors families compare names icons "
-                                        "where concepts vocabulary figures takedown",
+                                        "where concepts vocabulary figures takedown "
+                                        "review",
                                         unstable=DATABASE, kept="sae"),
     _stage("site",      "site",     15, "embed compare icons concepts catalog templates fetched "
                                         "takedown"),
@@ -98,7 +99,7 @@ def stages_of(config: Config) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if not without.get(stage.name, False))
 
 
-FILES = ("images", "pictures", "compositions", "takedown")
+FILES = ("images", "pictures", "compositions", "takedown", "review")
 """Inputs that may be single files: what is there in such a place and can't be read is no absence."""
 
 

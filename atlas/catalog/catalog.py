@@ -31,7 +31,7 @@ from atlas.catalog.labels import insert_families, insert_labels
 from atlas.catalog.map import map_figure, map_key, write_map
 from atlas.catalog.provenance import insert_provenance
 from atlas.catalog.search import write_search
-from atlas.catalog.withheld import list_gone_labels, take_down
+from atlas.catalog.withheld import list_gone_labels, list_unsafe, take_down
 from atlas.run.stage import Job
 from atlas.sae.checkpoints import load_sae
 from atlas.settings.paths import DATABASE
@@ -61,6 +61,7 @@ def run(job: Job) -> None:
         for table in TABLES:
             db.execute(create_sql(table))
         found = take_down(db, job)
+        list_unsafe(db, job)
         insert_tables(db, job, map_file)
         list_gone_labels(db, job, found)
         insert_labels(db, job)

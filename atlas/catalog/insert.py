@@ -55,13 +55,13 @@ def insert_tables(db: DuckDBPyConnection, job: Job, map_file: Path) -> None:
         f"""SELECT * EXCLUDE (sensitive), {WITHOUT_TEXTS} FROM (
                 SELECT * EXCLUDE (sensitive, name, caption, url, tags, terms),
                        name AS e_name, caption AS e_caption, url AS e_url, tags AS e_tags, terms AS e_terms,
-                       sensitive OR image IN (FROM gone_images) AS sensitive
+                       image IN (FROM unsafe_images) OR image IN (FROM gone_images) AS sensitive
                 FROM '{embed}/images.parquet' e JOIN '{scan}/images.parquet' s USING (image))""",
     )
     insert(db, "top_images", f"SELECT * FROM '{scan}/top_images.parquet'")
     sensitive = f"""
-        SELECT feature, avg(i.sensitive::INTEGER) >= {SENSITIVE_SHARE} AS sensitive
-        FROM top_images JOIN '{embed}/images.parquet' i USING (image) GROUP BY feature"""
+        SELECT feature, avg((image IN (FROM unsafe_images))::INTEGER) >= {SENSITIVE_SHARE} AS sensitive
+        FROM top_images GROUP BY feature"""
     insert(
         db,
         "features",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,14 @@ import numpy as np
 from atlas.base.files import write_json
 from atlas.base.text import holds_any
 from atlas.catalog.insert import in_sql
+from atlas.inputs.review import (
+    SHOW,
+    UNSURE,
+    WITHHOLD,
+    Decided,
+    match_decisions,
+    read_decisions,
+)
 from atlas.inputs.takedown import TakenDown, find_taken_down, read_takedown
 from atlas.run.stage import Job
 from atlas.settings.paths import TAKEN_DOWN
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LINES_SHOWN = 5
-NOTHING = TakenDown(np.empty(0, np.int64), np.empty(0, np.int64), (), ())
+NOTHING = TakenDown(np.empty(0, np.int64), np.empty(0, np.int64), (), (), {})
 
 
 def take_down(db: DuckDBPyConnection, job: Job) -> TakenDown:
@@ -43,12 +51,49 @@ def take_down(db: DuckDBPyConnection, job: Job) -> TakenDown:
     return found
 
 
+def list_unsafe(db: DuckDBPyConnection, job: Job) -> None:
+    """Make the table unsafe_images: what a mark withholds, as far as the owner did not decide otherwise.
+
+    Raises:
+        ConfigError: The owner's decisions are malformed.
+    """
+    import pyarrow as pa
+
+    table, decided = job.inputs["embed"] / "images.parquet", Decided({}, ())
+    if "review" in job.inputs:
+        decided = match_decisions(read_decisions(job.inputs["review"]), table)
+        shown, hidden = decided.having(SHOW), decided.having(WITHHOLD, UNSURE)
+        job.progress.say(
+            f"  review: {len(shown):,} images to show, {len(hidden):,} to withhold"
+            f"{_about_nothing(decided.unmatched)}"
+        )
+    what = pa.table(
+        {
+            "image": pa.array(decided.images.keys(), pa.int64()),
+            "shown": pa.array([one == SHOW for one in decided.images.values()], pa.bool_()),
+        }
+    )
+    db.register("decided", what)
+    db.execute(
+        f"""CREATE TEMP TABLE unsafe_images AS
+            SELECT image FROM '{in_sql(table)}' WHERE sensitive
+            EXCEPT SELECT image FROM decided WHERE shown
+            UNION SELECT image FROM decided WHERE NOT shown"""
+    )
+    db.unregister("decided")
+
+
+def _about_nothing(lines: Sequence[int]) -> str:
+    """Return which lines of a list are about no image; empty if each is."""
+    shown = ", ".join(map(str, lines[:LINES_SHOWN]))
+    more = "" if len(lines) <= LINES_SHOWN else " and others"
+    return f"; about no image: lines {shown}{more}" if lines else ""
+
+
 def _report(job: Job, found: TakenDown) -> None:
-    lines = ", ".join(map(str, found.unmatched[:LINES_SHOWN]))
-    more = "" if len(found.unmatched) <= LINES_SHOWN else " and others"
-    unmatched = f"; about no image: lines {lines}{more}" if found.unmatched else ""
     job.progress.say(
-        f"  takedown: {len(found.images):,} images and {len(found.features):,} features{unmatched}"
+        f"  takedown: {len(found.images):,} images and {len(found.features):,} features"
+        f"{_about_nothing(found.unmatched)}"
     )
 
 

@@ -423,6 +423,39 @@ def doctor(
 
 
 @app.command()
+def review(
+    config: ConfigArg,
+    changes: SetOpt = None,
+    most: Annotated[
+        int, typer.Option("--most", min=1, help="Images on the page, those to be looked at first.")
+    ] = 2000,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write a page of what is withheld and why, on which the owner decides: show, withhold or unsure.
+
+    The page lies in the folder of the atlas, never in its site. It saves review.csv; name that file in
+    catalog.review, and the next build of catalog and site does as it says.
+    """
+    from dataclasses import asdict
+
+    from atlas.lookup.review import write_review
+    from atlas.settings.load import load_config
+
+    written = write_review(load_config(config, changes or []), most)
+    if as_json:
+        print_json(asdict(written) | {"path": str(written.path)})
+        return
+    for kind, n in written.counts.items():
+        if n:
+            print(f"{kind}: {n:,}")
+    if not any(written.counts.values()):
+        print("nothing is withheld, and nothing was decided")
+    if written.n_left_out:
+        print(f"{written.n_left_out:,} are left out of the page; see more with --most")
+    print(f"open {short_path(written.path)}; then name what it saves in catalog.review")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of atlas.toml, by which an editor completes and checks it."""
     import json

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +72,8 @@ class TakenDown:
     """Texts that no label and no word may hold, case folded."""
     unmatched: tuple[int, ...]
     """Lines that are about nothing here."""
+    lines: Mapping[int, int]
+    """Image -> the first line that is about it; 0 for a copy of another."""
 
 
 def read_takedown(path: Path) -> tuple[Entry, ...]:
@@ -135,11 +137,13 @@ def find_taken_down(entries: tuple[Entry, ...], embed: Path) -> TakenDown:
     images = set().union(*hits.values())
     firsts = {duplicate_of.get(image, image) for image in images}
     images |= firsts | {image for image, first in duplicate_of.items() if first in firsts}
+    first_lines = {image: line for line in sorted(hits, reverse=True) for image in hits[line]}
     return TakenDown(
         np.array(sorted(images), np.int64),
         np.array(features, np.int64),
         tuple(entry.value for entry in entries if entry.kind == "caption"),
         tuple(e.line for e in entries if e.kind != "feature" and not hits[e.line]),
+        {image: first_lines.get(image, 0) for image in images},
     )
 
 

@@ -49,6 +49,7 @@ def outside_files(config: Config) -> Files:
         "second_encoder": config.icons.second_encoder,
         "vocabulary": config.catalog.vocabulary,
         "takedown": config.catalog.takedown,
+        "review": config.catalog.review,
         "templates": template_root(),
     }
     found = {
@@ -68,7 +69,7 @@ def _bundled(
     folder = config.out_dir / BUNDLED / name
     if files or not folder.is_dir():
         return path, files
-    if name == "takedown":  # a file
+    if name in ("takedown", "review"):  # files
         return folder / path.name, files_of(folder)
     if name != "figures":
         return folder, files_of(folder)

@@ -15,9 +15,11 @@ FETCHED_THUMBNAILS = "thumbnails-"
 """Start of the names of thumbnails in it; 12 letters of the embed stage's digest follow."""
 TAKEN_DOWN = "takedown.json"
 """File of the catalog with the hashes of what was taken down."""
+REVIEW = "review"
+"""Folder in an atlas for the page of `atlas review`; never a part of the site."""
 BUNDLED = "bundled"
 """Folder in an atlas for inputs that came with the bundle it was restored from."""
-CARRIED = ("vocabulary", "figures", "takedown")
+CARRIED = ("vocabulary", "figures", "takedown", "review")
 """Inputs from outside that catalog and site read, so that a bundle carries them."""
 PACKAGE = Path(__file__).parents[1]
 

@@ -46,6 +46,10 @@ class CatalogSettings(Section):
         default=None,
         description="List of what must not be published, an entry a line: key, url, sha256, dhash, picture, feature or caption, and its value. The next build leaves it out everywhere, and the site names its entries by hashes alone.",
     )
+    review: Path | None = Field(
+        default=None,
+        description="The owner's decisions on images (image, key, show, withhold or unsure), as the page of atlas review saves them. They count at the next build of catalog and site; what is taken down stays so.",
+    )
     decomposed_images: int = Field(
         default=2000, ge=0, description="Images that get a page with their features."
     )
@@ -56,7 +60,7 @@ class CatalogSettings(Section):
     @classmethod
     def places(cls) -> set[str]:
         """Return the fields that locate inputs."""
-        return {"vocabulary", "figures", "takedown"}
+        return {"vocabulary", "figures", "takedown", "review"}
 
 
 class SiteSettings(Section):
