@@ -53,8 +53,8 @@ STAGES = (
     _stage("concepts",  "concepts",  3, "embed sae scan encoder decoder template"),
     _stage("catalog",   "catalog",   9, "embed sae scan neighbors families compare names icons "
                                         "where concepts vocabulary figures takedown "
-                                        "review",
-                                        unstable=DATABASE, kept="sae"),
+                                        "review text_encoder",
+                                        unstable=DATABASE, kept="sae text_encoder"),
     _stage("site",      "site",     15, "embed compare icons concepts catalog templates fetched "
                                         "takedown"),
 )

@@ -10,6 +10,7 @@ import numpy as np
 from atlas.base.files import write_json
 from atlas.base.text import holds_any
 from atlas.catalog.insert import in_sql
+from atlas.catalog.suspected import find_suspects
 from atlas.inputs.review import (
     SHOW,
     UNSURE,
@@ -52,7 +53,7 @@ def take_down(db: DuckDBPyConnection, job: Job) -> TakenDown:
 
 
 def list_unsafe(db: DuckDBPyConnection, job: Job) -> None:
-    """Make the table unsafe_images: what a mark withholds, as far as the owner did not decide otherwise.
+    """Make the table unsafe_images: what a mark or a phrase withholds, unless the owner decided otherwise.
 
     Raises:
         ConfigError: The owner's decisions are malformed.
@@ -74,13 +75,16 @@ def list_unsafe(db: DuckDBPyConnection, job: Job) -> None:
         }
     )
     db.register("decided", what)
+    db.register("suspects", pa.table({"image": pa.array(find_suspects(job), pa.int64())}))
     db.execute(
         f"""CREATE TEMP TABLE unsafe_images AS
             SELECT image FROM '{in_sql(table)}' WHERE sensitive
+            UNION SELECT image FROM suspects
             EXCEPT SELECT image FROM decided WHERE shown
             UNION SELECT image FROM decided WHERE NOT shown"""
     )
     db.unregister("decided")
+    db.unregister("suspects")
 
 
 def _about_nothing(lines: Sequence[int]) -> str:

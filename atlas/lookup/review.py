@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from atlas.base.errors import MissingError
-from atlas.base.files import write_bytes, write_text
+from atlas.base.files import read_parquet, write_bytes, write_text
 from atlas.inputs.review import (
     HEAD,
     UNSURE,
@@ -27,16 +27,18 @@ from atlas.inputs.takedown import find_taken_down, read_takedown
 from atlas.inputs.unsafe import UNKNOWN
 from atlas.lookup.contact_sheets import read_thumbnails
 from atlas.settings.load import Config
-from atlas.settings.paths import REVIEW, template_root
+from atlas.settings.paths import REVIEW, SUSPECTED, template_root
 from atlas.site.render import open_templates, render
 
 ROWS_AT_ONCE = 65_536
+NEARER = "of ordinary words"
+"""Ends the reason of an image that is near to a sensitive phrase."""
 ASSETS = ("review.js", "review.css")
 ASKED, YOURS, MARKED, TAKEN_DOWN = "asked", "yours", "marked", "taken down"
 KINDS = {
     ASKED: (
         "Please look",
-        "A column says something of them that is not known, or you were unsure. They are withheld until you decide.",
+        "A column says something of them that is not known, they look like a sensitive phrase, or you were unsure. They are withheld until you decide.",
     ),
     YOURS: (
         "Decided by you",
@@ -114,16 +116,18 @@ def find_rows(config: Config, decisions: tuple[Decision, ...]) -> Iterator[Row]:
     embed = config.out_dir / "embed"
     decided = match_decisions(decisions, embed / "images.parquet").images
     takedown = config.catalog.takedown
+    near = _near_phrases(config)
     lines = find_taken_down(read_takedown(takedown), embed).lines if takedown is not None else {}
     columns = ["image", "name", "caption", "url", "sensitive", "withheld"]
     with pq.ParquetFile(embed / "images.parquet") as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
             for row in batch.to_pylist():
                 image, mark = row["image"], row["withheld"] or "sensitive"
+                mark = mark if row["sensitive"] else near.get(image, "")
                 decision, line = decided.get(image, ""), lines.get(image)
-                if not row["sensitive"] and not decision and line is None:
+                if not mark and not decision and line is None:
                     continue
-                kind, why = _kind(mark if row["sensitive"] else "", decision, line)
+                kind, why = _kind(mark, decision, line)
                 yield Row(
                     image,
                     image_key(row["name"], row["url"]),
@@ -144,7 +148,17 @@ def _kind(mark: str, decision: str, line: int | None) -> tuple[str, str]:
         return ASKED, f"you were unsure{mark and f'; {mark}'}"
     if decision:
         return YOURS, mark or "nothing but your decision"
-    return (ASKED if mark.endswith(UNKNOWN) else MARKED), mark
+    return (ASKED if mark.endswith((UNKNOWN, NEARER)) else MARKED), mark
+
+
+def _near_phrases(config: Config) -> dict[int, str]:
+    """Return the images that are near to sensitive phrases, and what that means."""
+    path = config.out_dir / "catalog" / SUSPECTED
+    rows = read_parquet(path).to_pylist() if path.exists() else []
+    return {
+        row["image"]: f"near to {row['phrase']!r}, nearer than to {row['share']:.1%} {NEARER}"
+        for row in rows
+    }
 
 
 def _thumbnails(config: Config, images: set[int]) -> dict[int, bytes]:

@@ -50,6 +50,7 @@ def outside_files(config: Config) -> Files:
         "vocabulary": config.catalog.vocabulary,
         "takedown": config.catalog.takedown,
         "review": config.catalog.review,
+        "text_encoder": embed.encoder if config.catalog.sensitive_phrases else None,
         "templates": template_root(),
     }
     found = {

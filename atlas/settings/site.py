@@ -50,6 +50,16 @@ class CatalogSettings(Section):
         default=None,
         description="The owner's decisions on images (image, key, show, withhold or unsure), as the page of atlas review saves them. They count at the next build of catalog and site; what is taken down stays so.",
     )
+    sensitive_phrases: tuple[str, ...] = Field(
+        default=(),
+        description="Phrases such as a naked person or a bloody wound: an image near to one, by the text tower of embed.encoder, is withheld until its owner decides on it in atlas review. For sets without marks; none by default.",
+    )
+    sensitive_share: float = Field(
+        default=0.99,
+        ge=0.5,
+        le=1,
+        description="Share of 512 ordinary words to which an image must be less near than to the phrase, 0.5 to 1. An image that has nothing to do with a phrase is above 0.99 once in a hundred times.",
+    )
     decomposed_images: int = Field(
         default=2000, ge=0, description="Images that get a page with their features."
     )
