@@ -48,6 +48,7 @@ def insert_provenance(db: DuckDBPyConnection, job: Job, read_sae: Callable[[], S
         "title": job.settings.title,
         "note": job.settings.note,
         "credit": job.settings.credit,
+        "license_url": job.settings.license_url,
         "synthetic": str(job.settings.synthetic).lower(),
         "owner_url": job.settings.owner_url,
         "encoder": str(encoder.get("id", "unknown")),

@@ -113,7 +113,7 @@ def _values(table: pa.Table) -> dict[str, Any]:
 
 def _card(opened: Atlas, n: int, limit: int) -> str:
     facts = dict(opened.rows("SELECT key, value FROM provenance"))
-    note, credit = (facts.get(key, "") for key in ("note", "credit"))
+    note, credit, license_ = (facts.get(key, "") for key in ("note", "credit", "license_url"))
     lines = [
         "---",
         "configs:",
@@ -125,7 +125,7 @@ def _card(opened: Atlas, n: int, limit: int) -> str:
         "",
         f"{n:,} rows: up to {limit} images of each live feature of {opened.id}, the strongest first, as thumbnails.",
         note,
-        credit,
+        f"{credit} {license_}".strip(),
         "",
         "Columns: feature, rank (0 the strongest), number (the image's row in the atlas), activation, caption, image.",
         "Images that were marked as unsafe or taken down are not among them. The license is that of the pictures.",

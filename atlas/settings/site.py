@@ -35,6 +35,11 @@ class CatalogSettings(Section):
         default="",
         description="Who made the pictures and under which license; shown in the footer of every page.",
     )
+    license_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="http or https address of the license of the pictures; linked to in the footer of every page and on the page About.",
+    )
     synthetic: bool = Field(
         default=False, description="Put a SYNTHETIC banner and noindex on every page."
     )

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from atlas.base.picture_store import picture_side
 from atlas.site import links
 from atlas.site.book import Book
 from atlas.site.indexes import write_indexes
 from atlas.site.output import Output
 from atlas.site.pages import compare, families
+from atlas.site.pages.about import about_view
 from atlas.site.pages.browse import browse_views
 from atlas.site.pages.concepts import concept_views, concepts_view
 from atlas.site.pages.data import data_view
@@ -23,8 +25,10 @@ from atlas.site.pages.parts import common
 from atlas.site.pages.pictures import image_view, pictures_views, read_decomposed
 from atlas.site.pages.report import charts, dead_view, read_reliability, report_view
 from atlas.site.pages.search import search_view, words_views
+from atlas.site.picture_sheets import thumbnail_parts
 from atlas.site.render import Templates, render
 from atlas.site.search_index import script
+from atlas.site.withheld import n_taken_down
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -108,7 +112,10 @@ def write_front(
             report_view(book, charts(db), read_reliability(db)),
         ),
         ("data", data_view(book, out.job.settings.tables)),
-        ("about", common(book, links.ABOUT, "About", "about")),
+        (
+            "about",
+            about_view(db, book, picture_side(thumbnail_parts(out.job)), n_taken_down(out.job)),
+        ),
         missing_view(book, out.job.settings.base_url),
         ("404", short_view(book)),
         *(("browse", view) for view in browse_views(book)),

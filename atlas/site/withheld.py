@@ -23,6 +23,7 @@ from atlas.base.files import list_files, read_json
 from atlas.inputs.takedown import SAME_BITS, count_bits, read_takedown
 from atlas.inputs.vocabulary import read_vocabulary
 from atlas.run.receipt import stage_source
+from atlas.run.stage import Job
 from atlas.settings.load import saved_config
 from atlas.settings.paths import (
     DATABASE,
@@ -147,6 +148,12 @@ def words_of(catalog: Path) -> tuple[str, ...]:
     """Return the words of the vocabulary that a catalog was built with, if it was."""
     folder = catalog / "search" / "vocabulary"
     return read_vocabulary(folder).words if folder.exists() else ()
+
+
+def n_taken_down(job: Job) -> int:
+    """Return how many entries the list of what was taken down has."""
+    path = job.inputs["catalog"] / TAKEN_DOWN
+    return len(read_json(path)["sha256"]) if path.exists() else 0
 
 
 def write_takedown(out: Output) -> None:

@@ -370,3 +370,26 @@ def test_the_check_reads_the_catalog_and_its_database(copy):
         db.execute(f"UPDATE images SET name = '{CANARY}-7.jpg' WHERE image = 9")
     with pytest.raises(SiteError, match=r"atlas\.duckdb: images\.name has a text of a withheld"):
         check_atlas(copy / "build")
+
+
+def test_the_page_about_says_whose_pictures_these_are_and_what_is_withheld(copy):
+    about = (copy / "build/site/about.html").read_text()
+    assert "is not stated; ask before you use them" in about
+    assert "thumbnails, 128 pixels wide at most" in about
+    assert not re.search(r"<a[^>]*license", about)
+    (copy / "takedown.txt").write_text("feature 3\nkey plainword-20.jpg\n")
+    build(
+        copy,
+        f"catalog.takedown={copy / 'takedown.txt'}",
+        "catalog.credit=Pictures: <b>someone</b>, CC BY 4.0.",
+        "catalog.license_url=https://example.org/license?a=1&b=2",
+    )
+    about = (copy / "build/site/about.html").read_text()
+    assert "Pictures: &lt;b&gt;someone&lt;/b&gt;, CC BY 4.0." in about
+    link = '<a href="https://example.org/license?a=1&amp;b=2" rel="license'
+    assert about.count(link) == 2  # on the page and in its footer
+    assert link in (copy / "build/site/index.html").read_text()
+    with duckdb.connect(str(copy / "build/catalog/atlas.duckdb"), read_only=True) as db:
+        (n,) = db.execute("SELECT count(*) FROM images WHERE sensitive").fetchone()
+    assert f"Of the scanned pictures {n} are withheld" in about
+    assert '<a href="takedown.txt">2 hashes</a>' in about

@@ -115,6 +115,7 @@ def common(book: Book, page: str, title: str, section: str = "") -> dict[str, An
         "site_title": facts["title"],
         "note": facts["note"],
         "credit": facts["credit"],
+        "license_url": links.outward(facts.get("license_url")),
         "synthetic": facts["synthetic"] == "true",
         "unfit": facts.get("unfit", ""),
         "atlas_id": facts["id"],
