@@ -8,6 +8,7 @@ looks much like one which may be shown gives nothing away.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from PIL import Image
 
 from atlas.base.files import list_files
 from atlas.site import links
+from atlas.site.map_sheets import LEVELS, TILE_COLUMNS
 from atlas.site.pages.feature import PICTURES_A_ROW
 from atlas.site.picture_sheets import CARD_COLUMNS
 
@@ -124,7 +126,11 @@ def _batches(parts: Iterable[Path]) -> Iterator[Iterator[tuple[int, bytes]]]:
 
 def _open(file: IO[bytes] | Path) -> Image.Image:
     with Image.open(file, formats=("WEBP",)) as opened:
-        return opened.convert("RGB")
+        if opened.mode != "RGBA":
+            return opened.convert("RGB")
+        white = Image.new("RGB", opened.size, "white")  # a tile of the map has no paper of its own
+        white.paste(opened, mask=opened.getchannel("A"))
+        return white
 
 
 def _cells(path: Path, name: str) -> Iterator[tuple[int, Image.Image]]:
@@ -141,6 +147,8 @@ def _columns(name: str) -> int:
     """Return how many pictures a row of a sheet has; 0 of a file that is none, or one row."""
     if name == links.CARD:
         return CARD_COLUMNS
+    if tile := re.fullmatch(r"map/([0-3])-\d+\.webp", name):
+        return min(TILE_COLUMNS, LEVELS[int(tile[1])][0])
     if name.startswith("sheet/icon/"):
         return links.ICON_COLUMNS
     return PICTURES_A_ROW if name.startswith("sheet/") else 0
