@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help judge-names gpu atlas test check lint types docs bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows lint-container serve demo-data fixtures clean
+.PHONY: help judge-names gpu atlas test check lint types docs docs-site bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows lint-container serve demo-data fixtures clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -55,6 +55,9 @@ types: $(READY) ## Types of the package
 docs: $(READY) ## Rewrite the generated tables of README, docs and build/README.md
 	$(BIN)/python tests/docs.py
 
+docs-site: $(READY) ## The documentation as a site: build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 bench: $(READY) ## Benchmarks, as ratios against a baseline in the same run
 	$(BIN)/python -m tests.benchmarks.bench_lookup
 
@@ -83,6 +86,7 @@ torture: $(READY) ## The slow tests; large scans beside float64 and beside plant
 
 audit: atlas ## Accessibility, HTML and speed of the demo site: axe, html-validate, Lighthouse (needs node 20 and Chromium)
 	@command -v npm >/dev/null || { echo "make: no npm; install Node 20 or newer" >&2; exit 1; }
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { echo "make: no Chromium; on Debian: apt install chromium" >&2; exit 1; }
 	npm install --silent --no-audit --no-fund --prefix tests/audit
 	node tests/audit/audit.mjs build/demo/site "$$(command -v chromium || command -v chromium-browser || command -v google-chrome)"
 

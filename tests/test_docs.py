@@ -1,6 +1,9 @@
 """The documentation says what the code does: generated tables, stages, presets, links, layout."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -38,6 +41,24 @@ def test_every_file_that_the_layout_names_exists():
     layout = (ROOT / "docs" / "layout.md").read_text(encoding="utf-8")
     for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", layout):
         assert (ROOT / name).exists() or (ROOT / "atlas" / name).exists(), name
+
+
+def test_the_documentation_builds_as_a_site_and_asks_nothing_of_others(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    pages = {path.name: path.read_text("utf-8") for path in tmp_path.glob("*.html")}
+    assert {"index.html", "api.html", "contract.html", "settings.html"} <= pages.keys()
+    assert 'id="atlas.lookup.atlas.Atlas.decompose"' in pages["api.html"]
+    for name, text in pages.items():
+        asked = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', text)
+        assert [address for address in asked if "canonical" not in address] == [], name
 
 
 def test_the_readme_stays_short():
