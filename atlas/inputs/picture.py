@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from atlas.base.errors import InputError, MissingError
+from atlas.inputs.gif import HEADS, first_frame
 
 MOST_PIXELS = 80_000_000
 """A picture that claims more is refused before it is decoded."""
@@ -33,6 +34,7 @@ THIN = 16
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 KNOWN = "PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF or HEIC"
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+OTHER_FRAMES = "only the first of several frames is used"
 WHITE = "#ffffff"
 NOTE_LETTERS = 80
 CROP_AREA = (1 / 3, 0.9)
@@ -81,6 +83,9 @@ def decode_picture(data: bytes, *, least_px: int | None = None, ground: str = WH
     """
     with _listen() as notes:
         try:
+            if data.startswith(HEADS):
+                data, animated = first_frame(data)
+                notes += [OTHER_FRAMES] * animated
             with _open(data) as opened:
                 _refuse_absurd(opened)
                 if least_px is not None:
@@ -88,7 +93,7 @@ def decode_picture(data: bytes, *, least_px: int | None = None, ground: str = WH
                 opened.load()
                 picture = _upright(opened, notes)
                 if opened.format != "MPO" and getattr(opened, "is_animated", False):
-                    notes.append("only the first of several frames is used")
+                    notes.append(OTHER_FRAMES)
                 picture = to_rgb(picture, ground, notes)
         except UnidentifiedImageError as error:
             raise InputError(f"it is no {KNOWN}") from error
