@@ -271,6 +271,8 @@ def list_files(root: Path) -> list[Path]:
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a folder with everything in it, if it exists."""
-    if path.exists():
+    """Delete a folder with everything in it, if it exists; of a link to one, the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)

@@ -151,3 +151,59 @@ def test_a_clock_that_was_set_back_hides_no_change(tmp_path, words):
     words.write_text(text[:-1] + chr(ord(text[-1]) ^ 1))
     os.utime(words, (0, 0))
     assert cache.digest(words) != before
+
+
+def test_an_atlas_behind_a_link_is_one_atlas(tmp_path, words):
+    """Built by its own name and by a link's, it is current, and locked for both."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "atlas").symlink_to(tmp_path / "disk", target_is_directory=True)
+    assert run(COPY, tmp_path, words)
+    assert (tmp_path / "disk/copy/top.txt").exists()
+    assert run(COPY, tmp_path, words) == ()
+    with (
+        locked(tmp_path / "disk"),
+        pytest.raises(BusyError, match=f"process {os.getpid()}"),
+        locked(tmp_path / "atlas"),
+    ):
+        pass
+
+
+def test_a_stage_moved_to_another_disk_is_current_behind_its_link_and_never_emptied(
+    tmp_path, words
+):
+    """A new build replaces the link by a folder; what the link led to is its owner's."""
+    run(COPY, tmp_path, words)
+    stage, moved = tmp_path / "atlas" / "copy", tmp_path / "disk"
+    stage.rename(moved)
+    stage.symlink_to(moved, target_is_directory=True)
+    assert run(COPY, tmp_path, words) == ()
+    before = {path.name: path.read_bytes() for path in moved.iterdir() if path.is_file()}
+    assert run(COPY, tmp_path, words, settings=Settings(k=2))
+    assert (stage / "top.txt").read_text() == words.read_text()[:2]
+    assert not stage.is_symlink()
+    assert {path.name: path.read_bytes() for path in moved.iterdir() if path.is_file()} == before
+    assert run(COPY, tmp_path, words, settings=Settings(k=2)) == ()
+
+
+def test_an_input_behind_a_link_that_leads_elsewhere_now_has_changed(tmp_path, words):
+    other = tmp_path / "other.txt"
+    other.write_text("zyx" + words.read_text()[3:])
+    for path in (words, other):
+        os.utime(path, (1, 1))  # of one size and time
+    link = tmp_path / "link.txt"
+    link.symlink_to(words)
+    run(COPY, tmp_path, link)
+    assert run(COPY, tmp_path, link) == ()
+    link.unlink()
+    link.symlink_to(other)
+    assert run(COPY, tmp_path, link)
+    assert (tmp_path / "atlas/copy/top.txt").read_text() == "zyx"
+
+
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_untouched(tmp_path):
+    (tmp_path / "precious").write_text("all of it")
+    (tmp_path / "atlas").mkdir()
+    (tmp_path / "atlas/.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"\.lock"), locked(tmp_path / "atlas"):
+        pass
+    assert (tmp_path / "precious").read_text() == "all of it"
