@@ -8,7 +8,9 @@
   var holder = document.getElementById("map"), root = holder.dataset.root;
   var sheet = document.getElementById("sheet"), caption = document.getElementById("mapcap");
   var rings = document.createElement("canvas"), box = document.getElementById("find");
-  var pen = sheet.getContext("2d"), ringPen = rings.getContext("2d"), points = atlasPoints(pen);
+  var pen = sheet.getContext("2d"), ringPen = rings.getContext("2d");
+  var scene = document.createElement("canvas"), scenePen = scene.getContext("2d"), sceneView = null;
+  var ground = document.createElement("canvas"), groundView = null, points = atlasPoints(ground.getContext("2d"));
   var choice = holder.querySelector("select"), legend = holder.querySelector(".legend"), around = holder.querySelector("[data-around]");
   var table = window.atlasTable, spots = null, measures = null, pictures = new Map(), wide = 1, tall = 1, dot = 1;
   var WHOLE = { x: 0.5, y: 0.5, scale: 1 }, view = Object.assign({}, WHOLE);
@@ -117,10 +119,32 @@
       return true;
     };
   }
+  // A small step of a movement moves the last picture of all; a larger one, and rest, draws anew.
   function draw() {
+    var step = moving && sceneView && movedBy(sceneView);
+    if (step && step.grown < 1.2 && step.grown > 0.95 && Math.max(Math.abs(step.x), Math.abs(step.y)) < 24) {
+      drawGround(true);
+      blit(scene, step);
+      mark();
+      return;
+    }
+    drawAll();
+    sceneView = Object.assign({}, view);
+    scenePen.drawImage(sheet, 0, 0);
+  }
+  // How a picture of an earlier view lies in this one: where its corner is, in pixels, and how much larger it is.
+  function movedBy(before) {
+    var grown = view.scale / before.scale, across = base() * view.scale * stretch(), down = base() * view.scale;
+    return { grown: grown, x: wide / 2 * (1 - grown) + (before.x - view.x) * across, y: tall / 2 * (1 - grown) + (before.y - view.y) * down };
+  }
+  function blit(picture, step) {
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.drawImage(picture, dot * step.x, dot * step.y, step.grown * sheet.width, step.grown * sheet.height);
+  }
+  function drawAll() {
     var now = levelNow(), deep = now && Math.min(now.across, now.down) > 2.6 * ICON_FROM && now.number === spots.levels.length - 1;
     var list = !now || (coloring && !deep) ? [] : deep ? listFeatures() : listCells(now);
-    drawPoints(list.length > 0);
+    drawGround(list.length > 0);
     shown = new Map();
     labels = [];
     pen.setTransform(dot, 0, 0, dot, 0, 0);
@@ -129,6 +153,20 @@
     if (deep) list.forEach(drawName);
     else drawRegions();
     mark();
+  }
+  // The points are drawn when the view rests; while it moves, the last picture of them moves with it.
+  function drawGround(quiet) {
+    var step = moving && groundView && movedBy(groundView);
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    if (!step || step.grown > 3 || step.grown < 1 / 3) {
+      drawPoints(quiet);
+      groundView = Object.assign({}, view);
+      pen.drawImage(ground, 0, 0);
+      return;
+    }
+    pen.fillStyle = paper;
+    pen.fillRect(0, 0, sheet.width, sheet.height);
+    blit(ground, step);
   }
   var places = new Float32Array(0), painted = new Uint8Array(0);
   function drawPoints(quiet) {
@@ -151,10 +189,15 @@
     var image = picture(one.picture);
     if (!image) return;
     var side = image.naturalWidth / one.cells, left = one.x - one.size / 2, top = one.y - one.size / 2;
+    if (!one.white) {
+      pen.drawImage(image, one.cell[0] * side, one.cell[1] * side, side, side, left, top, one.size, one.size);
+      shown.set(one.i, [one.x, one.y, one.size]);
+      return;
+    }
     pen.save();
     // White around a picture that is not of the map's own is multiplied away, or has rounded corners in the dark.
-    if (one.white && light) pen.globalCompositeOperation = "multiply";
-    if (one.white && !light && pen.roundRect) {
+    if (light) pen.globalCompositeOperation = "multiply";
+    if (!light && pen.roundRect) {
       pen.beginPath();
       pen.roundRect(left, top, one.size, one.size, 0.18 * one.size);
       pen.clip();
@@ -271,7 +314,10 @@
     view.y += (y - tall / 2) * (1 / size - 1 / grown);
     moved();
   }
+  var moving = 0;
   function moved() {
+    clearTimeout(moving);
+    moving = setTimeout(function () { moving = 0; ask(); }, 150);
     ask();
     keep();
   }
@@ -325,6 +371,7 @@
       coloring.legend = by.legend(light);
     }
     explain();
+    groundView = sceneView = null;
     ask();
   }
   function explain() {
@@ -347,6 +394,9 @@
     dot = window.devicePixelRatio || 1;
     sheet.width = rings.width = Math.max(1, Math.round(wide * dot));
     sheet.height = rings.height = Math.max(1, Math.round(tall * dot));
+    ground.width = scene.width = sheet.width;
+    ground.height = scene.height = sheet.height;
+    groundView = sceneView = null;
     points.resize(sheet.width, sheet.height);
     colors();
     ask();
