@@ -9,6 +9,7 @@ from atlas.settings.load import Config
 from atlas.settings.site import SiteSettings
 from atlas.site.hosts import Tally
 from atlas.site.links import FEATURES_A_GROUP, FEATURES_A_SHEET, ICON_COLUMNS
+from atlas.site.map_sheets import LEVELS, MAP_ICON_PX, TILE_COLUMNS, TILE_ROWS
 
 THUMBNAIL_BYTES = 3_000
 PAGE_BYTES = 11_600
@@ -33,6 +34,9 @@ SMALL_PICTURES = 23
 """On a feature's page."""
 CELL_BYTES = 0.18
 """A picture in a sheet at quality 60, a pixel."""
+MAP_CELL_BYTES = 0.4
+"""An icon of the map, without its paper, a pixel."""
+MAP_TILES = sum(-(-columns // TILE_COLUMNS) * -(-rows // TILE_ROWS) for columns, rows in LEVELS)
 ALIVE_SHARE = 0.75
 
 
@@ -75,6 +79,10 @@ def site_tally(
         sheets += len(icons) * -(-live // ICON_COLUMNS**2)
         pixels = sum(px**2 for px in icons) + SMALL_PICTURES * sum(px**2 for px in thumbnails)
         cells = live * CELL_BYTES * pixels
+    if icons_drawn:
+        sheets += MAP_TILES
+        on_map = sum(min(live, columns * rows) for columns, rows in LEVELS)
+        cells += on_map * MAP_CELL_BYTES * min(MAP_ICON_PX, source_px[0] or MAP_ICON_PX) ** 2
     page_bytes = GROUPED_PAGE_BYTES if grouped else PAGE_BYTES
     if site.media_base_url:
         single, sheets, cells = 0, 0, 0.0
