@@ -7,7 +7,7 @@ from building import MIDDLE, building, built_stages, freeze
 from planted import plant
 
 
-@pytest.mark.parametrize("stage", ["scan", "catalog"])
+@pytest.mark.parametrize("stage", ["scan", pytest.param("catalog", marks=pytest.mark.slow)])
 def test_a_forced_build_that_was_killed_leaves_nothing_behind(tmp_path, stage):
     plant(tmp_path)
     built_stages(tmp_path)

@@ -18,7 +18,8 @@ from atlas.run.watch import watched
 REMOVED = [
     ("scan", "scan"),
     ("scan", ".."),
-    *((s, "") for s in ("embed", "scan", "catalog", "site")),
+    *((s, "") for s in ("embed", "scan", "site")),
+    pytest.param("catalog", "", marks=pytest.mark.slow),
 ]
 """(stage, what is removed while it runs): its own folder, the whole atlas, or the work folder."""
 LONGEST_S = 90

@@ -235,7 +235,10 @@ def test_without_a_network_nothing_is_recorded(copy):
     assert not (config.out_dir / "fetched").exists()
 
 
-@pytest.mark.parametrize(("layout", "pictures"), [("pages", "files"), ("groups", "sheets")])
+@pytest.mark.parametrize(
+    ("layout", "pictures"),
+    [pytest.param("pages", "files", marks=pytest.mark.slow), ("groups", "sheets")],
+)
 def test_what_comes_later_is_shown_as_if_all_had_come_at_once(
     copy, built, monkeypatch, layout, pictures
 ):

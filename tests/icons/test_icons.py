@@ -255,6 +255,7 @@ def test_an_icon_alone_is_the_icon_in_its_block_up_to_rounding(folder, job, tmp_
     assert off.max() <= 8  # WebP amplifies a last bit a little
 
 
+@pytest.mark.slow
 def test_other_strength_another_icon_other_quality_the_same_statistics(folder, job, tmp_path):
     before = table(folder / "build" / "icons")
     icons.run(job(tmp_path / "strong", strength=6.0))

@@ -73,6 +73,7 @@ def test_a_restored_atlas_builds_a_changed_title_to_the_same_bytes(built, bundle
         assert contents(restored / stage) == contents(whole / "build" / stage)
 
 
+@pytest.mark.slow
 def test_a_restored_atlas_is_built_by_force_and_gives_the_same_bytes(bundle, tmp_path):
     restored = tmp_path / "restored"
     assert atlas("build", "--from", bundle, "--out", restored)[0] == 0
