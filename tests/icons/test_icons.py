@@ -289,7 +289,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(folder, tmp_path, 
     before = (copy / "build/icons/icons.parquet").read_bytes()
     again = ["build", str(copy / "atlas.toml"), "icons", "--force"]
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
     try:
         status = run(again)
     finally:

@@ -29,6 +29,15 @@ def update(atlas, table, change):
         db.execute(f"COPY (FROM {table} ORDER BY {order}) TO '{copy}'")
 
 
+def drop(atlas, table, condition):
+    """Delete rows of a catalog, and of the table's Parquet copy."""
+    (order,) = [known.order for known in TABLES if known.name == table]
+    copy = atlas / "catalog" / "parquet" / f"{table}.parquet"
+    with duckdb.connect(str(atlas / "catalog" / "atlas.duckdb")) as db:
+        db.execute(f"DELETE FROM {table} WHERE {condition}")
+        db.execute(f"COPY (FROM {table} ORDER BY {order}) TO '{copy}'")
+
+
 def name_feature(atlas, label):
     """Give the first feature that may be shown another name; return the feature."""
     with duckdb.connect(str(atlas / "catalog" / "atlas.duckdb"), read_only=True) as db:
@@ -92,6 +101,8 @@ def test_a_part_taken_over_is_what_would_be_made(published, tmp_path):
     layout, made = published
     folder = shutil.copytree(made, tmp_path / "made")
     update(folder / "atlas", "features", "sensitive = true WHERE feature = 1")
+    for table in ("labels", "names"):
+        drop(folder / "atlas", table, "feature = 1")
     update(folder / "atlas", "images", "caption = 'quagga' WHERE image = 7")
     update(folder / "atlas", "coactivations", "p_other_given_feature = 0.123 WHERE feature = 2")
     job = site_job(folder / "atlas", folder, layout)
