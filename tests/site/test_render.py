@@ -29,7 +29,7 @@ def test_a_missing_value_is_an_error(tmp_path):
 
 ALONE = {"curves.html.jinja", "diff.html.jinja"}
 """Pages of one file, outside a site and its style sheet."""
-ELSEWHERE = ALONE | {"tune.html.jinja", "judge.html.jinja"}
+ELSEWHERE = ALONE | {"tune.html.jinja", "judge.html.jinja", "review.html.jinja"}
 """Pages outside a site."""
 
 
