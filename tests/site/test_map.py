@@ -76,7 +76,7 @@ def test_white_around_a_drawing_goes_and_white_within_it_stays():
     assert filled[..., 3][16:48].min() > 180
 
 
-def test_a_second_build_writes_the_same_tiles(drawn_site):
+def test_a_tile_is_one_webp_of_at_most_24_icons_a_row(drawn_site):
     for path in sorted((drawn_site / "map").iterdir()):
         with Image.open(io.BytesIO(path.read_bytes())) as picture:
             assert picture.format == "WEBP"
